@@ -1,0 +1,178 @@
+/*
+ * backend.h - what a device must be able to do: the only door to kernels/
+ *
+ * A backend is a table of functions. Calls between begin() and submit() enqueue operations in
+ * order and return at once; submit() starts them, wait() returns when all are done. Sizes that
+ * vary from step to step (rows, sequences) are arguments of the enqueuing calls. Pointers given
+ * to an operation must stay valid until wait().
+ *
+ * Activations are float, [rows][columns], row-major, contiguous. Weights keep their type and
+ * are repacked once at load. Every result of a row depends on that row's inputs alone: not on
+ * the number of rows, of threads, or on the other rows (law 1): each output of linear() sums
+ * over its inputs in one fixed order; attention runs over spans of BACKEND_SPAN absolute
+ * positions, each reduced from scratch, combined in order, reading K and V as stored.
+ *
+ * After device_open() nothing here allocates but the alloc calls. One thread enqueues.
+ */
+#ifndef KERNELS_BACKEND_H
+#define KERNELS_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+enum { BACKEND_ABI = 1, BACKEND_SPAN = 256, BACKEND_MAX_GROUPS = 4, BACKEND_MAX_LOGPROBS = 20 };
+
+enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16 };
+
+size_t dtype_bytes(enum dtype dtype);
+const char *dtype_name(enum dtype dtype); /* "f32", "f16", "bf16" */
+
+struct device;
+struct weight; /* a repacked matrix [rows][cols], y = W x */
+struct kv_pool;
+
+struct device_options {
+    int32_t num_threads; /* 0: as many as this process may run on */
+    const char *isa;     /* NULL: best; or "scalar", "avx2", "avx512": for tests and benches */
+    int32_t max_rows;    /* most rows of a step */
+    int32_t max_ops;     /* most operations between begin() and submit() */
+    int32_t max_vocab;   /* widest row of logits */
+};
+
+/* KV pages of one group of layers. A page holds `block_size` positions of all its layers:
+ *     page = [num_layers][K, V][num_kv_heads][block_size][head_dim] of `dtype` */
+struct kv_layout {
+    int32_t num_layers, num_kv_heads, head_dim, block_size;
+    enum dtype dtype; /* DTYPE_F16 or DTYPE_F32 */
+};
+
+/* One sequence's part of a ragged batch. */
+struct attention_seq {
+    int32_t first_row;     /* its rows are consecutive */
+    int32_t num_rows;      /* positions computed in this step, >= 1 */
+    int32_t first_pos;     /* absolute position of first_row; rows attend to [0, own position] */
+    const int32_t *blocks; /* its pages in order */
+};
+
+/* cos and sin of every position: [max_positions][rotary_dims / 2] each, float. */
+struct rope_table {
+    const float *cos, *sin;
+    int32_t rotary_dims; /* <= head_dim; pairs (i, i + rotary_dims / 2) */
+    int32_t max_positions;
+};
+
+struct logit_bias {
+    int32_t token_id;
+    float bias;
+};
+
+/* One row to sample. Pointers are the caller's. Order: raw log-probabilities are taken first;
+ * then logit_bias, repetition/frequency/presence penalties, temperature, top_k, typical_p,
+ * top_p, min_p, draw. */
+struct sample_row {
+    float temperature; /* < 1e-5: greedy, lowest id on ties */
+    float top_p, min_p, typical_p;
+    int32_t top_k; /* <= 0: off */
+    float repetition_penalty, presence_penalty, frequency_penalty;
+    uint64_t seed;
+    uint32_t choice;       /* within its prompt */
+    uint32_t output_pos;   /* 0 for the first output token */
+    const int32_t *tokens; /* prompt and output so far */
+    int32_t num_prompt, num_tokens;
+    const struct logit_bias *biases;
+    int32_t num_biases;
+    const uint32_t *banned; /* bit set of num_vocab bits, or NULL */
+    int32_t num_logprobs;   /* -1: none wanted; 0: of the sampled token; k: and of the top k */
+    int32_t forced_id;      /* >= 0: do not draw, take this token (log-probabilities of a prompt) */
+    bool *bad;              /* set to true when the row has a NaN or no finite logit */
+    int32_t *ret_id;
+    float *ret_logprobs; /* [1 + num_logprobs]: the sampled token's, then of the top in order */
+    int32_t *ret_ids;    /* [1 + num_logprobs]: their ids */
+    int32_t *ret_rank;   /* of the sampled token, 1 is the best; may be NULL */
+};
+
+struct backend {
+    uint32_t abi;
+    const char *name; /* "cpu" */
+
+    /* Device. Returns 0, -ENOMEM, -ENOTSUP (isa), with a sentence. */
+    int (*device_open)(const struct device_options *options, struct device **ret_device,
+                       struct error *err);
+    void (*device_close)(struct device *device); /* accepts NULL; all objects must be freed */
+    const char *(*device_isa)(const struct device *device);
+    int32_t (*device_threads)(const struct device *device);
+
+    /* Memory for activations and tables; 64-byte aligned, zeroed; NULL when there is none. */
+    void *(*alloc)(struct device *device, size_t bytes);
+    void (*free)(struct device *device, void *memory);
+    void (*upload)(struct device *device, void *to, const void *from, size_t bytes);
+    void (*download)(struct device *device, void *to, const void *from, size_t bytes);
+
+    /* A matrix, loaded by rows in any order: row r of `from` (row-major, contiguous, unaligned
+     * allowed) becomes row first_row + r. Loading is not an enqueued operation; it may be
+     * called from several threads for disjoint panels of 32 rows, or with first_row and num_rows
+     * of any value from one thread. */
+    int (*weight_alloc)(struct device *device, enum dtype dtype, int32_t rows, int32_t cols,
+                        struct weight **ret_weight, struct error *err);
+    void (*weight_load)(struct weight *weight, int32_t first_row, int32_t num_rows,
+                        const void *from);
+    void (*weight_free)(struct weight *weight);
+    size_t (*weight_bytes)(const struct weight *weight);
+
+    int (*kv_alloc)(struct device *device, const struct kv_layout *layout, int32_t num_blocks,
+                    struct kv_pool **ret_pool, struct error *err);
+    void (*kv_free)(struct kv_pool *pool);
+
+    /* A list of operations. */
+    void (*begin)(struct device *device);
+    int (*submit)(struct device *device); /* 0, or -ENOSPC when max_ops was passed */
+    int (*wait)(struct device *device);   /* 0, or a negative errno of the device */
+
+    /* out[r] = W[ids[r]] as float. W: the embedding, also usable by linear(). */
+    void (*embed)(struct device *, float *out, const struct weight *weight, const int32_t *ids,
+                  int32_t rows);
+
+    /* x[r] += delta[r] where delta is not NULL; out[r] = x[r] / sqrt(mean(x[r]^2) + eps) * w.
+     * w: [cols]. out may be NULL (only the sum is wanted). */
+    void (*add_rms_norm)(struct device *, float *out, float *x, const float *delta, const float *w,
+                         float eps, int32_t rows, int32_t cols);
+
+    /* out[r][n] = sum over k of W[n][k] x[r][k] (+ bias[n]); bias may be NULL. */
+    void (*linear)(struct device *, float *out, const struct weight *weight, const float *bias,
+                   const float *x, int32_t rows);
+
+    /* qkv: [rows][(num_heads + 2 num_kv_heads) head_dim], in place: rotate q and k of each row
+     * by its position; round and write k and v to the row's slot (block * block_size + offset). */
+    void (*rope_kv_write)(struct device *, float *qkv, const struct rope_table *rope,
+                          const int32_t *positions, const int64_t *slots, struct kv_pool *pool,
+                          int32_t layer, int32_t num_heads, int32_t rows);
+
+    /* out: [rows][num_heads head_dim]; q is the head of each row of qkv. */
+    void (*attention)(struct device *, float *out, const float *qkv, const struct kv_pool *pool,
+                      int32_t layer, int32_t num_heads, float scale,
+                      const struct attention_seq *seqs, int32_t num_seqs, int32_t rows);
+
+    /* gate_up: [rows][2 cols]; out[r][i] = silu(gate_up[r][i]) * gate_up[r][cols + i]. */
+    void (*silu_mul)(struct device *, float *out, const float *gate_up, int32_t rows,
+                     int32_t cols);
+
+    /* out[i] = x[indices[i]] */
+    void (*gather_rows)(struct device *, float *out, const float *x, const int32_t *indices,
+                        int32_t num, int32_t cols);
+
+    /* Copy whole pages: for sequences that part. */
+    void (*copy_blocks)(struct device *, struct kv_pool *pool, const int32_t *from,
+                        const int32_t *to, int32_t num);
+
+    /* logits: [num][num_vocab], overwritten. */
+    void (*sample)(struct device *, float *logits, int32_t num_vocab, const struct sample_row *rows,
+                   int32_t num);
+};
+
+/* Returns 0; -ENOENT for a name that is not built in; -EPROTO for another ABI. */
+int backend_open(const char *name, const struct backend **ret_backend, struct error *err);
+
+#endif

@@ -1,0 +1,70 @@
+/*
+ * control.h - what the supervisor and its children say on the control socket
+ *
+ * Fixed structs over shm/channel.h, descriptors in the order stated. The supervisor opens with
+ * HELLO. A child that cannot go on sends FAILED with its exit code and sentence, and exits with
+ * that code; the supervisor prints the first such sentence once.
+ */
+#ifndef PROTO_RECORDS_CONTROL_H
+#define PROTO_RECORDS_CONTROL_H
+
+#include <stdint.h>
+
+#include "shm/ring.h"
+
+enum control_kind {
+    /* supervisor -> any child */
+    CONTROL_HELLO = 1, /* fds: options memory file, own status page (write), own doorbell,
+                          supervisor's status page (read), then listeners (frontend only) */
+    CONTROL_DRAIN,     /* finish what you have: frontends stop taking new work */
+    CONTROL_STOP,      /* end within a second; frontends cut their streams with an error event */
+
+    /* supervisor -> frontend */
+    CONTROL_ENGINE_LINK, /* fds: submit (write), complete (read), engine's doorbell,
+                            engine's status page (read). The engine of `epoch` takes requests. */
+    CONTROL_ENGINE_DOWN, /* it died; `failed` when it will not come back */
+    CONTROL_PEER_STATUS, /* fds: status page (read) of frontend `peer`, for metrics */
+
+    /* supervisor -> worker (rank 0) */
+    CONTROL_FRONTEND_LINK, /* fds: submit (read), complete (write), frontend's doorbell */
+    CONTROL_FRONTEND_DOWN, /* cancel all its requests, drop its ring */
+
+    /* child -> supervisor */
+    CONTROL_READY,   /* frontend: listening; worker: model loaded, facts on the status page */
+    CONTROL_FAILED,  /* exit_code, text */
+    CONTROL_REPORT,  /* peer_role, peer: its memory broke a rule, text says which */
+    CONTROL_DRAINED, /* frontend: no request left */
+    CONTROL_FINISHED, /* generate: exit_code of the command */
+};
+
+enum control_role {
+    CONTROL_ROLE_SUPERVISOR,
+    CONTROL_ROLE_FRONTEND,
+    CONTROL_ROLE_WORKER,
+    CONTROL_ROLE_GENERATE, /* sits in frontend 0's seat */
+};
+
+enum { CONTROL_MAX_LISTENERS = 8, CONTROL_MAX_FRONTENDS = 64 };
+
+struct control_message {
+    uint32_t kind;
+    uint32_t role; /* HELLO: what the child is */
+    uint32_t index; /* HELLO: its number among its role */
+    uint32_t engine;
+    uint32_t rank;
+    uint32_t peer_role;
+    uint32_t peer; /* frontend's or engine's number in LINK, DOWN, PEER_STATUS, REPORT */
+    uint32_t failed;
+    uint64_t epoch;
+    uint64_t generation;
+    struct ring_geometry submit, complete;
+    uint32_t options_bytes;
+    uint32_t num_listeners;
+    int32_t exit_code;
+    uint32_t tls_keys_set; /* HELLO */
+    uint8_t tls_ticket_key[80];
+    uint8_t salt[16];
+    char text[512];
+};
+
+#endif

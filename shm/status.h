@@ -1,0 +1,66 @@
+/*
+ * status.h - the page on which a process tells how it is
+ *
+ * One page per process, written by that process alone, read by the supervisor and every
+ * frontend: probes, metrics and `tokenring top` ask no process anything. Single words are
+ * atomic; texts lie under a sequence lock that readers try at most three times.
+ */
+#ifndef SHM_STATUS_H
+#define SHM_STATUS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shm/segment.h"
+
+enum { STATUS_WORDS = 1536, STATUS_TEXT_BYTES = 2048, STATUS_ERROR_BYTES = 512 };
+
+enum status_state {
+    STATUS_STARTING = 0, /* moves only downwards in this list, */
+    STATUS_LOADING,
+    STATUS_READY,
+    STATUS_DRAINING,
+    STATUS_DOWN, /* except that the supervisor's page says DOWN, then LOADING again */
+    STATUS_FAILED,
+};
+
+struct status_page {
+    struct segment_header header;
+    _Atomic uint64_t heartbeat_us; /* clock_now_us() of the last loop turn */
+    _Atomic uint64_t state;        /* enum status_state */
+    _Atomic uint64_t pid;
+    _Atomic uint64_t epoch;
+    _Atomic uint64_t step;            /* finished steps */
+    _Atomic uint64_t step_started_us; /* 0 while no step runs */
+    _Atomic uint64_t step_expected_us;
+    _Atomic uint64_t load_done_bytes, load_total_bytes;
+    _Atomic uint32_t text_seq;
+    uint32_t reserved;
+    char text[STATUS_TEXT_BYTES];   /* "key=value" lines: facts of the role */
+    char error[STATUS_ERROR_BYTES]; /* last words before exit */
+    _Alignas(64) _Atomic uint64_t words[STATUS_WORDS]; /* counters: proto/records/stats.h */
+};
+
+struct segment_header status_segment_header(void);
+
+const char *status_state_name(enum status_state state); /* "loading", ... */
+
+/* Writer: one thread. */
+void status_beat(struct status_page *page);
+void status_add(struct status_page *page, int word, uint64_t n); /* relaxed, no lock prefix */
+void status_set(struct status_page *page, int word, uint64_t value);
+void status_set_texts(struct status_page *page, const char *text, const char *error);
+
+/* Readers, any process. */
+uint64_t status_get(const struct status_page *page, int word);
+
+/* Copy both texts, NUL-terminated. Returns false after three torn reads. */
+bool status_get_texts(const struct status_page *page, char text[STATUS_TEXT_BYTES],
+                      char error[STATUS_ERROR_BYTES]);
+
+/* The value of "key=" in a facts text as a number or a copy; false when absent. */
+bool status_fact_int(const char *text, const char *key, int64_t *ret_value);
+bool status_fact_text(const char *text, const char *key, char *out, size_t size);
+
+#endif

@@ -1,0 +1,99 @@
+/*
+ * model.h - a loaded model: configuration, weights on the device, one decoder forward
+ *
+ * model_open() reads config.json, lets the family (worker/families/) turn it into `struct arch`,
+ * loads the checkpoint's tensors through the backend and prepares the tables. The forward
+ * (forward.c) walks the layers and enqueues the backend's operations: one code for all
+ * families, steered by the flags of struct arch.
+ *
+ * Source: config.json and safetensors as HF transformers 4.x writes them.
+ */
+#ifndef WORKER_MODEL_MODEL_H
+#define WORKER_MODEL_MODEL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "kernels/backend.h"
+
+enum { ARCH_MAX_LAYERS = 512 };
+
+enum rope_scaling { ROPE_SCALING_NONE, ROPE_SCALING_LINEAR, ROPE_SCALING_LLAMA3 };
+
+/* What a family says of a model: names are those of config.json. Later families add flags;
+ * a zeroed flag means Llama's way. */
+struct arch {
+    char model_type[32];
+    int32_t vocab_size, hidden_size, intermediate_size;
+    int32_t num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim;
+    int32_t max_position_embeddings;
+    float rms_norm_eps;
+    bool attention_bias, mlp_bias, tie_word_embeddings;
+    enum dtype dtype; /* of the checkpoint's matrices */
+    struct {
+        double theta;
+        enum rope_scaling scaling;
+        double factor, low_freq_factor, high_freq_factor;
+        int32_t original_max_position_embeddings;
+    } rope;
+    /* KV groups: layers of one kind share block tables. Llama has one. */
+    int32_t num_kv_groups;
+    struct kv_layout kv_groups[BACKEND_MAX_GROUPS];
+};
+
+struct model;
+
+struct model_options {
+    const char *dir;
+    enum dtype kv_dtype;
+    int32_t block_size;
+    int32_t max_model_len; /* 0: max_position_embeddings */
+    int32_t max_rows;      /* most rows of a step: token budget */
+    int32_t max_logits;    /* most rows with logits in a step */
+    _Atomic uint64_t *progress_bytes, *total_bytes; /* may be NULL */
+};
+
+/*
+ * Returns 0; -ENOENT/-EINVAL/-ENOTSUP for the model (exit code 2), -ENOMEM (3): a sentence with
+ * the file, the tensor or key, what was found and what was wanted.
+ */
+int model_open(const struct backend *backend, struct device *device,
+               const struct model_options *options, struct model **ret_model, struct error *err);
+void model_close(struct model *model); /* accepts NULL */
+
+const struct arch *model_arch(const struct model *model);
+int32_t model_max_len(const struct model *model);
+size_t model_weight_bytes(const struct model *model);
+/* A stable 64-bit hash of config, tensor headers, file sizes and times: the model's identity. */
+uint64_t model_identity(const struct model *model);
+
+/* The rows of one step, flattened; arrays are the caller's and stay valid until the device's
+ * wait(). */
+struct model_batch {
+    int32_t num_rows;
+    const int32_t *token_ids; /* [num_rows] */
+    const int32_t *positions; /* [num_rows] */
+    const int64_t *slots[BACKEND_MAX_GROUPS]; /* [num_rows] per KV group */
+    int32_t num_seqs;
+    const struct attention_seq *seqs[BACKEND_MAX_GROUPS]; /* [num_seqs] per KV group */
+    int32_t num_logits;
+    const int32_t *logits_rows; /* [num_logits] rows whose logits are wanted */
+};
+
+/*
+ * Enqueue the forward pass between the backend's begin() and submit(). The logits lie in
+ * *ret_logits [num_logits][vocab_size] (the model's workspace) after wait().
+ */
+void model_forward(struct model *model, struct kv_pool *const *pools,
+                   const struct model_batch *batch, float **ret_logits);
+
+/* Most operations one forward enqueues: for device_options.max_ops. From config alone. */
+int32_t model_max_ops(int32_t num_hidden_layers);
+
+/* Read and check config.json only: what a device has to be opened with. */
+int model_read_arch(const char *dir, enum dtype kv_dtype, int32_t block_size,
+                    struct arch *ret_arch, struct error *err);
+
+#endif
