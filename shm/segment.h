@@ -30,7 +30,7 @@ struct segment_header {
     uint32_t num_cells;
     uint32_t bulk_bytes;
     uint64_t size; /* of the whole segment */
-    uint32_t reserved;
+    uint32_t reserved[3];
     uint32_t crc; /* CRC-32 of the bytes before it */
 };
 _Static_assert(sizeof(struct segment_header) == SEGMENT_HEADER_BYTES, "layout is shared");

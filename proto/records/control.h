@@ -10,8 +10,6 @@
 
 #include <stdint.h>
 
-#include "shm/ring.h"
-
 enum control_kind {
     /* supervisor -> any child */
     CONTROL_HELLO = 1, /* fds: options memory file, own status page (write), own doorbell,
@@ -57,7 +55,7 @@ struct control_message {
     uint32_t failed;
     uint64_t epoch;
     uint64_t generation;
-    struct ring_geometry submit, complete;
+    uint32_t submit_cells, submit_bulk, complete_cells, complete_bulk; /* of the link */
     uint32_t options_bytes;
     uint32_t num_listeners;
     int32_t exit_code;

@@ -1,7 +1,7 @@
 /*
  * stats.h - what is counted: one row each, from which /metrics and /stats derive
  *
- * A row names a run of words on every process's status page (shm/status.h). Values of a row are
+ * A row names a run of the words on every process's status page. Values of a row are
  * summed over all processes, and over those that ended (the supervisor's page keeps their
  * counters), so totals never go back. Gauges of ended processes are dropped.
  *
@@ -11,10 +11,9 @@
 #ifndef PROTO_RECORDS_STATS_H
 #define PROTO_RECORDS_STATS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-
-#include "shm/status.h"
 
 enum stat_type { STAT_COUNTER, STAT_GAUGE, STAT_HISTOGRAM_SECONDS, STAT_HISTOGRAM_COUNT };
 
@@ -93,13 +92,13 @@ extern const struct stat_row stat_rows[STAT_NUM];
 int32_t stat_word(enum stat stat);
 int32_t stat_num_words(enum stat stat);
 
-/* Writers, on their own page. */
-void stat_add(struct status_page *page, enum stat stat, uint64_t n);
-void stat_set(struct status_page *page, enum stat stat, uint64_t value); /* gauges */
-void stat_observe_us(struct status_page *page, enum stat stat, int64_t us);
-void stat_observe(struct status_page *page, enum stat stat, uint64_t value);
+/* Writers, on the words of their own page. */
+void stat_add(_Atomic uint64_t *words, enum stat stat, uint64_t n);
+void stat_set(_Atomic uint64_t *words, enum stat stat, uint64_t value); /* gauges */
+void stat_observe_us(_Atomic uint64_t *words, enum stat stat, int64_t us);
+void stat_observe(_Atomic uint64_t *words, enum stat stat, uint64_t value);
 
 /* Add the counters and histograms (not the gauges) of an ended process to `kept`. */
-void stat_keep(struct status_page *kept, const struct status_page *ended);
+void stat_keep(_Atomic uint64_t *kept, const _Atomic uint64_t *ended);
 
 #endif
