@@ -17,7 +17,7 @@
 
 enum stat_type { STAT_COUNTER, STAT_GAUGE, STAT_HISTOGRAM_SECONDS, STAT_HISTOGRAM_COUNT };
 
-enum stat {
+enum stat_id {
     /* engine, written by the worker that leads */
     STAT_NUM_REQUESTS_RUNNING,
     STAT_NUM_REQUESTS_WAITING,
@@ -89,14 +89,14 @@ struct stat_row {
 extern const struct stat_row stat_rows[STAT_NUM];
 
 /* First word of a row, and how many it takes. */
-int32_t stat_word(enum stat stat);
-int32_t stat_num_words(enum stat stat);
+int32_t stat_word(enum stat_id stat);
+int32_t stat_num_words(enum stat_id stat);
 
 /* Writers, on the words of their own page. */
-void stat_add(_Atomic uint64_t *words, enum stat stat, uint64_t n);
-void stat_set(_Atomic uint64_t *words, enum stat stat, uint64_t value); /* gauges */
-void stat_observe_us(_Atomic uint64_t *words, enum stat stat, int64_t us);
-void stat_observe(_Atomic uint64_t *words, enum stat stat, uint64_t value);
+void stat_add(_Atomic uint64_t *words, enum stat_id stat, uint64_t n);
+void stat_set(_Atomic uint64_t *words, enum stat_id stat, uint64_t value); /* gauges */
+void stat_observe_us(_Atomic uint64_t *words, enum stat_id stat, int64_t us);
+void stat_observe(_Atomic uint64_t *words, enum stat_id stat, uint64_t value);
 
 /* Add the counters and histograms (not the gauges) of an ended process to `kept`. */
 void stat_keep(_Atomic uint64_t *kept, const _Atomic uint64_t *ended);

@@ -1,0 +1,113 @@
+/*
+ * session.h - the frontend's side of the rings: requests in flight and their journals
+ *
+ * A `struct session` sits in one frontend's seat (the HTTP process, or `generate`): it holds the
+ * ring ends to every engine and the whole state of every request, so that an engine owns nothing
+ * that a client needs. It knows no HTTP: text goes in as token ids and comes out as events
+ * (proto/records/answer.h), detokenized, with stop strings matched and held back.
+ *
+ * One thread. Nothing here blocks. Callbacks run inside session_drain(), session_tick() and the
+ * engine_* calls, never inside session_submit(); a callback may cancel its own request.
+ */
+#ifndef FRONTEND_SESSION_SESSION_H
+#define FRONTEND_SESSION_SESSION_H
+
+#include "proto/records/answer.h"
+#include "shm/ring.h"
+#include "shm/status.h"
+#include "text/tokenizer.h"
+
+struct session;
+struct session_request;
+
+struct session_options {
+    const struct tokenizer *tokenizer;
+    struct status_page *status; /* own page: counters of requests and latencies */
+    size_t max_requests;        /* 0: 65,536 */
+};
+
+typedef void (*session_callback)(void *owner, const struct answer_event *event);
+
+int session_create(const struct session_options *options, struct session **ret_session);
+void session_destroy(struct session *session);
+
+/* An engine that takes requests from now on. Takes over `end` and the mapping of its page;
+ * `doorbell` is a descriptor that session closes when the engine goes. */
+int session_engine_up(struct session *session, uint32_t engine, uint64_t epoch,
+                      uint64_t generation, struct ring_end *end, const struct status_page *page,
+                      int doorbell, struct error *err);
+
+/* The engine of that number died: what its ring still holds is taken, then every request that
+ * it had gets FAILED (RECORD_FAILURE_WORKER). */
+void session_engine_down(struct session *session, uint32_t engine, bool for_good);
+
+bool session_has_engine(const struct session *session);
+
+/* Facts of the engine: limits to check requests against. Valid while there is or was an engine. */
+struct session_limits {
+    int32_t max_model_len, vocab_size;
+    int32_t max_num_seqs, max_queued; /* per engine */
+};
+bool session_get_limits(const struct session *session, struct session_limits *ret_limits);
+
+/* Is the engines' queue full already (early refusal before tokenizing)? */
+bool session_queue_is_full(const struct session *session);
+
+struct session_prompt {
+    const int32_t *ids;
+    uint32_t num_ids;
+};
+
+/* Everything is copied. */
+struct session_submit {
+    const struct session_prompt *prompts;
+    uint32_t num_prompts;
+    const struct record_params *params; /* of each prompt; num_choices is n */
+    const struct record_bias *biases;
+    uint32_t num_biases;
+    const int32_t *eos_ids;
+    uint32_t num_eos_ids;
+    const char *const *stops; /* stop strings, valid UTF-8 without NUL, 1..1024 bytes */
+    const size_t *stop_lens;
+    uint32_t num_stops;
+    bool include_stop_in_output, keep_special_tokens;
+    bool echo; /* ANSWER_PROMPT events, with log-probabilities when params ask for them */
+    session_callback callback;
+    void *owner;
+    const char *request_id; /* for the log line */
+};
+
+/*
+ * Put a request (all its prompts) on the ring of one engine.
+ *
+ * Returns 0 and a handle that is valid until its END or FAILED was handed over or it was
+ * cancelled; -EAGAIN when the ring or the table is full (429); -ENOTCONN without an engine
+ * (503); -ENOMEM.
+ */
+int session_submit(struct session *session, const struct session_submit *submit,
+                   struct session_request **ret_request, struct error *err);
+
+/* Forget the request and tell the engine. No callback follows. */
+void session_cancel(struct session *session, struct session_request *request);
+
+/*
+ * Take what the engines wrote, at most `max_cells` cells. After the callbacks of a batch each
+ * request that got events gets `flush(owner)` once, if given.
+ *
+ * Returns the number of cells taken.
+ */
+uint32_t session_drain(struct session *session, uint32_t max_cells, void (*flush)(void *owner));
+
+/* Sleeping handshake around the event loop's wait: false means there is something to drain. */
+bool session_prepare_sleep(struct session *session);
+void session_end_sleep(struct session *session);
+
+/* An engine whose ring broke a rule: its number, or -1; reported to the supervisor by the role. */
+int32_t session_take_report(struct session *session, char *text, size_t size);
+
+uint32_t session_num_requests(const struct session *session);
+
+/* One line about a finished request, for the log: "prompt=12 output=7 ttft_ms=3.1 ..." */
+void session_set_log(struct session *session, void (*log)(const char *line));
+
+#endif

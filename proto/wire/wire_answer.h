@@ -1,0 +1,48 @@
+/*
+ * wire_answer.h - answer events to OpenAI JSON: server-sent events, or one folded object
+ *
+ * One writer per request. Streaming: wire_answer_event() appends whole SSE events. Not
+ * streaming: the same calls fold the same events, and END appends the object. Chunk order,
+ * usage, logprobs forms and finish reasons are those of http-api 4.4, 5.3, 7, 12.
+ */
+#ifndef PROTO_WIRE_WIRE_ANSWER_H
+#define PROTO_WIRE_WIRE_ANSWER_H
+
+#include "base/strbuf.h"
+#include "proto/records/answer.h"
+#include "proto/wire/wire_request.h"
+
+struct wire_answer;
+
+struct wire_answer_options {
+    enum wire_endpoint endpoint;
+    bool stream, include_usage, continuous_usage;
+    bool logprobs;       /* write logprobs objects */
+    uint32_t num_top;    /* top_logprobs / logprobs asked for */
+    uint32_t num_choices;
+    bool return_token_ids_as_text; /* tokens spelled token_id:123 */
+    const char *id;                /* "chatcmpl-..." / "cmpl-..."; copied */
+    const char *model;
+    const char *system_fingerprint;
+    int64_t created; /* seconds */
+    const char *request_id;
+};
+
+int wire_answer_create(const struct wire_answer_options *options, struct wire_answer **ret_answer);
+void wire_answer_destroy(struct wire_answer *answer);
+
+/* Append what the event adds to the response. out->failed tells of a lack of memory. */
+void wire_answer_event(struct wire_answer *answer, const struct answer_event *event,
+                       struct strbuf *out);
+
+/* Stream only: an error event and [DONE]; closes the answer. */
+void wire_answer_error(struct wire_answer *answer, const struct wire_error *error,
+                       struct strbuf *out);
+
+/* Has END been written (or the error)? */
+bool wire_answer_is_complete(const struct wire_answer *answer);
+
+/* Fold form: a FAILED event sets this instead of writing; NULL otherwise. */
+const struct wire_error *wire_answer_failure(const struct wire_answer *answer);
+
+#endif
