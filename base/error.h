@@ -31,12 +31,11 @@ enum exit_code {
 /* Fill in *err (which may be NULL) and return `code`, so that a failing path is one statement.
  * The sentence is cut at the end of the buffer, never inside a UTF-8 character; control
  * characters become '?'. */
-__attribute__((format(printf, 3, 4))) int error_set(struct error *err, int code,
-                                                    const char *format, ...);
+__attribute__((format(printf, 3, 4))) int error_set(struct error *err, int code, const char *format,
+                                                    ...);
 
 /* The same with the name of the field or option the sentence is about. */
-__attribute__((format(printf, 4, 5))) int error_set_param(struct error *err, int code,
-                                                          const char *param, const char *format,
-                                                          ...);
+__attribute__((format(printf, 4, 5))) int
+error_set_param(struct error *err, int code, const char *param, const char *format, ...);
 
 #endif

@@ -17,8 +17,8 @@
 #include "base/error.h"
 
 struct json_limits {
-    uint32_t depth;           /* nesting of arrays and objects */
-    uint32_t values;          /* scalars, arrays and objects in all */
+    uint32_t depth;  /* nesting of arrays and objects */
+    uint32_t values; /* scalars, arrays and objects in all */
     uint32_t keys_per_object;
     uint32_t number_chars;
 };

@@ -74,29 +74,28 @@ int option_parse_int(const char *text, int64_t *ret_value)
     return 0;
 }
 
-static int set_int(int64_t *field, const struct option_row *row, const char *name,
-                   const char *text, struct error *err)
+static int set_int(int64_t *field, const struct option_row *row, const char *name, const char *text,
+                   struct error *err)
 {
     int64_t value;
     if (option_parse_int(text, &value) < 0)
-        return error_set_param(err, -EINVAL, row->field_name,
-                               "%s: \"%.64s\" is not a whole number", name, text);
+        return error_set_param(err, -EINVAL, row->field_name, "%s: \"%.64s\" is not a whole number",
+                               name, text);
     if (row->max > row->min && ((double)value < row->min || (double)value > row->max))
-        return error_set_param(err, -EINVAL, row->field_name,
-                               "%s: %lld is outside %.0f to %.0f", name, (long long)value,
-                               row->min, row->max);
+        return error_set_param(err, -EINVAL, row->field_name, "%s: %lld is outside %.0f to %.0f",
+                               name, (long long)value, row->min, row->max);
     *field = value;
     return 0;
 }
 
-static int set_real(double *field, const struct option_row *row, const char *name,
-                    const char *text, struct error *err)
+static int set_real(double *field, const struct option_row *row, const char *name, const char *text,
+                    struct error *err)
 {
     char *end;
     const double value = strtod(text, &end);
     if (end == text || *end != '\0' || !isfinite(value))
-        return error_set_param(err, -EINVAL, row->field_name, "%s: \"%.64s\" is not a number",
-                               name, text);
+        return error_set_param(err, -EINVAL, row->field_name, "%s: \"%.64s\" is not a number", name,
+                               text);
     if (row->max > row->min && (value < row->min || value > row->max))
         return error_set_param(err, -EINVAL, row->field_name, "%s: %g is outside %g to %g", name,
                                value, row->min, row->max);
@@ -421,8 +420,8 @@ int option_read_lines(struct option_set *set, char *text, struct error *err)
         *end = '\0';
         const bool absent = value[1] == '\0' && row->type >= OPTION_TEXT;
         if (!absent) {
-            const int r = set_value(set, row, row->field_name, value + 1, OPTION_FROM_COMMAND_LINE,
-                                    err);
+            const int r =
+                set_value(set, row, row->field_name, value + 1, OPTION_FROM_COMMAND_LINE, err);
             if (r < 0)
                 return r;
         }
@@ -440,7 +439,9 @@ void option_print_help(const struct option_set *set, bool all, FILE *out)
             continue;
         flag_name(row, flag);
         snprintf(left, sizeof(left), "%s %s", flag,
-                 row->choices != NULL ? row->choices : row->value != NULL ? row->value : "");
+                 row->choices != NULL ? row->choices
+                 : row->value != NULL ? row->value
+                                      : "");
         fprintf(out, "  %-34s %s", left, row->help);
         if (row->initial != NULL && row->type != OPTION_BOOL)
             fprintf(out, " [%s]", row->initial);
@@ -464,7 +465,10 @@ void option_print_config(const struct option_set *set, FILE *out)
         const bool secret = strstr(row->field_name, "api_key") != NULL && value.len > 0 &&
                             strstr(row->field_name, "file") == NULL;
         fprintf(out, "%-32s %-24s (%s)\n", flag + 2,
-                secret ? "***" : value.data != NULL ? value.data : "", from[set->sources[i]]);
+                secret               ? "***"
+                : value.data != NULL ? value.data
+                                     : "",
+                from[set->sources[i]]);
         strbuf_finish(&value);
     }
 }

@@ -38,7 +38,7 @@ struct option_list {
 };
 
 /* The row takes its type from the field, so the two cannot disagree. */
-#define OPTION_FIELD(type_name, field)                                                            \
+#define OPTION_FIELD(type_name, field)                                                             \
     .field_name = #field, .offset = offsetof(type_name, field),                                   \
     .type = _Generic(((type_name *)0)->field,                                                     \
                      bool: OPTION_BOOL,                                                           \

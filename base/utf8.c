@@ -1,9 +1,9 @@
 #include "base/utf8.h"
 
 struct lead {
-    uint8_t first, last;      /* range of the lead byte */
-    uint8_t len;              /* bytes in the character */
-    uint8_t low, high;        /* range of the second byte */
+    uint8_t first, last; /* range of the lead byte */
+    uint8_t len;         /* bytes in the character */
+    uint8_t low, high;   /* range of the second byte */
 };
 
 static const struct lead leads[] = {

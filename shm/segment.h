@@ -17,7 +17,12 @@
 
 enum { SEGMENT_HEADER_BYTES = 64, SEGMENT_LAYOUT_VERSION = 1 };
 
-enum segment_kind { SEGMENT_SUBMIT = 1, SEGMENT_COMPLETE = 2, SEGMENT_STATUS = 3, SEGMENT_OPTIONS = 4 };
+enum segment_kind {
+    SEGMENT_SUBMIT = 1,
+    SEGMENT_COMPLETE = 2,
+    SEGMENT_STATUS = 3,
+    SEGMENT_OPTIONS = 4
+};
 
 /* First bytes of every segment; constant once made; checked by whoever maps it. */
 struct segment_header {

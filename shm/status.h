@@ -37,8 +37,8 @@ struct status_page {
     _Atomic uint64_t load_done_bytes, load_total_bytes;
     _Atomic uint32_t text_seq;
     uint32_t reserved;
-    char text[STATUS_TEXT_BYTES];   /* "key=value" lines: facts of the role */
-    char error[STATUS_ERROR_BYTES]; /* last words before exit */
+    char text[STATUS_TEXT_BYTES];                      /* "key=value" lines: facts of the role */
+    char error[STATUS_ERROR_BYTES];                    /* last words before exit */
     _Alignas(64) _Atomic uint64_t words[STATUS_WORDS]; /* counters: proto/records/stats.h */
 };
 
