@@ -16,12 +16,26 @@ struct sample_scratch; /* work space for one thread */
 int sample_scratch_create(int32_t max_vocab, struct sample_scratch **ret_scratch);
 void sample_scratch_destroy(struct sample_scratch *scratch);
 
-/* logits: [num_vocab], overwritten. Writes through the row's ret_ pointers; sets *row->bad for
- * a NaN or no finite logit (the id is then 0). Allocates nothing. */
+/*
+ * logits: [num_vocab], overwritten. Writes through the row's ret_ pointers. Allocates nothing.
+ *
+ * Each filter works on what the one before it kept: top_k counts tokens; typical_p and top_p
+ * keep the fewest tokens whose share of the kept mass reaches them; min_p compares with the
+ * best kept token. Of equal candidates the lower id is kept first; one token always is. The
+ * draw walks the kept tokens by id until their sum passes (uniform + 2^-25) of the whole.
+ * Ids of biases and tokens outside the vocabulary are passed over.
+ *
+ * Sets *row->bad for a NaN, an infinite logit above zero, or when none is finite or all are
+ * banned: the id is then 0, the log-probabilities -INFINITY and the rank 0. With more
+ * log-probabilities wanted than there are tokens the rest has the id -1.
+ */
 void sample_run(struct sample_scratch *scratch, float *logits, int32_t num_vocab,
                 const struct sample_row *row);
 
-/* Uniform in [0, 1) with 24 random bits. */
+/* Philox4x32-10: four words from a counter and a key. */
+void sample_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t ret_words[4]);
+
+/* Uniform in [0, 1) with 24 random bits. Drawing a token takes lane 0. */
 float sample_uniform(uint64_t seed, uint32_t choice, uint32_t output_pos, uint32_t lane);
 
 #endif
