@@ -21,7 +21,8 @@ enum control_kind {
     CONTROL_ENGINE_LINK, /* fds: submit (write), complete (read), engine's doorbell,
                             engine's status page (read). The engine of `epoch` takes requests. */
     CONTROL_ENGINE_DOWN, /* it died; `failed` when it will not come back */
-    CONTROL_PEER_STATUS, /* fds: status page (read) of frontend `peer`, for metrics */
+    CONTROL_PEER_STATUS, /* fds: status page (read) of the process `peer_role`, `peer`; it replaces
+                            the page of that seat's earlier process. For health and metrics. */
 
     /* supervisor -> worker (rank 0) */
     CONTROL_FRONTEND_LINK, /* fds: submit (read), complete (write), frontend's doorbell */

@@ -1,0 +1,74 @@
+/*
+ * child.h - one seat of the supervisor and the process that sits in it
+ *
+ * A seat (frontend 0, worker 0.0) outlives its processes: its doorbell stays, each process gets
+ * a control socket and a status page of its own. A process is the program itself, executed anew
+ * from the descriptor opened at start: nothing of the supervisor's memory is inherited.
+ */
+#ifndef SUPERVISOR_CHILD_H
+#define SUPERVISOR_CHILD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "proto/records/control.h"
+#include "shm/status.h"
+
+struct child {
+    enum control_role role;
+    uint32_t index; /* of the frontend, or the engine's number */
+    uint32_t rank;
+    char name[32]; /* "frontend 0", "worker 0.0" */
+    int doorbell;
+    pid_t pid; /* 0 while nobody sits here */
+    int pidfd, control;
+    int page_read_fd;            /* status page, to hand to others */
+    struct segment page_mapping; /* read-only */
+    uint64_t incarnation;        /* generation of a frontend, epoch of a worker */
+    bool ready, drained;
+    int64_t started_us;
+    int64_t restart_us; /* when to start again, 0: not waiting */
+    int32_t early_deaths;
+    struct control_message last_words; /* FAILED, kind 0: none */
+};
+
+/* What every child gets. */
+struct child_start {
+    int image_fd;   /* the program */
+    int options_fd; /* sealed memory file of settings as lines */
+    uint32_t options_bytes;
+    int supervisor_page_fd;
+    const int *listeners;
+    uint32_t num_listeners;
+    const uint8_t *tls_ticket_key; /* [80] */
+    const uint8_t *salt;           /* [16] */
+};
+
+/* Name the seat and make its doorbell. */
+int child_init(struct child *child, enum control_role role, uint32_t index, uint32_t rank,
+               struct error *err);
+
+/* Start a process in an empty seat and greet it. Returns 0 or a negative errno. */
+int child_spawn(struct child *child, const struct child_start *start, uint64_t incarnation,
+                struct error *err);
+
+/* Send a message; a child that does not read its socket is taken for hung and killed. */
+void child_send(struct child *child, const struct control_message *message, const int *fds,
+                size_t num_fds);
+
+void child_kill(struct child *child);
+
+/* After its pidfd became readable: take the status (waitpid form) and leave the seat empty. */
+int child_reap(struct child *child);
+
+const struct status_page *child_page(const struct child *child); /* NULL while empty */
+
+/* "exited with code 3", "was ended by signal 11 (Segmentation fault)". */
+void child_describe_end(int wait_status, char *out, size_t size);
+
+/* Did it die by a fault of its own (not by a kill from outside)? reliability 1.4 */
+bool child_end_is_own_fault(int wait_status);
+
+#endif

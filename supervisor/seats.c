@@ -1,0 +1,344 @@
+#include "supervisor/seats.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "proto/records/stats.h"
+#include "supervisor/link.h"
+
+enum {
+    EARLY_US = 5 * 1000000,
+    MAX_EARLY_DEATHS = 10,
+    HEARTBEAT_US = 5 * 1000000,
+    STEP_US = 10 * 1000000,
+    STEP_FACTOR = 20,
+    DEATHS_WINDOW_US = 600 * 1000000,
+    MAX_DEATHS = 5,
+};
+
+struct child *seats_next(struct seats *seats, struct child *child)
+{
+    if (child == &seats->worker)
+        return NULL;
+    child++;
+    return child < seats->frontends + seats->num_frontends ? child : &seats->worker;
+}
+
+static void set_state(struct seats *seats, enum status_state state)
+{
+    atomic_store_explicit(&seats->page->state, state, memory_order_release);
+}
+
+static void end(struct seats *seats, int exit_code)
+{
+    if (seats->exit_code < 0)
+        seats->exit_code = exit_code;
+    seats->ending = true;
+}
+
+/* --- telling each other --------------------------------------------------------------------- */
+
+static void show_page(struct child *to, const struct child *of)
+{
+    const struct control_message message = { .kind = CONTROL_PEER_STATUS,
+                                             .peer_role = of->role,
+                                             .peer = of->index };
+    if (to->role != CONTROL_ROLE_WORKER && of->pid != 0)
+        child_send(to, &message, &of->page_read_fd, 1);
+}
+
+static void join(struct seats *seats, struct child *frontend)
+{
+    char facts[STATUS_TEXT_BYTES], words[STATUS_ERROR_BYTES];
+    struct error err;
+    int64_t context = 0;
+
+    if (frontend->pid == 0 || !seats->worker.ready)
+        return;
+    if (status_get_texts(child_page(&seats->worker), facts, words))
+        (void)status_fact_int(facts, "max_model_len", &context);
+    if (link_join(frontend, &seats->worker, context, &err) == 0)
+        return;
+    log_event(LOG_LEVEL_ERROR, "%s", err.message);
+    end(seats, EXIT_CODE_MEMORY);
+}
+
+void seats_tell_all(struct seats *seats, enum control_kind kind)
+{
+    const struct control_message message = { .kind = kind };
+    SEATS_FOR_EACH(seats, child)
+    child_send(child, &message, NULL, 0);
+}
+
+/* --- sitting down --------------------------------------------------------------------------- */
+
+static int sit(struct seats *seats, struct child *child, struct error *err)
+{
+    const int r = child_spawn(child, &seats->start, seats->next_incarnation++, err);
+    if (r < 0)
+        return r;
+    SEATS_FOR_EACH(seats, other)
+    {
+        show_page(other, child);
+        if (other != child)
+            show_page(child, other);
+    }
+    if (child->role == CONTROL_ROLE_WORKER) {
+        if (!seats->ending)
+            set_state(seats, STATUS_LOADING);
+    } else {
+        join(seats, child);
+    }
+    return 0;
+}
+
+int seats_open(struct seats *seats, enum control_role seat, struct error *err)
+{
+    int r = child_init(&seats->worker, CONTROL_ROLE_WORKER, 0, 0, err);
+    for (uint32_t i = 0; r == 0 && i < seats->num_frontends; i++)
+        r = child_init(&seats->frontends[i], seat, i, 0, err);
+    if (r == 0)
+        r = sit(seats, &seats->worker, err);
+    for (uint32_t i = 0; r == 0 && i < seats->num_frontends; i++)
+        r = sit(seats, &seats->frontends[i], err);
+    return r;
+}
+
+/* --- messages ------------------------------------------------------------------------------- */
+
+static void worker_ready(struct seats *seats)
+{
+    seats->worker.ready = true;
+    seats->ever_ready = true;
+    if (!seats->ending)
+        set_state(seats, STATUS_READY);
+    for (uint32_t i = 0; i < seats->num_frontends; i++)
+        join(seats, &seats->frontends[i]);
+}
+
+static void reported(struct seats *seats, const struct control_message *report)
+{
+    struct child *accused = NULL;
+    if (report->peer_role == CONTROL_ROLE_WORKER)
+        accused = &seats->worker;
+    else if (report->peer < seats->num_frontends)
+        accused = &seats->frontends[report->peer];
+    if (accused == NULL)
+        return;
+    log_event(LOG_LEVEL_ERROR, "%s broke a rule of shared memory and is ended: %.400s",
+              accused->name, report->text);
+    child_kill(accused);
+}
+
+void seats_receive(struct seats *seats, struct child *child, const struct control_message *message)
+{
+    switch (message->kind) {
+    case CONTROL_READY:
+        if (child->role == CONTROL_ROLE_WORKER)
+            worker_ready(seats);
+        child->ready = true;
+        child->early_deaths = 0;
+        break;
+    case CONTROL_FAILED:
+        child->last_words = *message;
+        child->last_words.text[sizeof(message->text) - 1] = '\0';
+        break;
+    case CONTROL_REPORT:
+        reported(seats, message);
+        break;
+    case CONTROL_DRAINED:
+        child->drained = true;
+        break;
+    case CONTROL_FINISHED:
+        end(seats, message->exit_code);
+        break;
+    default:
+        log_event(LOG_LEVEL_ERROR, "%s sent a control message of unknown kind %u and is ended",
+                  child->name, message->kind);
+        child_kill(child);
+    }
+}
+
+/* --- deaths --------------------------------------------------------------------------------- */
+
+static void complain(const struct child *child, int wait_status)
+{
+    char how[96];
+    child_describe_end(wait_status, how, sizeof(how));
+    if (child->last_words.kind != 0)
+        log_event(LOG_LEVEL_ERROR, "%s", child->last_words.text);
+    else
+        log_event(LOG_LEVEL_ERROR, "%s %s", child->name, how);
+}
+
+/* A death before the server was ever ready is a failed start: say why, once, and end. */
+static void failed_start(struct seats *seats, const struct child *child, int wait_status)
+{
+    const bool spoke = child->last_words.kind != 0;
+    complain(child, wait_status);
+    end(seats, spoke                                                ? child->last_words.exit_code
+               : WIFEXITED(wait_status) && WEXITSTATUS(wait_status) ? WEXITSTATUS(wait_status)
+                                                                    : EXIT_CODE_RESTARTS);
+}
+
+static int32_t count_recent(struct seats *seats, int64_t now)
+{
+    int32_t recent = 0;
+    memmove(seats->death_us + 1, seats->death_us, sizeof(seats->death_us) - sizeof(int64_t));
+    seats->death_us[0] = now;
+    if (seats->num_deaths < SEATS_DEATHS_KEPT)
+        seats->num_deaths++;
+    for (int32_t i = 0; i < seats->num_deaths; i++)
+        recent += now - seats->death_us[i] <= DEATHS_WINDOW_US;
+    return recent;
+}
+
+static void worker_died(struct seats *seats, int wait_status, int64_t now)
+{
+    static const int64_t delays_s[] = { 0, 0, 1, 2, 4, 8, 16, 30 };
+    struct child *worker = &seats->worker;
+    const int32_t recent = child_end_is_own_fault(wait_status) ? count_recent(seats, now) : 0;
+    const bool for_good = recent >= MAX_DEATHS;
+    const struct control_message down = { .kind = CONTROL_ENGINE_DOWN,
+                                          .engine = worker->index,
+                                          .peer_role = worker->role,
+                                          .peer = worker->index,
+                                          .epoch = worker->incarnation,
+                                          .failed = for_good };
+
+    stat_add(seats->page->words, STAT_WORKER_RESTARTS, 1);
+    set_state(seats, for_good ? STATUS_FAILED : STATUS_DOWN);
+    for (uint32_t i = 0; i < seats->num_frontends; i++)
+        child_send(&seats->frontends[i], &down, NULL, 0);
+    complain(worker, wait_status);
+    if (for_good) {
+        log_event(LOG_LEVEL_ERROR, "%s failed by itself %d times in 10 minutes: giving up",
+                  worker->name, recent);
+        end(seats, EXIT_CODE_RESTARTS);
+        return;
+    }
+    worker->restart_us = now + delays_s[recent] * 1000000;
+    log_event(LOG_LEVEL_WARN, "%s is restarted", worker->name);
+}
+
+static void frontend_died(struct seats *seats, struct child *child, int wait_status, int64_t now)
+{
+    const struct control_message down = { .kind = CONTROL_FRONTEND_DOWN,
+                                          .peer_role = child->role,
+                                          .peer = child->index,
+                                          .generation = child->incarnation };
+    child_send(&seats->worker, &down, NULL, 0);
+    stat_add(seats->page->words, STAT_FRONTEND_RESTARTS, 1);
+    complain(child, wait_status);
+    if (child_end_is_own_fault(wait_status) && now - child->started_us < EARLY_US)
+        child->early_deaths++;
+    if (child->early_deaths >= MAX_EARLY_DEATHS) {
+        log_event(LOG_LEVEL_ERROR, "%s dies at every start: giving up", child->name);
+        end(seats, EXIT_CODE_RESTARTS);
+        return;
+    }
+    int64_t delay = 0;
+    if (child->early_deaths >= 3) {
+        delay = 100000ll << (child->early_deaths - 3);
+        delay = delay > EARLY_US ? EARLY_US : delay;
+    }
+    child->restart_us = now + delay;
+    log_event(LOG_LEVEL_WARN, "%s is restarted", child->name);
+}
+
+void seats_bury(struct seats *seats, struct child *child)
+{
+    const int64_t now = clock_now_us();
+    stat_keep(seats->page->words, child_page(child)->words);
+    const bool was_ready = child->ready;
+    const int wait_status = child_reap(child);
+
+    if (seats->ending)
+        return;
+    if (child->role == CONTROL_ROLE_GENERATE)
+        failed_start(seats, child, wait_status);
+    else if (!was_ready && !seats->ever_ready)
+        failed_start(seats, child, wait_status);
+    else if (child->role == CONTROL_ROLE_WORKER)
+        worker_died(seats, wait_status, now);
+    else
+        frontend_died(seats, child, wait_status, now);
+}
+
+/* --- watching ------------------------------------------------------------------------------- */
+
+static bool hangs(const struct child *child, int64_t now)
+{
+    const struct status_page *page = child_page(child);
+    const int64_t beat = (int64_t)atomic_load((_Atomic uint64_t *)&page->heartbeat_us);
+    const int64_t began = (int64_t)atomic_load((_Atomic uint64_t *)&page->step_started_us);
+    const int64_t expected = (int64_t)atomic_load((_Atomic uint64_t *)&page->step_expected_us);
+
+    if (!child->ready || child->role == CONTROL_ROLE_GENERATE)
+        return false;
+    if (began != 0) {
+        const int64_t limit = expected * STEP_FACTOR > STEP_US ? expected * STEP_FACTOR : STEP_US;
+        return now - began > limit;
+    }
+    return now - beat > HEARTBEAT_US;
+}
+
+int64_t seats_tick(struct seats *seats, int64_t now)
+{
+    int64_t next = 0;
+    SEATS_FOR_EACH(seats, child)
+    {
+        struct error err;
+        if (child->pid != 0 && !seats->ending && hangs(child, now)) {
+            log_event(LOG_LEVEL_ERROR, "%s hangs and is ended", child->name);
+            child_kill(child);
+        }
+        if (child->pid != 0 || child->restart_us == 0 || seats->ending)
+            continue;
+        if (child->restart_us <= now && sit(seats, child, &err) < 0) {
+            log_event(LOG_LEVEL_ERROR, "%s", err.message);
+            child->restart_us = now + 1000000;
+        }
+        if (child->pid == 0 && (next == 0 || child->restart_us < next))
+            next = child->restart_us;
+    }
+    return next;
+}
+
+bool seats_all_ready(const struct seats *seats)
+{
+    for (uint32_t i = 0; i < seats->num_frontends; i++)
+        if (!seats->frontends[i].ready)
+            return false;
+    return seats->worker.ready;
+}
+
+bool seats_all_drained(const struct seats *seats)
+{
+    for (uint32_t i = 0; i < seats->num_frontends; i++)
+        if (seats->frontends[i].pid != 0 && !seats->frontends[i].drained)
+            return false;
+    return true;
+}
+
+bool seats_all_empty(const struct seats *seats)
+{
+    for (uint32_t i = 0; i < seats->num_frontends; i++)
+        if (seats->frontends[i].pid != 0)
+            return false;
+    return seats->worker.pid == 0;
+}
+
+uint64_t seats_num_inflight(const struct seats *seats)
+{
+    uint64_t num = 0;
+    for (uint32_t i = 0; i < seats->num_frontends; i++)
+        if (seats->frontends[i].pid != 0)
+            num += status_get(child_page(&seats->frontends[i]), stat_word(STAT_INFLIGHT));
+    return num;
+}

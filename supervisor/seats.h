@@ -1,0 +1,51 @@
+/*
+ * seats.h - all seats of the supervisor, and what happens when somebody sits down or dies
+ */
+#ifndef SUPERVISOR_SEATS_H
+#define SUPERVISOR_SEATS_H
+
+#include "proto/records/settings.h"
+#include "supervisor/child.h"
+
+enum { SEATS_MAX_WORKERS = 1, SEATS_DEATHS_KEPT = 8 };
+
+struct seats {
+    const struct settings *settings;
+    struct child_start start;
+    struct status_page *page; /* the supervisor's own */
+    struct child frontends[CONTROL_MAX_FRONTENDS];
+    uint32_t num_frontends;
+    struct child worker; /* engine 0, rank 0 */
+    uint64_t next_incarnation;
+    bool ever_ready;                     /* the engine was ready once */
+    bool ending;                         /* nobody is started any more */
+    int64_t death_us[SEATS_DEATHS_KEPT]; /* the worker's own-fault deaths, newest first */
+    int32_t num_deaths;
+    int exit_code; /* -1 while running */
+};
+
+/* Lay out the seats and start everybody. Returns 0 or a negative errno with a sentence. */
+int seats_open(struct seats *seats, enum control_role seat, struct error *err);
+
+/* A child's message. */
+void seats_receive(struct seats *seats, struct child *child, const struct control_message *message);
+
+/* A child's process ended: clean up, tell the others, plan the successor. */
+void seats_bury(struct seats *seats, struct child *child);
+
+/* Once a turn: start who waits to be restarted, kill who hangs. Returns the time of the next
+ * planned start, or 0. */
+int64_t seats_tick(struct seats *seats, int64_t now_us);
+
+void seats_tell_all(struct seats *seats, enum control_kind kind);
+bool seats_all_ready(const struct seats *seats);
+bool seats_all_drained(const struct seats *seats);
+bool seats_all_empty(const struct seats *seats);
+uint64_t seats_num_inflight(const struct seats *seats);
+
+/* Visit every seat. */
+#define SEATS_FOR_EACH(seats, it)                                                                  \
+    for (struct child *it = (seats)->frontends; it != NULL; it = seats_next((seats), it))
+struct child *seats_next(struct seats *seats, struct child *child);
+
+#endif
