@@ -121,7 +121,8 @@ static int run(const struct command *command, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    char **args = calloc((size_t)argc + 1, sizeof(*args)); /* argv's memory becomes the title */
+    static char **args;
+    args = calloc((size_t)argc + 1, sizeof(*args)); /* argv's memory becomes the title */
     for (int i = 0; args != NULL && i < argc; i++)
         args[i] = strdup(argv[i]);
     if (argc < 1 || args == NULL)
