@@ -8,7 +8,8 @@
 START_TEST(the_code_comes_back_beside_the_sentence)
 {
     struct error err;
-    ck_assert_int_eq(error_set_param(&err, -EINVAL, "port", "--port: %d is too large", 70000), -EINVAL);
+    ck_assert_int_eq(error_set_param(&err, -EINVAL, "port", "--port: %d is too large", 70000),
+                     -EINVAL);
     ck_assert_str_eq(err.message, "--port: 70000 is too large");
     ck_assert_str_eq(err.param, "port");
     ck_assert_int_eq(error_set(NULL, -EIO, "nobody listens"), -EIO);

@@ -18,9 +18,25 @@ static int read_text(const char *text, struct error *err)
 START_TEST(what_json_does_not_allow_is_refused)
 {
     static const char *const bad[] = {
-        "", "{", "[1,]", "{\"a\":1,\"a\":2}", "{} x", "NaN", "[Infinity]", "/*c*/1", "01", "'a'",
-        "{\"a\"}", "[1 2]", "\"\\ud800\"", "\"\\udc00x\"", "\xEF\xBB\xBF{}", "\"\x01\"", "tru",
-        "99999999999999999999", "1e999",
+        "",
+        "{",
+        "[1,]",
+        "{\"a\":1,\"a\":2}",
+        "{} x",
+        "NaN",
+        "[Infinity]",
+        "/*c*/1",
+        "01",
+        "'a'",
+        "{\"a\"}",
+        "[1 2]",
+        "\"\\ud800\"",
+        "\"\\udc00x\"",
+        "\xEF\xBB\xBF{}",
+        "\"\x01\"",
+        "tru",
+        "99999999999999999999",
+        "1e999",
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct error err;
@@ -101,13 +117,14 @@ START_TEST(an_integer_may_be_written_with_a_zero_fraction)
         const char *text;
         bool ok;
         int64_t value;
-    } cases[] = { { "5", true, 5 },      { "5.0", true, 5 },       { "-3e2", true, -300 },
-                  { "5.5", false, 0 },   { "\"5\"", false, 0 },    { "true", false, 0 },
+    } cases[] = { { "5", true, 5 },      { "5.0", true, 5 },    { "-3e2", true, -300 },
+                  { "5.5", false, 0 },   { "\"5\"", false, 0 }, { "true", false, 0 },
                   { "1e300", false, 0 }, { "null", false, 0 } };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         json_t *value;
         int64_t found = 0;
-        ck_assert_int_eq(json_read(cases[i].text, strlen(cases[i].text), &json_limits_request, &value, NULL), 0);
+        ck_assert_int_eq(
+            json_read(cases[i].text, strlen(cases[i].text), &json_limits_request, &value, NULL), 0);
         ck_assert_int_eq(json_get_int64(value, &found), cases[i].ok);
         ck_assert_int_eq(found, cases[i].value);
         json_decref(value);
@@ -119,10 +136,12 @@ START_TEST(files_are_refused_with_their_name)
 {
     struct error err;
     json_t *value;
-    ck_assert_int_eq(json_read_file("/nonexistent/x.json", 100, &json_limits_file, &value, &err), -ENOENT);
+    ck_assert_int_eq(json_read_file("/nonexistent/x.json", 100, &json_limits_file, &value, &err),
+                     -ENOENT);
     ck_assert_ptr_nonnull(strstr(err.message, "/nonexistent/x.json"));
     ck_assert_int_eq(json_read_file("/", 100, &json_limits_file, &value, &err), -EINVAL);
-    ck_assert_int_eq(json_read_file("/proc/self/exe", 100, &json_limits_file, &value, &err), -EFBIG);
+    ck_assert_int_eq(json_read_file("/proc/self/exe", 100, &json_limits_file, &value, &err),
+                     -EFBIG);
 }
 END_TEST
 

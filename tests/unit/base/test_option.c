@@ -17,7 +17,8 @@ struct target {
 
 #define ROW(field) OPTION_FIELD(struct target, field), .commands = 1
 static const struct option_row rows[] = {
-    { ROW(max_num_seqs), .initial = "256", .min = 1, .max = 4096, .aliases = "-np --parallel", .help = "Most." },
+    { ROW(max_num_seqs), .initial = "256", .min = 1, .max = 4096, .aliases = "-np --parallel",
+      .help = "Most." },
     { ROW(timeout), .initial = "30", .min = 0, .max = 60, .help = "Time." },
     { ROW(http2), .initial = "true", .help = "Speak it." },
     { ROW(dtype), .initial = "auto", .choices = "auto|f16|f32", .help = "Type." },

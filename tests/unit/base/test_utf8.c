@@ -14,7 +14,11 @@ START_TEST(every_code_point_comes_back)
             ck_assert_int_eq(len, 0);
             continue;
         }
-        ck_assert_int_eq(len, c > 0x10FFFF ? 0 : c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4);
+        ck_assert_int_eq(len, c > 0x10FFFF  ? 0
+                              : c < 0x80    ? 1
+                              : c < 0x800   ? 2
+                              : c < 0x10000 ? 3
+                                            : 4);
         if (len == 0)
             continue;
         ck_assert_int_eq(utf8_decode(bytes, (size_t)len, &found), len);
@@ -27,9 +31,11 @@ END_TEST
 
 START_TEST(what_is_not_utf8_is_invalid)
 {
-    static const char *const bad[] = { "\x80", "\xBF", "\xC0\xAF", "\xC1\xBF", "\xE0\x80\x80",
-                                       "\xED\xA0\x80", "\xF0\x80\x80\x80", "\xF4\x90\x80\x80",
-                                       "\xF5", "\xFF", "\xE2\x28\xA1", "\xC3(" };
+    static const char *const bad[] = {
+        "\x80",         "\xBF",         "\xC0\xAF",         "\xC1\xBF",
+        "\xE0\x80\x80", "\xED\xA0\x80", "\xF0\x80\x80\x80", "\xF4\x90\x80\x80",
+        "\xF5",         "\xFF",         "\xE2\x28\xA1",     "\xC3("
+    };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         uint32_t c;
         ck_assert_int_eq(utf8_decode(bad[i], strlen(bad[i]), &c), UTF8_INVALID);
