@@ -56,7 +56,8 @@ void tokenizer_scratch_destroy(struct tokenizer_scratch *scratch);
  * Append the ids of `text` (valid UTF-8, `len` bytes, NUL allowed) to `ids`. Linear time in
  * `len` but for O(n log n) inside one piece.
  *
- * Returns 0; -E2BIG when `ids` would pass `max_ids` (0: no limit; what was appended is kept);
+ * Returns 0; -E2BIG when `ids` would pass `max_ids` (0: no limit; what was appended is kept) or
+ * `text` is over 512 MiB; -ERANGE when a split pattern that runs in PCRE2 passed its step limit;
  * -ENOMEM.
  */
 int tokenizer_encode(const struct tokenizer *tokenizer, struct tokenizer_scratch *scratch,
@@ -66,7 +67,8 @@ int tokenizer_encode(const struct tokenizer *tokenizer, struct tokenizer_scratch
 /* Highest id + 1, added tokens included; gaps are legal. */
 int32_t tokenizer_num_ids(const struct tokenizer *tokenizer);
 
-/* Longest token in bytes: len / this is a lower bound of the number of tokens of a text. */
+/* Most bytes of a text that one token can take: len / this is a lower bound of the number of
+ * tokens. SIZE_MAX where there is no bound, as with added tokens that swallow white space. */
 size_t tokenizer_max_token_bytes(const struct tokenizer *tokenizer);
 
 /* The bytes that `id` stands for; NULL and 0 for an id that does not exist. */

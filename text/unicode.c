@@ -71,9 +71,7 @@ static void classify(uint8_t *classes)
     for (int32_t c = 0; c < NUM_CODEPOINTS; c++)
         classes[c] = base_class(c);
     for (int32_t c = 0x80; c < NUM_CODEPOINTS; c++)
-        if (classes[c] != 0) /* unassigned ones, private use and most symbols stay as they are */
-            mark_decomposition(classes, c);
-        else if (utf8proc_category(c) != UTF8PROC_CATEGORY_CN)
+        if (utf8proc_category(c) != UTF8PROC_CATEGORY_CN)
             mark_decomposition(classes, c);
 }
 

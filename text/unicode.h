@@ -58,8 +58,8 @@ static inline uint32_t unicode_decode(const char *text, const char *end, size_t 
     case 3:
         return (b[0] & 0x0Fu) << 12 | (b[1] & 0x3Fu) << 6 | (b[2] & 0x3Fu);
     default: {
-        const uint32_t c = (b[0] & 0x07u) << 18 | (b[1] & 0x3Fu) << 12 | (b[2] & 0x3Fu) << 6 |
-                           (b[3] & 0x3Fu);
+        const uint32_t c =
+            (b[0] & 0x07u) << 18 | (b[1] & 0x3Fu) << 12 | (b[2] & 0x3Fu) << 6 | (b[3] & 0x3Fu);
         return c < 0x110000 ? c : 0xFFFD;
     }
     }

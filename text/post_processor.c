@@ -1,0 +1,139 @@
+#include "text/post_processor.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "text/component.h"
+
+struct reading {
+    struct post_processor *post;
+    int32_t num_ids;
+};
+
+/* The ids of one template, in its order. */
+struct template_ids {
+    int32_t before[POST_PROCESSOR_IDS_MAX], behind[POST_PROCESSOR_IDS_MAX];
+    int32_t num_before, num_behind;
+    bool text_seen;
+};
+
+static int add_id(const struct component *c, struct template_ids *ids, int32_t id)
+{
+    int32_t *list = ids->text_seen ? ids->behind : ids->before;
+    int32_t *num = ids->text_seen ? &ids->num_behind : &ids->num_before;
+    if (*num == POST_PROCESSOR_IDS_MAX)
+        return error_set(c->err, -EINVAL, "tokenizer.json: %s: more than %d ids on one side",
+                         c->where, POST_PROCESSOR_IDS_MAX);
+    list[(*num)++] = id;
+    return 0;
+}
+
+/* {"SpecialToken": {"id": NAME}} stands for special_tokens.NAME.ids. */
+static int read_special(const struct component *c, const struct component *special, int32_t num_ids,
+                        struct template_ids *ids)
+{
+    struct component all, token;
+    json_t *name, *list;
+    int r = component_get(special, "id", JSON_STRING, &name);
+    if (r == 0)
+        r = component_child(c, "special_tokens", &all);
+    if (r == 0)
+        r = component_child(&all, json_string_value(name), &token);
+    if (r == 0)
+        r = component_get(&token, "ids", JSON_ARRAY, &list);
+    for (size_t i = 0; r == 0 && i < json_array_size(list); i++) {
+        const json_t *id = json_array_get(list, i);
+        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= num_ids)
+            return error_set(c->err, -EINVAL, "tokenizer.json: %s.ids[%zu] is no id below %d",
+                             token.where, i, num_ids);
+        r = add_id(c, ids, (int32_t)json_integer_value(id));
+    }
+    return r;
+}
+
+static int read_text(const struct component *sequence, struct template_ids *ids)
+{
+    json_t *name;
+    const int r = component_get(sequence, "id", JSON_STRING, &name);
+    if (r < 0)
+        return r;
+    if (strcmp(json_string_value(name), "A") != 0 || ids->text_seen)
+        return error_set(sequence->err, -EINVAL,
+                         "tokenizer.json: %s.id is \"%.20s\", wanted \"A\", "
+                         "once",
+                         sequence->where, json_string_value(name));
+    ids->text_seen = true;
+    return 0;
+}
+
+static int read_item(const struct component *c, const struct component *item, int32_t num_ids,
+                     struct template_ids *ids)
+{
+    struct component part;
+    int r;
+    if (json_object_get(item->json, "Sequence") != NULL) {
+        r = component_child(item, "Sequence", &part);
+        return r < 0 ? r : read_text(&part, ids);
+    }
+    r = component_child(item, "SpecialToken", &part);
+    return r < 0 ? r : read_special(c, &part, num_ids, ids);
+}
+
+/* A later template stands around an earlier one. */
+static int surround(const struct component *c, struct post_processor *post,
+                    const struct template_ids *ids)
+{
+    if (post->num_before + ids->num_before > POST_PROCESSOR_IDS_MAX ||
+        post->num_behind + ids->num_behind > POST_PROCESSOR_IDS_MAX)
+        return error_set(c->err, -EINVAL, "tokenizer.json: %s: more than %d ids on one side",
+                         c->where, POST_PROCESSOR_IDS_MAX);
+    memmove(post->before + ids->num_before, post->before,
+            (size_t)post->num_before * sizeof(*post->before));
+    memcpy(post->before, ids->before, (size_t)ids->num_before * sizeof(*post->before));
+    memcpy(post->behind + post->num_behind, ids->behind,
+           (size_t)ids->num_behind * sizeof(*post->behind));
+    post->num_before += ids->num_before;
+    post->num_behind += ids->num_behind;
+    return 0;
+}
+
+static int read_template(const struct component *c, void *target)
+{
+    const struct reading *reading = target;
+    struct template_ids ids = { 0 };
+    struct component item;
+    json_t *single;
+    int r = component_get(c, "single", JSON_ARRAY, &single);
+    for (size_t i = 0; r == 0 && i < json_array_size(single); i++) {
+        r = component_member(c, "single", single, i, &item);
+        if (r == 0)
+            r = read_item(c, &item, reading->num_ids, &ids);
+    }
+    if (r < 0)
+        return r;
+    if (!ids.text_seen)
+        return error_set(c->err, -EINVAL, "tokenizer.json: %s.single holds no Sequence \"A\"",
+                         c->where);
+    return surround(c, reading->post, &ids);
+}
+
+static int read_byte_level(const struct component *c, void *target)
+{
+    (void)c;
+    (void)target;
+    return 0;
+}
+
+static const struct component_row rows[] = {
+    { "TemplateProcessing", read_template },
+    { "ByteLevel", read_byte_level },
+};
+
+int post_processor_read(struct post_processor *post, const json_t *root, int32_t num_ids,
+                        struct error *err)
+{
+    struct reading reading = { post, num_ids };
+    return component_read(root, "post_processor", "processors", rows,
+                          sizeof(rows) / sizeof(rows[0]), &reading, err);
+}
