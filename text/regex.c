@@ -6,6 +6,8 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include "text/regex_syntax.h"
+
 /* The patterns in use need a few hundred steps per match; these stop a hostile one. */
 enum { MATCH_LIMIT = 1000000, DEPTH_LIMIT = 10000, HEAP_LIMIT_KIB = 64 * 1024 };
 enum { JIT_STACK_START = 32 * 1024, JIT_STACK_MAX = 512 * 1024, PATTERN_MAX = 64 * 1024 };
@@ -24,18 +26,37 @@ static int refuse(int code, size_t at, struct error *err)
                      (const char *)reason);
 }
 
+/* As in Oniguruma, ^ and $ match at lines and only LF ends one. */
+static pcre2_code *compile(const struct strbuf *pattern, int *code, size_t *at)
+{
+    const uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
+    pcre2_compile_context *context = pcre2_compile_context_create(NULL);
+    *code = PCRE2_ERROR_NOMEMORY;
+    if (context == NULL)
+        return NULL;
+    pcre2_set_newline(context, PCRE2_NEWLINE_LF);
+    pcre2_code *compiled =
+        pcre2_compile((PCRE2_SPTR)pattern->data, pattern->len, options, code, at, context);
+    pcre2_compile_context_free(context);
+    return compiled;
+}
+
 int regex_create(const char *pattern, size_t len, struct regex **ret_regex, struct error *err)
 {
     int code;
-    PCRE2_SIZE at;
-    if (len > PATTERN_MAX)
-        return error_set(err, -EINVAL, "tokenizer.json: split pattern of %zu bytes, at most %d",
+    PCRE2_SIZE at = 0;
+    struct strbuf translated = { 0 };
+    if (len == 0 || len > PATTERN_MAX)
+        return error_set(err, -EINVAL, "tokenizer.json: split pattern of %zu bytes, wanted 1 to %d",
                          len, PATTERN_MAX);
-    pcre2_code *compiled =
-        pcre2_compile((PCRE2_SPTR)pattern, len, PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C,
-                      &code, &at, NULL);
-    if (compiled == NULL)
-        return code == PCRE2_ERROR_HEAP_FAILED ? -ENOMEM : refuse(code, at, err);
+    int r = regex_syntax_translate(pattern, len, &translated, err);
+    pcre2_code *compiled = r == 0 ? compile(&translated, &code, &at) : NULL;
+    strbuf_finish(&translated);
+    if (r == 0 && compiled == NULL)
+        r = code == PCRE2_ERROR_NOMEMORY || code == PCRE2_ERROR_HEAP_FAILED ? -ENOMEM
+                                                                            : refuse(code, at, err);
+    if (r < 0)
+        return r;
     pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE); /* where there is no JIT it interprets */
     *ret_regex = (struct regex *)compiled;
     return 0;

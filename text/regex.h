@@ -1,9 +1,8 @@
 /*
  * regex.h - PCRE2 with limits, as the split patterns of tokenizers need it
  *
- * Classes are Unicode's (UTF, UCP); one difference from Oniguruma, which recorded the
- * patterns' results, is known: U+180E is \s here. A compiled expression is immutable; each
- * thread brings a struct regex_work.
+ * Patterns are in Oniguruma's language (regex_syntax.h), classes are Unicode's. A compiled
+ * expression is immutable; each thread brings a struct regex_work.
  */
 #ifndef TEXT_REGEX_H
 #define TEXT_REGEX_H
@@ -15,7 +14,7 @@
 struct regex;
 struct regex_work;
 
-/* Returns 0, -EINVAL (with PCRE2's reason and place), -ENOMEM. */
+/* Returns 0, -EINVAL (with PCRE2's reason and place), -ENOTSUP, -ENOMEM. */
 int regex_create(const char *pattern, size_t len, struct regex **ret_regex, struct error *err);
 void regex_destroy(struct regex *regex);
 

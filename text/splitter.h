@@ -43,7 +43,7 @@ struct splitter_match {
 };
 
 /* Makers. The pattern is compiled in any case where `by_hand` is false. Return 0, -EINVAL (PCRE2
- * refuses it), -ENOMEM. */
+ * refuses it), -ENOTSUP, -ENOMEM. */
 int splitter_init_pattern(struct splitter *splitter, const char *pattern, size_t len, bool by_hand,
                           struct error *err);
 int splitter_init_literal(struct splitter *splitter, const char *text, size_t len);
