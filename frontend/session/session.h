@@ -6,8 +6,9 @@
  * that a client needs. It knows no HTTP: text goes in as token ids and comes out as events
  * (proto/records/answer.h), detokenized, with stop strings matched and held back.
  *
- * One thread. Nothing here blocks. Callbacks run inside session_drain(), session_tick() and the
- * engine_* calls, never inside session_submit(); a callback may cancel its own request.
+ * One thread. Nothing here blocks. Callbacks run inside session_drain() and the engine_* calls,
+ * never inside session_submit(). A callback may submit and cancel, its own request too; it must
+ * not call session_drain(), the engine_* calls or session_destroy().
  */
 #ifndef FRONTEND_SESSION_SESSION_H
 #define FRONTEND_SESSION_SESSION_H
@@ -31,14 +32,21 @@ typedef void (*session_callback)(void *owner, const struct answer_event *event);
 int session_create(const struct session_options *options, struct session **ret_session);
 void session_destroy(struct session *session);
 
-/* An engine that takes requests from now on. Takes over `end` and the mapping of its page;
- * `doorbell` is a descriptor that session closes when the engine goes. */
+/*
+ * An engine (0..15) that takes requests from now on. Takes over what is in `end` (zeroed behind)
+ * and the mapping of its page; `doorbell` is a descriptor that session closes when the engine
+ * goes. One of that number that is still up goes down first. Its limits are read from the facts
+ * vocab_size, max_model_len, max_num_seqs and max_queued (0: no limit) on the page.
+ *
+ * Returns 0; -EINVAL, or -EPROTO when a fact is missing: then nothing is taken over.
+ */
 int session_engine_up(struct session *session, uint32_t engine, uint64_t epoch,
                       uint64_t generation, struct ring_end *end, const struct status_page *page,
                       int doorbell, struct error *err);
 
 /* The engine of that number died: what its ring still holds is taken, then every request that
- * it had gets FAILED (RECORD_FAILURE_WORKER). */
+ * it had gets FAILED (RECORD_FAILURE_WORKER). The flush for these events comes with the next
+ * session_drain(). */
 void session_engine_down(struct session *session, uint32_t engine, bool for_good);
 
 bool session_has_engine(const struct session *session);
@@ -80,19 +88,23 @@ struct session_submit {
 /*
  * Put a request (all its prompts) on the ring of one engine.
  *
- * Returns 0 and a handle that is valid until its END or FAILED was handed over or it was
- * cancelled; -EAGAIN when the ring or the table is full (429); -ENOTCONN without an engine
- * (503); -ENOMEM.
+ * max_tokens 0 scores the prompt alone: each choice ends by its length without a token.
+ *
+ * Returns 0 and a handle that is valid until it is cancelled, or until the flush that follows
+ * its END or FAILED (`owner` must live as long); -EAGAIN when the ring or the table is full
+ * (429); -ENOTCONN without an engine (503); -EMSGSIZE when the prompts take more than half of
+ * the ring's bulk bytes; -EINVAL with the field that an engine would refuse; -ENOMEM.
  */
 int session_submit(struct session *session, const struct session_submit *submit,
                    struct session_request **ret_request, struct error *err);
 
-/* Forget the request and tell the engine. No callback follows. */
+/* Forget the request and tell the engine. Neither callback nor flush follows. Counted as a client
+ * that left, unless END or FAILED came before. */
 void session_cancel(struct session *session, struct session_request *request);
 
 /*
  * Take what the engines wrote, at most `max_cells` cells. After the callbacks of a batch each
- * request that got events gets `flush(owner)` once, if given.
+ * request that got events gets `flush(owner)` once, if given; `flush` may cancel.
  *
  * Returns the number of cells taken.
  */
@@ -107,7 +119,17 @@ int32_t session_take_report(struct session *session, char *text, size_t size);
 
 uint32_t session_num_requests(const struct session *session);
 
-/* One line about a finished request, for the log: "prompt=12 output=7 ttft_ms=3.1 ..." */
+/* Cells that were not used, since creation. */
+struct session_counters {
+    uint64_t late_cells;      /* of requests or choices that are over: ordinary after a CANCEL */
+    uint64_t duplicate_cells; /* of positions that are known */
+    uint64_t corrupt_cells;   /* broke a rule */
+};
+void session_get_counters(const struct session *session, struct session_counters *ret_counters);
+
+/* One line about a request that is over, for the log:
+ * "request id=... prompt=12 cached=0 output=7 ttft_ms=3.1 total_ms=9.0 tokens_per_s=777.8
+ * reason=stop" */
 void session_set_log(struct session *session, void (*log)(const char *line));
 
 #endif

@@ -1,0 +1,99 @@
+/*
+ * journal.h - everything that is known about one prompt of a request, and about its choices
+ *
+ * The journal is what makes an engine disposable: prompt, parameters and every accepted token
+ * are here, so that journal_encode() can make a SUBMIT for a new engine at any time. Four
+ * counts of a choice never run ahead of each other:
+ *
+ *     num_sent <= num_decoded <= num_accepted <= num_logprobs (when they are asked for)
+ *
+ * accepted: taken from the ring and checked. decoded: turned into text, which may be held back.
+ * sent: handed over in an event. A new engine continues behind num_accepted; it touches no
+ * other count.
+ *
+ * What an engine says is checked here against what is known; nothing is stored that failed.
+ */
+#ifndef FRONTEND_SESSION_JOURNAL_H
+#define FRONTEND_SESSION_JOURNAL_H
+
+#include "frontend/session/held_text.h"
+#include "frontend/session/session.h"
+
+struct journal_choice {
+    int32_t *tokens; /* [num_accepted]: output position p is tokens[p - 1] */
+    uint32_t num_accepted, cap_tokens;
+    struct record_logprob *logprobs; /* [num_logprobs][1 + k] */
+    uint32_t num_logprobs, cap_logprobs;
+    uint32_t num_decoded, num_sent;
+    struct held_text text;
+    int64_t last_token_us;
+    enum record_finish finish; /* as the engine's DONE said; 0 before it */
+    bool has_ended;            /* the last token is of the EOS class: none may follow */
+    bool is_finished;          /* FINISHED was handed over */
+};
+
+struct journal {
+    struct session_request *request;
+    uint32_t index; /* of the prompt in its request */
+    /* where it runs */
+    uint64_t id; /* 0: at no engine */
+    uint32_t engine;
+    struct journal *prev, *next; /* at the same engine */
+    /* what was asked: `submit` points into `bytes`, the SUBMIT's bulk as it was encoded last */
+    void *bytes;
+    size_t num_bytes;
+    struct record_submit submit;
+    bool wants_output; /* false: max_tokens was 0; the engine is asked for one token that is
+                          thrown away */
+    /* what the engine said */
+    bool is_accepted, is_started;
+    bool is_echoed; /* its ANSWER_PROMPT events were handed over */
+    uint32_t cached_tokens;
+    struct record_logprob *prompt_logprobs; /* [num_prompt][1 + k] */
+    uint32_t num_prompt_logprobs;
+    uint32_t num_live;      /* choices without FINISHED */
+    uint32_t num_at_engine; /* choices without DONE */
+    struct journal_choice *choices; /* [params->num_choices] */
+};
+
+/*
+ * Copy what prompt `index` of `submit` asks for and encode it.
+ *
+ * Returns 0; -EINVAL with what an engine would refuse; -ENOMEM.
+ */
+int journal_create(const struct session_submit *submit, uint32_t index,
+                   const struct record_bounds *bounds, struct journal **ret_journal,
+                   struct error *err);
+void journal_destroy(struct journal *journal);
+
+/*
+ * Encode prompt, parameters and the accepted tokens of each choice that is not finished anew:
+ * what a new engine has to be told. `bytes` is replaced.
+ */
+int journal_encode(struct journal *journal, const struct record_bounds *bounds, struct error *err);
+
+/* Does this token end a choice? */
+bool journal_is_end(const struct journal *journal, int32_t id);
+
+/*
+ * Take what the engine says about a choice.
+ *
+ * Return 1; 0 for positions that are known already (a duplicate: nothing changed); -EPROTO with
+ * the field, what was found and what was expected; -ENOMEM.
+ */
+int journal_accept_tokens(struct journal *journal, uint32_t choice, uint32_t pos,
+                          const int32_t *ids, uint32_t num_ids, int32_t vocab_size,
+                          struct error *err);
+int journal_accept_logprobs(struct journal *journal, uint32_t choice, uint32_t pos,
+                            const struct record_logprob *logprobs, size_t len, int32_t vocab_size,
+                            struct error *err);
+int journal_accept_prompt_logprobs(struct journal *journal, uint32_t pos,
+                                   const struct record_logprob *logprobs, size_t len,
+                                   int32_t vocab_size, struct error *err);
+int journal_accept_done(struct journal *journal, uint32_t choice, const struct record_done *done,
+                        struct error *err);
+
+/* Are all log-probabilities of the prompt that were asked for here? */
+bool journal_has_prompt_logprobs(const struct journal *journal);
+
+#endif

@@ -1,0 +1,437 @@
+#include "frontend/session/session.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "frontend/session/session_internal.h"
+#include "proto/records/stats.h"
+
+enum { DEFAULT_MAX_REQUESTS = 65536, MAX_PROMPTS = 256 };
+
+int session_create(const struct session_options *options, struct session **ret_session)
+{
+    const size_t max_requests =
+        options->max_requests == 0 ? DEFAULT_MAX_REQUESTS : options->max_requests;
+    if (max_requests > REQUEST_TABLE_MAX)
+        return -EINVAL;
+    struct session *session = calloc(1, sizeof(*session));
+    if (session == NULL)
+        return -ENOMEM;
+    if (request_table_init(&session->table, (uint32_t)max_requests) < 0) {
+        free(session);
+        return -ENOMEM;
+    }
+    session->tokenizer = options->tokenizer;
+    session->words = options->status != NULL ? options->status->words : NULL;
+    *ret_session = session;
+    return 0;
+}
+
+/* ------------------------------------------------------------------ life of a request */
+
+static void count_inflight(const struct session *session)
+{
+    if (session->words != NULL)
+        stat_set(session->words, STAT_INFLIGHT, session->num_requests);
+}
+
+static void list_request(struct session *session, struct session_request *request)
+{
+    request->next = session->requests;
+    if (session->requests != NULL)
+        session->requests->prev = request;
+    session->requests = request;
+}
+
+static void unlist_request(struct session *session, struct session_request *request)
+{
+    if (request->next != NULL)
+        request->next->prev = request->prev;
+    if (request->prev != NULL)
+        request->prev->next = request->next;
+    else
+        session->requests = request->next;
+}
+
+/* Gives memory back; the request is in no list and at no engine. Accepts a half-built one. */
+static void destroy_request(struct session_request *request)
+{
+    if (request == NULL)
+        return;
+    for (uint32_t i = 0; request->journals != NULL && i < request->num_journals; i++)
+        journal_destroy(request->journals[i]);
+    free(request->journals);
+    stop_matcher_destroy(request->matcher);
+    free(request->request_id);
+    free(request);
+}
+
+void session_release_journal(struct session *session, struct journal *journal)
+{
+    struct engine_link *link = &session->links[journal->engine];
+    if (journal->id == 0)
+        return;
+    engine_link_detach(link, journal);
+    if (journal->num_at_engine > 0 && engine_link_takes_requests(link))
+        engine_link_cancel(link, &session->table, journal->id);
+    else
+        request_table_remove(&session->table, journal->id);
+    journal->id = 0;
+}
+
+void session_touch(struct session_request *request)
+{
+    if (request->is_touched)
+        return;
+    request->is_touched = true;
+    request->next_touched = request->session->touched;
+    request->session->touched = request;
+}
+
+/* The request counts no more; its memory goes with the list of touched requests. */
+static void retire(struct session *session, struct session_request *request)
+{
+    unlist_request(session, request);
+    session->num_requests--;
+    destroy_request(request);
+    count_inflight(session);
+}
+
+static void publish_all(struct session *session)
+{
+    for (uint32_t i = 0; i < SESSION_MAX_ENGINES; i++)
+        engine_link_publish(&session->links[i], &session->table);
+}
+
+void session_cancel(struct session *session, struct session_request *request)
+{
+    if (deliver_is_over(request)) {
+        request->is_cancelled = true; /* no flush either */
+        return;
+    }
+    request->is_cancelled = true;
+    request_stats_cancel(request);
+    for (uint32_t i = 0; i < request->num_journals; i++)
+        session_release_journal(session, request->journals[i]);
+    if (session->is_delivering)
+        session_touch(request);
+    else
+        publish_all(session);
+    if (!request->is_touched)
+        retire(session, request);
+}
+
+/* Flush what got events, and free what is over. Flushing may cancel others. */
+static void flush_touched(struct session *session, void (*flush)(void *owner))
+{
+    while (session->touched != NULL) {
+        struct session_request *batch = session->touched;
+        session->touched = NULL;
+        for (struct session_request *r = batch; r != NULL; r = r->next_touched)
+            if (!r->is_cancelled && flush != NULL)
+                flush(r->owner);
+        for (struct session_request *r = batch, *next; r != NULL; r = next) {
+            next = r->next_touched;
+            r->is_touched = false;
+            if (deliver_is_over(r))
+                retire(session, r);
+        }
+    }
+}
+
+void session_destroy(struct session *session)
+{
+    if (session == NULL)
+        return;
+    while (session->requests != NULL) {
+        struct session_request *request = session->requests;
+        for (uint32_t i = 0; i < request->num_journals; i++)
+            session_release_journal(session, request->journals[i]);
+        retire(session, request);
+    }
+    publish_all(session);
+    for (uint32_t i = 0; i < SESSION_MAX_ENGINES; i++)
+        engine_link_close(&session->links[i], &session->table);
+    request_table_finish(&session->table);
+    free(session->bulk);
+    free(session->tokens);
+    free(session);
+}
+
+/* ------------------------------------------------------------------ engines */
+
+int session_engine_up(struct session *session, uint32_t engine, uint64_t epoch,
+                      uint64_t generation, struct ring_end *end, const struct status_page *page,
+                      int doorbell, struct error *err)
+{
+    (void)generation; /* the ring's tag carries it */
+    if (engine >= SESSION_MAX_ENGINES)
+        return error_set(err, -EINVAL, "engine %u, there are at most %d", engine,
+                         SESSION_MAX_ENGINES);
+    struct engine_link *link = &session->links[engine];
+    if (link->is_up)
+        session_engine_down(session, engine, false);
+    const int r = engine_link_open(link, engine, epoch, end, page, doorbell, err);
+    if (r < 0)
+        return r;
+    session->last_bounds = link->bounds;
+    session->last_max_num_seqs = link->max_num_seqs;
+    session->last_max_queued = link->max_queued;
+    return 0;
+}
+
+/* Takes at most `max_cells` cells of one engine. */
+static uint32_t drain_link(struct session *session, struct engine_link *link, uint32_t max_cells)
+{
+    uint32_t num_cells = 0;
+    struct ring_cell cell;
+    struct error err = { 0 };
+    while (num_cells < max_cells && engine_link_takes_requests(link)) {
+        const int r = ring_pop(&link->end, &cell, &err);
+        if (r == 0)
+            break;
+        num_cells++;
+        if (r < 0)
+            engine_link_set_corrupt(link, err.message);
+        else
+            receive_cell(session, link, &cell);
+    }
+    if (num_cells > 0)
+        ring_release(&link->end);
+    return num_cells;
+}
+
+void session_engine_down(struct session *session, uint32_t engine, bool for_good)
+{
+    (void)for_good;
+    if (engine >= SESSION_MAX_ENGINES || !session->links[engine].is_up)
+        return;
+    struct engine_link *link = &session->links[engine];
+    const bool was_delivering = session->is_delivering;
+    session->is_delivering = true;
+    (void)drain_link(session, link, UINT32_MAX);
+    link->is_corrupt = true; /* nothing is sent any more */
+    while (link->journals != NULL)
+        deliver_failure(link->journals->request, RECORD_FAILURE_WORKER, 0);
+    session->is_delivering = was_delivering;
+    engine_link_close(link, &session->table);
+}
+
+bool session_has_engine(const struct session *session)
+{
+    for (uint32_t i = 0; i < SESSION_MAX_ENGINES; i++)
+        if (engine_link_takes_requests(&session->links[i]))
+            return true;
+    return false;
+}
+
+bool session_get_limits(const struct session *session, struct session_limits *ret_limits)
+{
+    if (session->last_bounds.vocab_size == 0)
+        return false;
+    *ret_limits = (struct session_limits){
+        .max_model_len = session->last_bounds.max_model_len,
+        .vocab_size = session->last_bounds.vocab_size,
+        .max_num_seqs = (int32_t)session->last_max_num_seqs,
+        .max_queued = (int32_t)session->last_max_queued,
+    };
+    return true;
+}
+
+bool session_queue_is_full(const struct session *session)
+{
+    bool is_full = false;
+    for (uint32_t i = 0; i < SESSION_MAX_ENGINES; i++) {
+        if (!engine_link_takes_requests(&session->links[i]))
+            continue;
+        if (!engine_link_is_full(&session->links[i]))
+            return false;
+        is_full = true;
+    }
+    return is_full;
+}
+
+int32_t session_take_report(struct session *session, char *text, size_t size)
+{
+    for (uint32_t i = 0; i < SESSION_MAX_ENGINES; i++) {
+        struct engine_link *link = &session->links[i];
+        if (!link->is_up || !link->is_corrupt || link->is_reported)
+            continue;
+        link->is_reported = true;
+        snprintf(text, size, "%s", link->report);
+        return (int32_t)i;
+    }
+    return -1;
+}
+
+/* ------------------------------------------------------------------ submitting */
+
+/* The engine with the fewest prompts of this session. */
+static struct engine_link *choose_link(struct session *session)
+{
+    struct engine_link *best = NULL;
+    for (uint32_t i = 0; i < SESSION_MAX_ENGINES; i++) {
+        struct engine_link *link = &session->links[i];
+        if (engine_link_takes_requests(link) &&
+            (best == NULL || link->num_journals < best->num_journals))
+            best = link;
+    }
+    return best;
+}
+
+static int check_submit(const struct session *session, const struct session_submit *submit,
+                        struct error *err)
+{
+    if (submit->num_prompts == 0 || submit->num_prompts > MAX_PROMPTS)
+        return error_set_param(err, -EINVAL, "prompt", "%u prompts, must be in [1, %d]",
+                               submit->num_prompts, MAX_PROMPTS);
+    if (submit->num_prompts > session->table.num_slots - session->table.num_used)
+        return error_set(err, -EAGAIN, "%u requests are in flight, as many as there may be",
+                         session->table.num_used);
+    return 0;
+}
+
+static int build_journals(struct session_request *request, const struct session_submit *submit,
+                          const struct record_bounds *bounds, struct error *err)
+{
+    request->journals = calloc(submit->num_prompts, sizeof(*request->journals));
+    if (request->journals == NULL)
+        return error_set(err, -ENOMEM, "no memory for %u prompts", submit->num_prompts);
+    for (uint32_t i = 0; i < submit->num_prompts; i++) {
+        const int r = journal_create(submit, i, bounds, &request->journals[i], err);
+        if (r < 0)
+            return r;
+        request->journals[i]->request = request;
+        request->num_journals++;
+        request->usage.prompt_tokens += submit->prompts[i].num_ids;
+    }
+    request->num_choices = submit->num_prompts * submit->params->num_choices;
+    return 0;
+}
+
+static int build_request(struct session *session, const struct session_submit *submit,
+                         const struct record_bounds *bounds, struct session_request **ret_request,
+                         struct error *err)
+{
+    struct session_request *request = calloc(1, sizeof(*request));
+    if (request == NULL)
+        return error_set(err, -ENOMEM, "no memory for a request");
+    request->session = session;
+    request->callback = submit->callback;
+    request->owner = submit->owner;
+    request->include_stop = submit->include_stop_in_output;
+    request->keep_special = submit->keep_special_tokens;
+    request->echo = submit->echo;
+    request->request_id = strdup(submit->request_id != NULL ? submit->request_id : "-");
+    int r = request->request_id != NULL ? 0 : error_set(err, -ENOMEM, "no memory for a request");
+    if (r == 0 && submit->num_stops > 0) {
+        r = stop_matcher_create(submit->stops, submit->stop_lens, submit->num_stops,
+                                &request->matcher);
+        if (r < 0)
+            error_set_param(err, r, "stop", "stop: at most %d strings of 1 to %d bytes",
+                            STOP_MATCHER_MAX_STRINGS, STOP_MATCHER_MAX_BYTES);
+    }
+    if (r == 0)
+        r = build_journals(request, submit, bounds, err);
+    if (r < 0) {
+        destroy_request(request);
+        return r;
+    }
+    *ret_request = request;
+    return 0;
+}
+
+static int send_request(struct session *session, struct engine_link *link,
+                        struct session_request *request, struct error *err)
+{
+    for (uint32_t i = 0; i < request->num_journals; i++)
+        request->journals[i]->id = request_table_add(&session->table, request->journals[i]);
+    const int r = engine_link_submit(link, &session->table, request->journals,
+                                     request->num_journals, err);
+    for (uint32_t i = 0; i < request->num_journals; i++) {
+        if (r == 0)
+            engine_link_attach(link, request->journals[i]);
+        else
+            request_table_remove(&session->table, request->journals[i]->id);
+    }
+    return r == -EPROTO ? error_set(err, -ENOTCONN, "no engine takes requests") : r;
+}
+
+int session_submit(struct session *session, const struct session_submit *submit,
+                   struct session_request **ret_request, struct error *err)
+{
+    struct engine_link *link = choose_link(session);
+    struct session_request *request;
+    if (link == NULL)
+        return error_set(err, -ENOTCONN, "no engine takes requests");
+    int r = check_submit(session, submit, err);
+    if (r < 0)
+        return r;
+    r = build_request(session, submit, &link->bounds, &request, err);
+    if (r < 0)
+        return r;
+    r = send_request(session, link, request, err);
+    if (r < 0) {
+        destroy_request(request);
+        return r;
+    }
+    list_request(session, request);
+    session->num_requests++;
+    request_stats_submit(request);
+    count_inflight(session);
+    *ret_request = request;
+    return 0;
+}
+
+/* ------------------------------------------------------------------ the loop */
+
+uint32_t session_drain(struct session *session, uint32_t max_cells, void (*flush)(void *owner))
+{
+    uint32_t num_cells = 0;
+    session->is_delivering = true;
+    for (uint32_t i = 0; i < SESSION_MAX_ENGINES && num_cells < max_cells; i++) {
+        const uint32_t engine = (session->first_link + i) % SESSION_MAX_ENGINES;
+        num_cells += drain_link(session, &session->links[engine], max_cells - num_cells);
+    }
+    session->first_link = (session->first_link + 1) % SESSION_MAX_ENGINES;
+    flush_touched(session, flush);
+    session->is_delivering = false;
+    publish_all(session);
+    return num_cells;
+}
+
+bool session_prepare_sleep(struct session *session)
+{
+    bool may_sleep = session->touched == NULL;
+    publish_all(session); /* CANCELs for which there was no room before */
+    for (uint32_t i = 0; may_sleep && i < SESSION_MAX_ENGINES; i++)
+        if (engine_link_takes_requests(&session->links[i]))
+            may_sleep = ring_prepare_sleep(&session->links[i].end);
+    if (!may_sleep)
+        session_end_sleep(session);
+    return may_sleep;
+}
+
+void session_end_sleep(struct session *session)
+{
+    for (uint32_t i = 0; i < SESSION_MAX_ENGINES; i++)
+        if (session->links[i].is_up)
+            ring_end_sleep(&session->links[i].end);
+}
+
+uint32_t session_num_requests(const struct session *session)
+{
+    return session->num_requests;
+}
+
+void session_get_counters(const struct session *session, struct session_counters *ret_counters)
+{
+    *ret_counters = session->counters;
+}
+
+void session_set_log(struct session *session, void (*log)(const char *line))
+{
+    session->log = log;
+}
