@@ -27,10 +27,9 @@ static void release_all(struct session_request *request)
 void deliver_failure(struct session_request *request, enum record_failure failure,
                      uint32_t retry_after_ms)
 {
-    struct answer_event event = { .kind = ANSWER_FAILED,
-                                  .stop_id = -1,
-                                  .failure = failure,
-                                  .retry_after_ms = retry_after_ms };
+    struct answer_event event = {
+        .kind = ANSWER_FAILED, .stop_id = -1, .failure = failure, .retry_after_ms = retry_after_ms
+    };
     if (deliver_is_over(request))
         return;
     release_all(request);
@@ -143,9 +142,8 @@ static void deliver_end(struct session_request *request)
     hand_over(request, &event);
 }
 
-static void finish_choice(struct session_request *request, struct journal *journal,
-                          uint32_t number, enum answer_finish finish,
-                          const struct held_text_ready *cut)
+static void finish_choice(struct session_request *request, struct journal *journal, uint32_t number,
+                          enum answer_finish finish, const struct held_text_ready *cut)
 {
     struct answer_event event = { .kind = ANSWER_FINISHED,
                                   .choice = choice_number(journal, number),
@@ -185,8 +183,8 @@ static bool piece_tokens(const struct session_request *request, const struct jou
 }
 
 /* Hand over what is ready. Returns false when the request is over. */
-static bool deliver_piece(struct session_request *request, struct journal *journal,
-                          uint32_t number, const struct held_text_ready *ready)
+static bool deliver_piece(struct session_request *request, struct journal *journal, uint32_t number,
+                          const struct held_text_ready *ready)
 {
     struct journal_choice *choice = &journal->choices[number];
     struct answer_event event = { .kind = ANSWER_TEXT,
@@ -218,8 +216,7 @@ static struct held_text_rule rule_at(const struct session_request *request,
 }
 
 /* Decode the next accepted token. Returns false when choice or request are over. */
-static bool deliver_token(struct session_request *request, struct journal *journal,
-                          uint32_t number)
+static bool deliver_token(struct session_request *request, struct journal *journal, uint32_t number)
 {
     struct journal_choice *choice = &journal->choices[number];
     struct held_text_ready ready;
@@ -310,8 +307,7 @@ void deliver_request(struct session_request *request)
         return;
     if (!say(request, ANSWER_ACCEPTED, &request->has_said_accepted))
         return;
-    if (request->started_us == 0 ||
-        !say(request, ANSWER_STARTED, &request->has_said_started))
+    if (request->started_us == 0 || !say(request, ANSWER_STARTED, &request->has_said_started))
         return;
     for (uint32_t i = 0; i < request->num_journals && !deliver_is_over(request); i++)
         deliver_journal(request, request->journals[i]);

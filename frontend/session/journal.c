@@ -43,8 +43,8 @@ static int encode_first(struct journal *journal, const struct session_submit *su
     if (params.max_tokens == 0)
         params.max_tokens = 1;
     if (params.num_choices == 0 || params.num_choices > RECORD_MAX_CHOICES)
-        return error_set_param(err, -EINVAL, "n", "n is %u, must be in [1, %d]",
-                               params.num_choices, RECORD_MAX_CHOICES);
+        return error_set_param(err, -EINVAL, "n", "n is %u, must be in [1, %d]", params.num_choices,
+                               RECORD_MAX_CHOICES);
     struct record_submit source = { .params = &params,
                                     .prompt = prompt->ids,
                                     .num_prompt = prompt->num_ids,
@@ -164,8 +164,7 @@ static int count_positions(size_t len, int32_t k, uint32_t *ret_num, struct erro
     return 0;
 }
 
-static int check_position_order(const char *kind, uint32_t pos, uint32_t wanted,
-                                struct error *err)
+static int check_position_order(const char *kind, uint32_t pos, uint32_t wanted, struct error *err)
 {
     if (pos > wanted)
         return error_set(err, -EPROTO, "%s: position %u, expected %u", kind, pos, wanted);
@@ -192,8 +191,7 @@ static int check_token(const struct journal *journal, const struct journal_choic
 }
 
 static int check_tokens(const struct journal *journal, const struct journal_choice *choice,
-                        const int32_t *ids, uint32_t num_ids, int32_t vocab_size,
-                        struct error *err)
+                        const int32_t *ids, uint32_t num_ids, int32_t vocab_size, struct error *err)
 {
     const uint32_t max_tokens = journal->submit.params->max_tokens;
     if (num_ids > max_tokens - choice->num_accepted)
@@ -235,9 +233,8 @@ static int grow(void **array, uint32_t *cap, uint64_t need, size_t size)
     return 0;
 }
 
-int journal_accept_tokens(struct journal *journal, uint32_t index, uint32_t pos,
-                          const int32_t *ids, uint32_t num_ids, int32_t vocab_size,
-                          struct error *err)
+int journal_accept_tokens(struct journal *journal, uint32_t index, uint32_t pos, const int32_t *ids,
+                          uint32_t num_ids, int32_t vocab_size, struct error *err)
 {
     struct journal_choice *choice = &journal->choices[index];
     int r = check_position_order("TOKENS", pos, choice->num_accepted + 1, err);
@@ -265,7 +262,7 @@ int journal_accept_logprobs(struct journal *journal, uint32_t index, uint32_t po
     struct journal_choice *choice = &journal->choices[index];
     const int32_t k = journal->submit.params->num_logprobs;
     const uint32_t max_tokens = journal->submit.params->max_tokens;
-    uint32_t num_positions;
+    uint32_t num_positions = 0;
     int r = count_positions(len, k, &num_positions, err);
     if (r < 0)
         return r;
@@ -325,7 +322,7 @@ int journal_accept_prompt_logprobs(struct journal *journal, uint32_t pos,
                                    int32_t vocab_size, struct error *err)
 {
     const int32_t k = journal->submit.params->num_prompt_logprobs;
-    uint32_t num_positions;
+    uint32_t num_positions = 0;
     int r = count_positions(len, k, &num_positions, err);
     if (r < 0)
         return r;

@@ -51,8 +51,8 @@ struct journal {
     uint32_t cached_tokens;
     struct record_logprob *prompt_logprobs; /* [num_prompt][1 + k] */
     uint32_t num_prompt_logprobs;
-    uint32_t num_live;      /* choices without FINISHED */
-    uint32_t num_at_engine; /* choices without DONE */
+    uint32_t num_live;              /* choices without FINISHED */
+    uint32_t num_at_engine;         /* choices without DONE */
     struct journal_choice *choices; /* [params->num_choices] */
 };
 

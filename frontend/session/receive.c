@@ -16,8 +16,7 @@ struct rule {
 };
 
 static int handle_accepted(struct session *session, struct engine_link *link,
-                           struct journal *journal, const struct ring_cell *cell,
-                           struct error *err)
+                           struct journal *journal, const struct ring_cell *cell, struct error *err)
 {
     struct session_request *request = journal->request;
     (void)session;
@@ -51,8 +50,8 @@ static int handle_started(struct session *session, struct engine_link *link,
     return 1;
 }
 
-static int handle_tokens(struct session *session, struct engine_link *link,
-                         struct journal *journal, const struct ring_cell *cell, struct error *err)
+static int handle_tokens(struct session *session, struct engine_link *link, struct journal *journal,
+                         const struct ring_cell *cell, struct error *err)
 {
     struct journal_choice *choice = &journal->choices[cell->choice];
     (void)session;
@@ -65,8 +64,8 @@ static int handle_tokens(struct session *session, struct engine_link *link,
     }
     if (!journal_has_prompt_logprobs(journal))
         return error_set(err, -EPROTO, "TOKENS: before all LOGPROBS of the prompt");
-    const int r = journal_accept_tokens(journal, cell->choice, cell->pos, cell->tokens,
-                                        cell->count, link->bounds.vocab_size, err);
+    const int r = journal_accept_tokens(journal, cell->choice, cell->pos, cell->tokens, cell->count,
+                                        link->bounds.vocab_size, err);
     if (r <= 0)
         return r;
     request_stats_tokens(journal->request, choice, cell->count);
@@ -88,8 +87,8 @@ static int handle_done(struct session *session, struct engine_link *link, struct
     return 1;
 }
 
-static int handle_failed(struct session *session, struct engine_link *link,
-                         struct journal *journal, const struct ring_cell *cell, struct error *err)
+static int handle_failed(struct session *session, struct engine_link *link, struct journal *journal,
+                         const struct ring_cell *cell, struct error *err)
 {
     struct record_failed failed;
     (void)session;
@@ -119,8 +118,7 @@ static const void *fetch_bulk(struct session *session, struct engine_link *link,
 }
 
 static int handle_logprobs(struct session *session, struct engine_link *link,
-                           struct journal *journal, const struct ring_cell *cell,
-                           struct error *err)
+                           struct journal *journal, const struct ring_cell *cell, struct error *err)
 {
     const bool of_prompt = (cell->flags & RECORD_FLAG_PROMPT) != 0;
     if (cell->bulk_len == 0)
@@ -151,10 +149,10 @@ static const struct rule rules[] = {
     [RECORD_FAILED] = { handle_failed, 0, false, false, false },
 };
 
-static int check_form(const struct ring_cell *cell, const struct rule **ret_rule,
-                      struct error *err)
+static int check_form(const struct ring_cell *cell, const struct rule **ret_rule, struct error *err)
 {
-    const struct rule *rule = &rules[cell->kind < sizeof(rules) / sizeof(rules[0]) ? cell->kind : 0];
+    const struct rule *rule =
+        &rules[cell->kind < sizeof(rules) / sizeof(rules[0]) ? cell->kind : 0];
     if (rule->handle == NULL)
         return error_set(err, -EPROTO, "kind %u is not known", cell->kind);
     if ((cell->flags & ~rule->flags) != 0)
@@ -176,8 +174,8 @@ static int find_journal(struct session *session, const struct engine_link *link,
     if (r < 0)
         return error_set(err, -EPROTO, "id %llu was never given", (unsigned long long)cell->id);
     if (r > 0 && (*ret_journal)->engine != link->number)
-        return error_set(err, -EPROTO, "id %llu belongs to engine %u",
-                         (unsigned long long)cell->id, (*ret_journal)->engine);
+        return error_set(err, -EPROTO, "id %llu belongs to engine %u", (unsigned long long)cell->id,
+                         (*ret_journal)->engine);
     return r;
 }
 
@@ -193,10 +191,10 @@ static int check_state(const struct journal *journal, const struct rule *rule,
     return 0;
 }
 
-static int receive(struct session *session, struct engine_link *link,
-                   const struct ring_cell *cell, struct journal **ret_journal, struct error *err)
+static int receive(struct session *session, struct engine_link *link, const struct ring_cell *cell,
+                   struct journal **ret_journal, struct error *err)
 {
-    const struct rule *rule;
+    const struct rule *rule = NULL;
     int r = check_form(cell, &rule, err);
     if (r < 0)
         return r;

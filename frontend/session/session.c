@@ -162,9 +162,9 @@ void session_destroy(struct session *session)
 
 /* ------------------------------------------------------------------ engines */
 
-int session_engine_up(struct session *session, uint32_t engine, uint64_t epoch,
-                      uint64_t generation, struct ring_end *end, const struct status_page *page,
-                      int doorbell, struct error *err)
+int session_engine_up(struct session *session, uint32_t engine, uint64_t epoch, uint64_t generation,
+                      struct ring_end *end, const struct status_page *page, int doorbell,
+                      struct error *err)
 {
     (void)generation; /* the ring's tag carries it */
     if (engine >= SESSION_MAX_ENGINES)
@@ -348,8 +348,8 @@ static int send_request(struct session *session, struct engine_link *link,
 {
     for (uint32_t i = 0; i < request->num_journals; i++)
         request->journals[i]->id = request_table_add(&session->table, request->journals[i]);
-    const int r = engine_link_submit(link, &session->table, request->journals,
-                                     request->num_journals, err);
+    const int r =
+        engine_link_submit(link, &session->table, request->journals, request->num_journals, err);
     for (uint32_t i = 0; i < request->num_journals; i++) {
         if (r == 0)
             engine_link_attach(link, request->journals[i]);
@@ -363,7 +363,7 @@ int session_submit(struct session *session, const struct session_submit *submit,
                    struct session_request **ret_request, struct error *err)
 {
     struct engine_link *link = choose_link(session);
-    struct session_request *request;
+    struct session_request *request = NULL;
     if (link == NULL)
         return error_set(err, -ENOTCONN, "no engine takes requests");
     int r = check_submit(session, submit, err);

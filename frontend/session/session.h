@@ -40,9 +40,9 @@ void session_destroy(struct session *session);
  *
  * Returns 0; -EINVAL, or -EPROTO when a fact is missing: then nothing is taken over.
  */
-int session_engine_up(struct session *session, uint32_t engine, uint64_t epoch,
-                      uint64_t generation, struct ring_end *end, const struct status_page *page,
-                      int doorbell, struct error *err);
+int session_engine_up(struct session *session, uint32_t engine, uint64_t epoch, uint64_t generation,
+                      struct ring_end *end, const struct status_page *page, int doorbell,
+                      struct error *err);
 
 /* The engine of that number died: what its ring still holds is taken, then every request that
  * it had gets FAILED (RECORD_FAILURE_WORKER). The flush for these events comes with the next

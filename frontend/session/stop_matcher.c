@@ -104,8 +104,8 @@ static void link_failures(struct stop_matcher *matcher, uint32_t *queue)
     }
 }
 
-static int copy_strings(struct stop_matcher *matcher, const char *const *stops,
-                        const size_t *lens, uint32_t num_stops, size_t total)
+static int copy_strings(struct stop_matcher *matcher, const char *const *stops, const size_t *lens,
+                        uint32_t num_stops, size_t total)
 {
     matcher->texts = malloc(total);
     if (matcher->texts == NULL)
