@@ -49,9 +49,9 @@ struct model_options {
     const char *dir;
     enum dtype kv_dtype;
     int32_t block_size;
-    int32_t max_model_len; /* 0: max_position_embeddings */
-    int32_t max_rows;      /* most rows of a step: token budget */
-    int32_t max_logits;    /* most rows with logits in a step */
+    int32_t max_model_len;                          /* 0: max_position_embeddings */
+    int32_t max_rows;                               /* most rows of a step: token budget */
+    int32_t max_logits;                             /* most rows with logits in a step */
     _Atomic uint64_t *progress_bytes, *total_bytes; /* may be NULL */
 };
 
@@ -73,8 +73,8 @@ uint64_t model_identity(const struct model *model);
  * wait(). */
 struct model_batch {
     int32_t num_rows;
-    const int32_t *token_ids; /* [num_rows] */
-    const int32_t *positions; /* [num_rows] */
+    const int32_t *token_ids;                 /* [num_rows] */
+    const int32_t *positions;                 /* [num_rows] */
     const int64_t *slots[BACKEND_MAX_GROUPS]; /* [num_rows] per KV group */
     int32_t num_seqs;
     const struct attention_seq *seqs[BACKEND_MAX_GROUPS]; /* [num_seqs] per KV group */
@@ -93,7 +93,7 @@ void model_forward(struct model *model, struct kv_pool *const *pools,
 int32_t model_max_ops(int32_t num_hidden_layers);
 
 /* Read and check config.json only: what a device has to be opened with. */
-int model_read_arch(const char *dir, enum dtype kv_dtype, int32_t block_size,
-                    struct arch *ret_arch, struct error *err);
+int model_read_arch(const char *dir, enum dtype kv_dtype, int32_t block_size, struct arch *ret_arch,
+                    struct error *err);
 
 #endif

@@ -1,0 +1,218 @@
+#include <check.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "worker/families/family.h"
+#include "worker/model/config.h"
+
+static const char base_text[] =
+    "{\"model_type\": \"llama\", \"architectures\": [\"LlamaForCausalLM\"], \"vocab_size\": 100,"
+    " \"hidden_size\": 64, \"intermediate_size\": 96, \"num_hidden_layers\": 3,"
+    " \"num_attention_heads\": 4, \"rms_norm_eps\": 1e-5, \"torch_dtype\": \"bfloat16\"}";
+
+static struct arch arch;
+static struct error err;
+
+static int parse(const char *text)
+{
+    err = (struct error){ 0 };
+    return config_parse(text, strlen(text), DTYPE_F16, 16, &arch, NULL, &err);
+}
+
+/* The base with the keys of `patch` set over it. */
+static int parse_patched(const char *patch)
+{
+    json_t *config = json_loads(base_text, 0, NULL), *over = json_loads(patch, 0, NULL);
+    ck_assert_msg(config != NULL && over != NULL, "%s", patch);
+    json_object_update(config, over);
+    char *text = json_dumps(config, 0);
+    const int r = parse(text);
+    free(text);
+    json_decref(config);
+    json_decref(over);
+    return r;
+}
+
+START_TEST(absent_keys_get_the_defaults_of_llama)
+{
+    ck_assert_int_eq(parse(base_text), 0);
+
+    ck_assert_str_eq(arch.model_type, "llama");
+    ck_assert_int_eq(arch.vocab_size, 100);
+    ck_assert_int_eq(arch.num_key_value_heads, 4);
+    ck_assert_int_eq(arch.head_dim, 16);
+    ck_assert_int_eq(arch.max_position_embeddings, 2048);
+    ck_assert(arch.rms_norm_eps == 1e-5f);
+    ck_assert(arch.rope.theta == 10000.0 && arch.rope.scaling == ROPE_SCALING_NONE);
+    ck_assert(!arch.attention_bias && !arch.mlp_bias && !arch.tie_word_embeddings);
+    ck_assert_int_eq(arch.dtype, DTYPE_BF16);
+}
+END_TEST
+
+START_TEST(given_keys_are_read)
+{
+    ck_assert_int_eq(parse_patched("{\"num_key_value_heads\": 2.0, \"head_dim\": 24,"
+                                   " \"attention_bias\": true, \"mlp_bias\": true,"
+                                   " \"tie_word_embeddings\": true, \"torch_dtype\": null,"
+                                   " \"dtype\": \"float16\", \"max_position_embeddings\": 131072,"
+                                   " \"hidden_act\": \"silu\", \"rope_theta\": 500000}"),
+                     0);
+
+    ck_assert_int_eq(arch.num_key_value_heads, 2);
+    ck_assert_int_eq(arch.head_dim, 24);
+    ck_assert(arch.attention_bias && arch.mlp_bias && arch.tie_word_embeddings);
+    ck_assert_int_eq(arch.dtype, DTYPE_F16);
+    ck_assert_int_eq(arch.max_position_embeddings, 131072);
+    ck_assert(arch.rope.theta == 500000.0);
+    ck_assert_int_eq(family_dim(&arch, DIM_QKV), 96 + 2 * 48);
+}
+END_TEST
+
+START_TEST(the_kv_group_holds_all_layers)
+{
+    ck_assert_int_eq(parse_patched("{\"num_key_value_heads\": 2}"), 0);
+
+    const struct kv_layout *group = &arch.kv_groups[0];
+    ck_assert_int_eq(arch.num_kv_groups, 1);
+    ck_assert_int_eq(group->num_layers, 3);
+    ck_assert_int_eq(group->num_kv_heads, 2);
+    ck_assert_int_eq(group->head_dim, 16);
+    ck_assert_int_eq(group->block_size, 16);
+    ck_assert_int_eq(group->dtype, DTYPE_F16);
+}
+END_TEST
+
+START_TEST(a_file_without_model_type_is_known_by_its_architecture)
+{
+    ck_assert_int_eq(parse_patched("{\"model_type\": null}"), 0);
+    ck_assert_int_eq(parse_patched("{\"model_type\": null, \"architectures\": [\"XLM\"]}"),
+                     -ENOTSUP);
+    ck_assert_str_eq(err.message, "config.json: architectures is \"XLM\", supported are llama");
+    ck_assert_int_eq(parse_patched("{\"model_type\": null, \"architectures\": 5}"), -EINVAL);
+}
+END_TEST
+
+START_TEST(rope_scaling_is_read_in_both_spellings)
+{
+    static const char *const patches[] = {
+        "{\"rope_theta\": 500000.0, \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8,"
+        " \"low_freq_factor\": 1, \"high_freq_factor\": 4,"
+        " \"original_max_position_embeddings\": 8192}}",
+        "{\"rope_theta\": 7.0, \"rope_parameters\": {\"rope_theta\": 500000.0, \"rope_type\":"
+        " \"llama3\", \"factor\": 8.0, \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0,"
+        " \"original_max_position_embeddings\": 8192}}",
+    };
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(parse_patched(patches[i]), 0);
+        ck_assert_int_eq(arch.rope.scaling, ROPE_SCALING_LLAMA3);
+        ck_assert(arch.rope.theta == 500000.0 && arch.rope.factor == 8.0);
+        ck_assert(arch.rope.low_freq_factor == 1.0 && arch.rope.high_freq_factor == 4.0);
+        ck_assert_int_eq(arch.rope.original_max_position_embeddings, 8192);
+    }
+    ck_assert_int_eq(parse_patched("{\"rope_scaling\": {\"type\": \"linear\", \"factor\": 4.0}}"),
+                     0);
+    ck_assert(arch.rope.scaling == ROPE_SCALING_LINEAR && arch.rope.factor == 4.0);
+    ck_assert_int_eq(parse_patched("{\"rope_theta\": 9.0, \"rope_parameters\": {\"rope_type\":"
+                                   " \"default\"}}"),
+                     0);
+    ck_assert(arch.rope.scaling == ROPE_SCALING_NONE && arch.rope.theta == 9.0);
+}
+END_TEST
+
+static const struct {
+    const char *patch;
+    int result;
+    const char *message; /* the sentence begins so */
+} refused[] = {
+    { "{\"model_type\": \"gpt2\"}", -ENOTSUP,
+      "config.json: model_type is \"gpt2\", supported are llama" },
+    { "{\"model_type\": 5}", -EINVAL, "config.json: model_type is not a string" },
+    { "{\"hidden_size\": null}", -EINVAL, "config.json: hidden_size is missing" },
+    { "{\"hidden_size\": 0}", -EINVAL, "config.json: hidden_size is 0, wanted 1 to 65536" },
+    { "{\"hidden_size\": -64}", -EINVAL, "config.json: hidden_size is -64" },
+    { "{\"hidden_size\": \"64\"}", -EINVAL, "config.json: hidden_size is not an integer" },
+    { "{\"hidden_size\": 64.5}", -EINVAL, "config.json: hidden_size is not an integer" },
+    { "{\"vocab_size\": 4194305}", -EINVAL, "config.json: vocab_size is 4194305" },
+    { "{\"intermediate_size\": 9223372036854775807}", -EINVAL, "config.json: intermediate_size" },
+    { "{\"num_hidden_layers\": 513}", -EINVAL, "config.json: num_hidden_layers is 513" },
+    { "{\"num_attention_heads\": 3}", -EINVAL, "config.json: hidden_size is 64, wanted a multip" },
+    { "{\"num_key_value_heads\": 3}", -EINVAL, "config.json: num_key_value_heads is 3" },
+    { "{\"num_key_value_heads\": 8}", -EINVAL, "config.json: num_key_value_heads is 8" },
+    { "{\"head_dim\": 17}", -EINVAL, "config.json: head_dim is 17" },
+    { "{\"head_dim\": 1026}", -EINVAL, "config.json: head_dim is 1026" },
+    { "{\"num_attention_heads\": 4096, \"head_dim\": 1024}", -EINVAL, "config.json: heads of" },
+    { "{\"max_position_embeddings\": 16777217}", -EINVAL, "config.json: max_position_embeddings" },
+    { "{\"rms_norm_eps\": 0}", -EINVAL, "config.json: rms_norm_eps is 0" },
+    { "{\"rms_norm_eps\": true}", -EINVAL, "config.json: rms_norm_eps is not a number" },
+    { "{\"tie_word_embeddings\": 1}", -EINVAL, "config.json: tie_word_embeddings is neither" },
+    { "{\"torch_dtype\": \"float8_e4m3fn\"}", -ENOTSUP, "config.json: dtype is \"float8_e4m3fn\"" },
+    { "{\"hidden_act\": \"gelu\"}", -ENOTSUP,
+      "config.json: hidden_act is \"gelu\", llama uses \"silu\"" },
+    { "{\"quantization_config\": {\"quant_method\": \"gptq\"}}", -ENOTSUP,
+      "config.json: quantization_config.quant_method is \"gptq\"" },
+    { "{\"rope_theta\": 0}", -EINVAL, "config.json: rope_theta is 0" },
+    { "{\"rope_scaling\": []}", -EINVAL, "config.json: rope_scaling is not an object" },
+    { "{\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2}}", -ENOTSUP,
+      "config.json: rope_type is \"dynamic\", supported are default, linear and llama3" },
+    { "{\"rope_scaling\": {\"type\": \"linear\"}}", -EINVAL, "config.json: factor is missing" },
+    { "{\"rope_scaling\": {\"type\": \"linear\", \"factor\": 0.5}}", -EINVAL,
+      "config.json: factor is 0.5" },
+    { "{\"rope_scaling\": {\"type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 4,"
+      " \"high_freq_factor\": 4, \"original_max_position_embeddings\": 8192}}",
+      -EINVAL, "config.json: high_freq_factor is 4" },
+    { "{\"rope_parameters\": {\"partial_rotary_factor\": 0.5}}", -ENOTSUP,
+      "config.json: partial_rotary_factor is 0.5" },
+};
+
+START_TEST(what_is_out_of_range_is_refused_by_name)
+{
+    ck_assert_int_eq(parse_patched(refused[_i].patch), refused[_i].result);
+    ck_assert_msg(strncmp(err.message, refused[_i].message, strlen(refused[_i].message)) == 0,
+                  "%s: %s", refused[_i].patch, err.message);
+    ck_assert_int_eq(err.code, refused[_i].result);
+}
+END_TEST
+
+START_TEST(text_that_is_no_object_is_refused)
+{
+    ck_assert_int_eq(parse("[]"), -EINVAL);
+    ck_assert_int_eq(parse("{"), -EINVAL);
+    ck_assert_int_eq(parse(""), -EINVAL);
+    ck_assert_int_eq(parse("{\"vocab_size\": 1, \"vocab_size\": 2}"), -EINVAL);
+    ck_assert_int_eq(model_read_arch("/nonexistent", DTYPE_F16, 16, &arch, &err), -ENOENT);
+}
+END_TEST
+
+START_TEST(ringlet_is_read)
+{
+    ck_assert_int_eq(model_read_arch(RINGLET, DTYPE_F16, 16, &arch, &err), 0);
+    ck_assert_int_eq(arch.vocab_size, 1024);
+    ck_assert_int_eq(arch.num_key_value_heads, 4);
+    ck_assert(arch.tie_word_embeddings);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("config");
+    TCase *tc = tcase_create("config");
+
+    tcase_add_test(tc, absent_keys_get_the_defaults_of_llama);
+    tcase_add_test(tc, given_keys_are_read);
+    tcase_add_test(tc, the_kv_group_holds_all_layers);
+    tcase_add_test(tc, a_file_without_model_type_is_known_by_its_architecture);
+    tcase_add_test(tc, rope_scaling_is_read_in_both_spellings);
+    tcase_add_loop_test(tc, what_is_out_of_range_is_refused_by_name, 0,
+                        sizeof(refused) / sizeof(refused[0]));
+    tcase_add_test(tc, text_that_is_no_object_is_refused);
+    tcase_add_test(tc, ringlet_is_read);
+    suite_add_tcase(suite, tc);
+
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,75 @@
+/*
+ * family.h - what a model family says of itself: names in config.json and in the checkpoint
+ *
+ * A family is one file with a table of tensors and a function that reads its keys of
+ * config.json into `struct arch`. It holds no computation: forward.c is steered by the flags.
+ * registry.c lists the families.
+ */
+#ifndef WORKER_FAMILIES_FAMILY_H
+#define WORKER_FAMILIES_FAMILY_H
+
+#include <jansson.h>
+
+#include "base/strbuf.h"
+#include "worker/model/model.h"
+#include "worker/model/weights.h"
+
+/* A length that follows from the configuration. */
+enum dim {
+    DIM_NONE, /* 0: no such dimension, or row 0 */
+    DIM_VOCAB,
+    DIM_HIDDEN,
+    DIM_Q,       /* num_attention_heads * head_dim */
+    DIM_KV,      /* num_key_value_heads * head_dim */
+    DIM_Q_KV,    /* q and k together: where v begins in the fused matrix */
+    DIM_QKV,     /* q, k and v together */
+    DIM_FFN,     /* intermediate_size */
+    DIM_GATE_UP, /* gate and up together */
+};
+
+int32_t family_dim(const struct arch *arch, enum dim dim);
+
+enum weight_when {
+    WHEN_ALWAYS,
+    WHEN_ATTENTION_BIAS,
+    WHEN_MLP_BIAS,
+    WHEN_UNTIED, /* may be absent: then the embedding serves */
+};
+
+/*
+ * One tensor of the checkpoint: [rows][cols], or [rows] where cols is DIM_NONE. It becomes the
+ * rows from `first` on of the matrix or vector that has `total` rows: q, k and v go into one.
+ */
+struct weight_row {
+    const char *name; /* behind "model.layers.N." when it belongs to a layer */
+    bool in_layer;
+    size_t offset; /* of the pointer in struct layer_weights or struct model_weights */
+    enum dim rows, cols;
+    enum dim first, total;
+    enum weight_when when;
+};
+
+/* Place of the weight: a row names the struct's field. */
+#define IN_LAYER(field) .in_layer = true, .offset = offsetof(struct layer_weights, field)
+#define IN_MODEL(field) .in_layer = false, .offset = offsetof(struct model_weights, field)
+
+struct family {
+    const char *model_type;
+    const char *architecture; /* as in "architectures", for files without model_type */
+    const struct weight_row *rows;
+    int32_t num_rows;
+    /* Read the family's keys; the sizes that all families share are read already. */
+    int (*read_config)(const json_t *config, struct arch *arch, struct error *err);
+    /* Tensors of old checkpoints that carry nothing: a name ends so. NULL-terminated. */
+    const char *const *ignored;
+};
+
+extern const struct family family_llama;
+
+/* By model_type (preferred) or architecture, either may be NULL; NULL when there is none. */
+const struct family *family_find(const char *model_type, const char *architecture);
+
+/* "llama, ...": for messages. */
+void family_list(struct strbuf *out);
+
+#endif

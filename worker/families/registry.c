@@ -1,0 +1,58 @@
+#include <string.h>
+
+#include "worker/families/family.h"
+
+static const struct family *const families[] = {
+    &family_llama,
+};
+
+enum { NUM_FAMILIES = sizeof(families) / sizeof(families[0]) };
+
+static bool equal(const char *text, const char *name)
+{
+    return text != NULL && strcmp(text, name) == 0;
+}
+
+const struct family *family_find(const char *model_type, const char *architecture)
+{
+    for (int32_t i = 0; i < NUM_FAMILIES; i++) {
+        const struct family *family = families[i];
+        if (model_type != NULL ? equal(model_type, family->model_type)
+                               : equal(architecture, family->architecture))
+            return family;
+    }
+    return NULL;
+}
+
+void family_list(struct strbuf *out)
+{
+    for (int32_t i = 0; i < NUM_FAMILIES; i++)
+        strbuf_printf(out, "%s%s", i > 0 ? ", " : "", families[i]->model_type);
+}
+
+int32_t family_dim(const struct arch *arch, enum dim dim)
+{
+    const int32_t q = arch->num_attention_heads * arch->head_dim;
+    const int32_t kv = arch->num_key_value_heads * arch->head_dim;
+    switch (dim) {
+    case DIM_NONE:
+        return 0;
+    case DIM_VOCAB:
+        return arch->vocab_size;
+    case DIM_HIDDEN:
+        return arch->hidden_size;
+    case DIM_Q:
+        return q;
+    case DIM_KV:
+        return kv;
+    case DIM_Q_KV:
+        return q + kv;
+    case DIM_QKV:
+        return q + 2 * kv;
+    case DIM_FFN:
+        return arch->intermediate_size;
+    case DIM_GATE_UP:
+        return 2 * arch->intermediate_size;
+    }
+    return 0;
+}

@@ -1,0 +1,376 @@
+#include "worker/model/config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/strbuf.h"
+#include "worker/families/family.h"
+
+enum {
+    MAX_CONFIG_BYTES = 1 << 20,
+    MAX_POSITIONS = 1 << 24,
+    MAX_WIDTH = 1 << 20, /* of any activation row */
+};
+
+static const struct json_limits limits = {
+    .depth = 16, .values = 100000, .keys_per_object = 4096, .number_chars = 64
+};
+
+/* NULL when absent or null. */
+static const json_t *get(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_null(value) ? NULL : value;
+}
+
+int config_int(const json_t *config, const char *key, int64_t min, int64_t max, int32_t *value,
+               struct error *err)
+{
+    const json_t *found = get(config, key);
+    int64_t number;
+    if (found == NULL)
+        return 0;
+    if (!json_get_int64(found, &number))
+        return error_set(err, -EINVAL, "config.json: %s is not an integer", key);
+    if (number < min || number > max)
+        return error_set(err, -EINVAL, "config.json: %s is %lld, wanted %lld to %lld", key,
+                         (long long)number, (long long)min, (long long)max);
+    *value = (int32_t)number;
+    return 0;
+}
+
+int config_real(const json_t *config, const char *key, double min, double max, double *value,
+                struct error *err)
+{
+    const json_t *found = get(config, key);
+    if (found == NULL)
+        return 0;
+    if (!json_is_number(found))
+        return error_set(err, -EINVAL, "config.json: %s is not a number", key);
+    const double number = json_number_value(found);
+    if (!(number >= min && number <= max))
+        return error_set(err, -EINVAL, "config.json: %s is %g, wanted %g to %g", key, number, min,
+                         max);
+    *value = number;
+    return 0;
+}
+
+int config_bool(const json_t *config, const char *key, bool *value, struct error *err)
+{
+    const json_t *found = get(config, key);
+    if (found == NULL)
+        return 0;
+    if (!json_is_boolean(found))
+        return error_set(err, -EINVAL, "config.json: %s is neither true nor false", key);
+    *value = json_is_true(found);
+    return 0;
+}
+
+int config_text(const json_t *config, const char *key, const char **value, struct error *err)
+{
+    const json_t *found = get(config, key);
+    if (found == NULL)
+        return 0;
+    if (!json_is_string(found))
+        return error_set(err, -EINVAL, "config.json: %s is not a string", key);
+    *value = json_string_value(found);
+    return 0;
+}
+
+static int require(const json_t *config, const char *key, struct error *err)
+{
+    if (get(config, key) == NULL)
+        return error_set(err, -EINVAL, "config.json: %s is missing", key);
+    return 0;
+}
+
+/* Sizes that every family has. */
+static const struct size_row {
+    const char *key;
+    size_t offset;
+    int64_t min, max;
+    bool required;
+} size_rows[] = {
+    { "vocab_size", offsetof(struct arch, vocab_size), 1, 1 << 22, true },
+    { "hidden_size", offsetof(struct arch, hidden_size), 1, 1 << 16, true },
+    { "intermediate_size", offsetof(struct arch, intermediate_size), 1, MAX_WIDTH / 2, true },
+    { "num_hidden_layers", offsetof(struct arch, num_hidden_layers), 1, ARCH_MAX_LAYERS, true },
+    { "num_attention_heads", offsetof(struct arch, num_attention_heads), 1, 4096, true },
+    { "num_key_value_heads", offsetof(struct arch, num_key_value_heads), 1, 4096, false },
+    { "head_dim", offsetof(struct arch, head_dim), 2, 1024, false },
+    { "max_position_embeddings", offsetof(struct arch, max_position_embeddings), 1, MAX_POSITIONS,
+      false },
+};
+
+static int read_size(const json_t *config, const struct size_row *row, struct arch *arch,
+                     struct error *err)
+{
+    int32_t *field = (int32_t *)((char *)arch + row->offset);
+    const int r = row->required ? require(config, row->key, err) : 0;
+    return r < 0 ? r : config_int(config, row->key, row->min, row->max, field, err);
+}
+
+static int check_heads(struct arch *arch, struct error *err)
+{
+    const int32_t heads = arch->num_attention_heads;
+    if (arch->num_key_value_heads == 0)
+        arch->num_key_value_heads = heads;
+    if (heads % arch->num_key_value_heads != 0)
+        return error_set(err, -EINVAL,
+                         "config.json: num_key_value_heads is %d, wanted a divisor of the %d "
+                         "num_attention_heads",
+                         arch->num_key_value_heads, heads);
+    if (arch->head_dim == 0) {
+        if (arch->hidden_size % heads != 0)
+            return error_set(err, -EINVAL,
+                             "config.json: hidden_size is %d, wanted a multiple of the %d "
+                             "num_attention_heads, or a head_dim",
+                             arch->hidden_size, heads);
+        arch->head_dim = arch->hidden_size / heads;
+    }
+    if (arch->head_dim % 2 != 0 || arch->head_dim > 1024)
+        return error_set(err, -EINVAL, "config.json: head_dim is %d, wanted an even number to 1024",
+                         arch->head_dim);
+    const int64_t width =
+        ((int64_t)heads + 2 * (int64_t)arch->num_key_value_heads) * arch->head_dim;
+    if (width > MAX_WIDTH)
+        return error_set(err, -EINVAL,
+                         "config.json: heads of %lld values in all, wanted at most %d",
+                         (long long)width, MAX_WIDTH);
+    return 0;
+}
+
+static int read_sizes(const json_t *config, struct arch *arch, struct error *err)
+{
+    double eps = 1e-6;
+    arch->max_position_embeddings = 2048;
+    for (size_t i = 0; i < sizeof(size_rows) / sizeof(size_rows[0]); i++) {
+        const int r = read_size(config, &size_rows[i], arch, err);
+        if (r < 0)
+            return r;
+    }
+    int r = check_heads(arch, err);
+    if (r == 0)
+        r = config_real(config, "rms_norm_eps", 1e-12, 0.1, &eps, err);
+    if (r == 0)
+        r = config_bool(config, "tie_word_embeddings", &arch->tie_word_embeddings, err);
+    arch->rms_norm_eps = (float)eps;
+    return r;
+}
+
+static int read_dtype(const json_t *config, struct arch *arch, struct error *err)
+{
+    static const struct {
+        const char *name;
+        enum dtype dtype;
+    } names[] = {
+        { "float32", DTYPE_F32 },
+        { "float16", DTYPE_F16 },
+        { "bfloat16", DTYPE_BF16 },
+    };
+    const char *name = "float32";
+    int r = config_text(config, "torch_dtype", &name, err);
+    if (r == 0)
+        r = config_text(config, "dtype", &name, err);
+    for (size_t i = 0; r == 0 && i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(name, names[i].name) == 0) {
+            arch->dtype = names[i].dtype;
+            return 0;
+        }
+    return r < 0 ? r
+                 : error_set(err, -ENOTSUP,
+                             "config.json: dtype is \"%.40s\", supported are bfloat16, float16 "
+                             "and float32",
+                             name);
+}
+
+static int refuse_quantized(const json_t *config, struct error *err)
+{
+    const json_t *found = get(config, "quantization_config");
+    const char *method = "unnamed";
+    if (found == NULL)
+        return 0;
+    config_text(found, "quant_method", &method, NULL);
+    return error_set(err, -ENOTSUP,
+                     "config.json: quantization_config.quant_method is \"%.40s\", supported are "
+                     "unquantized weights",
+                     method);
+}
+
+/* Keys of a scaling kind that are all required. */
+static int read_scaling_real(const json_t *rope, const char *key, double min, double max,
+                             double *value, struct error *err)
+{
+    const int r = require(rope, key, err);
+    return r < 0 ? r : config_real(rope, key, min, max, value, err);
+}
+
+static int read_llama3(const json_t *rope, struct arch *arch, struct error *err)
+{
+    int r = read_scaling_real(rope, "low_freq_factor", 1e-3, 1e6, &arch->rope.low_freq_factor, err);
+    if (r == 0)
+        r = read_scaling_real(rope, "high_freq_factor", 1e-3, 1e6, &arch->rope.high_freq_factor,
+                              err);
+    if (r == 0)
+        r = require(rope, "original_max_position_embeddings", err);
+    if (r == 0)
+        r = config_int(rope, "original_max_position_embeddings", 1, MAX_POSITIONS,
+                       &arch->rope.original_max_position_embeddings, err);
+    if (r == 0 && arch->rope.high_freq_factor <= arch->rope.low_freq_factor)
+        return error_set(err, -EINVAL,
+                         "config.json: high_freq_factor is %g, wanted more than the "
+                         "low_freq_factor %g",
+                         arch->rope.high_freq_factor, arch->rope.low_freq_factor);
+    return r;
+}
+
+static int read_scaling(const json_t *rope, struct arch *arch, struct error *err)
+{
+    const char *kind = "default";
+    int r = config_text(rope, "type", &kind, err);
+    if (r == 0)
+        r = config_text(rope, "rope_type", &kind, err);
+    if (r < 0 || strcmp(kind, "default") == 0)
+        return r;
+    if (strcmp(kind, "linear") == 0)
+        arch->rope.scaling = ROPE_SCALING_LINEAR;
+    else if (strcmp(kind, "llama3") == 0)
+        arch->rope.scaling = ROPE_SCALING_LLAMA3;
+    else
+        return error_set(err, -ENOTSUP,
+                         "config.json: rope_type is \"%.40s\", supported are default, linear and "
+                         "llama3",
+                         kind);
+    r = read_scaling_real(rope, "factor", 1.0, 1e6, &arch->rope.factor, err);
+    if (r == 0 && arch->rope.scaling == ROPE_SCALING_LLAMA3)
+        r = read_llama3(rope, arch, err);
+    return r;
+}
+
+static int read_rope_dict(const json_t *config, const char *key, struct arch *arch,
+                          struct error *err)
+{
+    const json_t *rope = get(config, key);
+    double rotary = 1.0;
+    if (rope == NULL)
+        return 0;
+    if (!json_is_object(rope))
+        return error_set(err, -EINVAL, "config.json: %s is not an object", key);
+    int r = config_real(rope, "rope_theta", 1.0, 1e15, &arch->rope.theta, err);
+    if (r == 0)
+        r = config_real(rope, "partial_rotary_factor", 0.0, 1.0, &rotary, err);
+    if (r == 0 && rotary < 1.0)
+        return error_set(err, -ENOTSUP, "config.json: partial_rotary_factor is %g, supported is 1",
+                         rotary);
+    return r < 0 ? r : read_scaling(rope, arch, err);
+}
+
+int config_rope(const json_t *config, struct arch *arch, struct error *err)
+{
+    arch->rope.theta = 10000.0;
+    int r = config_real(config, "rope_theta", 1.0, 1e15, &arch->rope.theta, err);
+    if (r < 0)
+        return r;
+    const bool nested = get(config, "rope_parameters") != NULL;
+    return read_rope_dict(config, nested ? "rope_parameters" : "rope_scaling", arch, err);
+}
+
+static int unsupported(const char *key, const char *found, struct error *err)
+{
+    struct strbuf list = { 0 };
+    family_list(&list);
+    const int r = error_set(err, -ENOTSUP, "config.json: %s is \"%.60s\", supported are %s", key,
+                            found, list.data != NULL ? list.data : "");
+    strbuf_finish(&list);
+    return r;
+}
+
+static int find_family(const json_t *config, const struct family **ret_family, struct error *err)
+{
+    const char *model_type = NULL;
+    const int r = config_text(config, "model_type", &model_type, err);
+    const char *architecture =
+        json_string_value(json_array_get(json_object_get(config, "architectures"), 0));
+    if (r < 0)
+        return r;
+    if (model_type == NULL && architecture == NULL)
+        return error_set(err, -EINVAL, "config.json: model_type is missing");
+    *ret_family = family_find(model_type, architecture);
+    if (*ret_family != NULL)
+        return 0;
+    return model_type != NULL ? unsupported("model_type", model_type, err)
+                              : unsupported("architectures", architecture, err);
+}
+
+static void set_kv_group(struct arch *arch, enum dtype kv_dtype, int32_t block_size)
+{
+    arch->num_kv_groups = 1;
+    arch->kv_groups[0] = (struct kv_layout){ .num_layers = arch->num_hidden_layers,
+                                             .num_kv_heads = arch->num_key_value_heads,
+                                             .head_dim = arch->head_dim,
+                                             .block_size = block_size,
+                                             .dtype = kv_dtype };
+}
+
+static int read_arch(const json_t *config, struct arch *arch, const struct family **ret_family,
+                     struct error *err)
+{
+    if (!json_is_object(config))
+        return error_set(err, -EINVAL, "config.json: not an object");
+    int r = find_family(config, ret_family, err);
+    if (r == 0)
+        r = refuse_quantized(config, err);
+    if (r == 0)
+        r = read_sizes(config, arch, err);
+    if (r == 0)
+        r = read_dtype(config, arch, err);
+    if (r == 0)
+        r = (*ret_family)->read_config(config, arch, err);
+    return r;
+}
+
+int config_parse(const char *text, size_t len, enum dtype kv_dtype, int32_t block_size,
+                 struct arch *ret_arch, const struct family **ret_family, struct error *err)
+{
+    struct arch arch = { 0 };
+    struct error why = { 0 };
+    const struct family *family = NULL;
+    json_t *config;
+    int r = json_read(text, len, &limits, &config, &why);
+    if (r < 0)
+        return error_set(err, r, "config.json: %s", why.message);
+    r = read_arch(config, &arch, &family, err);
+    json_decref(config);
+    if (r < 0)
+        return r;
+    snprintf(arch.model_type, sizeof(arch.model_type), "%s", family->model_type);
+    set_kv_group(&arch, kv_dtype, block_size);
+    *ret_arch = arch;
+    if (ret_family != NULL)
+        *ret_family = family;
+    return 0;
+}
+
+int config_read(const char *dir, char **ret_text, size_t *ret_len, struct error *err)
+{
+    char path[4096];
+    if (snprintf(path, sizeof(path), "%s/config.json", dir) >= (int)sizeof(path))
+        return error_set(err, -ENAMETOOLONG, "%.200s...: the path is too long", dir);
+    return file_read(path, MAX_CONFIG_BYTES, ret_text, ret_len, err);
+}
+
+int model_read_arch(const char *dir, enum dtype kv_dtype, int32_t block_size, struct arch *ret_arch,
+                    struct error *err)
+{
+    char *text;
+    size_t len;
+    int r = config_read(dir, &text, &len, err);
+    if (r < 0)
+        return r;
+    r = config_parse(text, len, kv_dtype, block_size, ret_arch, NULL, err);
+    free(text);
+    return r;
+}

@@ -1,0 +1,43 @@
+/*
+ * loader.h - bytes of the checkpoint into matrices of the device
+ *
+ * A matrix is filled from one or more tensors that lie under each other in it. It is cut into
+ * blocks of whole panels (32 rows), which threads read with pread and hand to the backend, so that
+ * reading and repacking overlap. A block that touches two tensors is one thread's.
+ */
+#ifndef WORKER_MODEL_LOADER_H
+#define WORKER_MODEL_LOADER_H
+
+#include <stdatomic.h>
+
+#include "kernels/backend.h"
+#include "worker/model/checkpoint.h"
+
+/* A tensor of [num_rows][cols] that becomes the rows from first_row on. */
+struct loader_part {
+    const struct checkpoint_tensor *tensor;
+    int32_t first_row, num_rows;
+};
+
+struct loader_matrix {
+    struct weight *weight;
+    enum dtype dtype; /* of the weight: that of its parts, or f32 when they differ */
+    int32_t rows, cols;
+    const struct loader_part *parts;
+    int32_t num_parts;
+};
+
+/*
+ * Fill all matrices with `num_threads` threads, the caller's among them. `progress_bytes` counts
+ * bytes of the checkpoint and may be NULL.
+ *
+ * Returns 0, -ENOMEM, -EIO (a file became shorter) or the errno of reading.
+ */
+int loader_run(const struct backend *backend, const struct loader_matrix *matrices,
+               int32_t num_matrices, int32_t num_threads, _Atomic uint64_t *progress_bytes,
+               struct error *err);
+
+/* Read a tensor of one dimension as float into to[0 .. num_rows). Errors as above. */
+int loader_read_vector(const struct loader_part *part, float *to, struct error *err);
+
+#endif

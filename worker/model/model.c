@@ -1,0 +1,166 @@
+#include "worker/model/model.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "worker/families/family.h"
+#include "worker/model/config.h"
+#include "worker/model/forward.h"
+#include "worker/model/rope.h"
+
+static int check_options(const struct model_options *options, const struct arch *arch,
+                         struct error *err)
+{
+    if (options->max_model_len > arch->max_position_embeddings)
+        return error_set_param(err, -EINVAL, "max_model_len",
+                               "max_model_len is %d, wanted at most the model's "
+                               "max_position_embeddings of %d",
+                               options->max_model_len, arch->max_position_embeddings);
+    if (options->max_model_len < 0 || options->max_rows < 1 || options->max_logits < 1)
+        return error_set(err, -EINVAL,
+                         "max_model_len %d, max_rows %d and max_logits %d are no sizes of a step",
+                         options->max_model_len, options->max_rows, options->max_logits);
+    return 0;
+}
+
+static int alloc_rows(struct model *m, float **field, int32_t rows, int32_t cols, struct error *err)
+{
+    const size_t bytes = (size_t)rows * (size_t)cols * sizeof(float);
+    *field = m->backend->alloc(m->device, bytes);
+    if (*field == NULL)
+        return error_set(err, -ENOMEM, "no memory for activations of %d rows: %zu bytes", rows,
+                         bytes);
+    return 0;
+}
+
+static int alloc_workspace(struct model *m, struct error *err)
+{
+    struct workspace *ws = &m->workspace;
+    /* Several choices may want the logits of one row. */
+    const int32_t most = m->max_rows > m->max_logits ? m->max_rows : m->max_logits;
+    const struct {
+        float **field;
+        int32_t rows;
+        enum dim cols;
+    } buffers[] = {
+        { &ws->hidden, m->max_rows, DIM_HIDDEN },
+        { &ws->delta, most, DIM_HIDDEN },
+        { &ws->normed, most, DIM_HIDDEN },
+        { &ws->qkv, m->max_rows, DIM_QKV },
+        { &ws->attn, m->max_rows, DIM_Q },
+        { &ws->gate_up, most, DIM_GATE_UP },
+        { &ws->ffn, most, DIM_FFN },
+        { &ws->last_hidden, m->max_logits, DIM_HIDDEN },
+        { &ws->last_attn, m->max_logits, DIM_Q },
+        { &ws->logits, m->max_logits, DIM_VOCAB },
+    };
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < sizeof(buffers) / sizeof(buffers[0]); i++)
+        r = alloc_rows(m, buffers[i].field, buffers[i].rows, family_dim(&m->arch, buffers[i].cols),
+                       err);
+    return r;
+}
+
+static void free_workspace(struct model *m)
+{
+    const struct workspace *ws = &m->workspace;
+    float *const buffers[] = { ws->hidden,  ws->delta, ws->normed,      ws->qkv,       ws->attn,
+                               ws->gate_up, ws->ffn,   ws->last_hidden, ws->last_attn, ws->logits };
+    for (size_t i = 0; i < sizeof(buffers) / sizeof(buffers[0]); i++)
+        if (buffers[i] != NULL)
+            m->backend->free(m->device, buffers[i]);
+}
+
+static int load_weights(struct model *m, const struct model_options *options,
+                        const struct family *family, struct error *err)
+{
+    struct checkpoint checkpoint;
+    int r = checkpoint_open(options->dir, &checkpoint, err);
+    if (r < 0)
+        return r;
+    m->identity = safetensors_hash(m->identity, &checkpoint.hash, sizeof(checkpoint.hash));
+    r = weights_load(m->backend, m->device, options, &m->arch, family, &checkpoint, &m->weights,
+                     err);
+    checkpoint_close(&checkpoint);
+    return r;
+}
+
+static int read_config(struct model *m, const struct model_options *options,
+                       const struct family **ret_family, struct error *err)
+{
+    char *text;
+    size_t len;
+    int r = config_read(options->dir, &text, &len, err);
+    if (r < 0)
+        return r;
+    m->identity = safetensors_hash(SAFETENSORS_HASH_START, text, len);
+    r = config_parse(text, len, options->kv_dtype, options->block_size, &m->arch, ret_family, err);
+    free(text);
+    return r;
+}
+
+static int open_model(struct model *m, const struct model_options *options, struct error *err)
+{
+    const struct family *family;
+    int r = read_config(m, options, &family, err);
+    if (r == 0)
+        r = check_options(options, &m->arch, err);
+    if (r < 0)
+        return r;
+    m->max_len =
+        options->max_model_len > 0 ? options->max_model_len : m->arch.max_position_embeddings;
+    m->max_rows = options->max_rows;
+    m->max_logits = options->max_logits;
+    r = rope_init(m->backend, m->device, &m->arch, m->max_len, &m->rope, err);
+    if (r == 0)
+        r = alloc_workspace(m, err);
+    return r < 0 ? r : load_weights(m, options, family, err);
+}
+
+int model_open(const struct backend *backend, struct device *device,
+               const struct model_options *options, struct model **ret_model, struct error *err)
+{
+    struct model *m = calloc(1, sizeof(*m));
+    if (m == NULL)
+        return error_set(err, -ENOMEM, "no memory for a model");
+    m->backend = backend;
+    m->device = device;
+    const int r = open_model(m, options, err);
+    if (r < 0) {
+        model_close(m);
+        return r;
+    }
+    *ret_model = m;
+    return 0;
+}
+
+void model_close(struct model *model)
+{
+    if (model == NULL)
+        return;
+    weights_finish(model->backend, model->device, &model->weights);
+    rope_finish(model->backend, model->device, &model->rope);
+    free_workspace(model);
+    free(model);
+}
+
+const struct arch *model_arch(const struct model *model)
+{
+    return &model->arch;
+}
+
+int32_t model_max_len(const struct model *model)
+{
+    return model->max_len;
+}
+
+size_t model_weight_bytes(const struct model *model)
+{
+    return model->weights.bytes;
+}
+
+uint64_t model_identity(const struct model *model)
+{
+    return model->identity;
+}

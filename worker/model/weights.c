@@ -1,0 +1,326 @@
+#include "worker/model/weights.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "worker/families/family.h"
+#include "worker/model/loader.h"
+
+enum { MAX_LOAD_THREADS = 8, MAX_NAME = 256 };
+
+/* Tensors found, those of one target next to each other, as the family's rows are. */
+struct plan {
+    const struct backend *backend;
+    struct device *device;
+    const struct arch *arch;
+    const struct family *family;
+    struct checkpoint *checkpoint;
+    struct model_weights *weights;
+    struct loader_part *parts;
+    int32_t num_parts;
+    struct target {
+        const struct weight_row *row;
+        void *field; /* struct weight ** or float ** */
+        int32_t first_part, num_parts;
+    } * targets;
+    int32_t num_targets;
+    struct loader_matrix *matrices; /* [num_targets] */
+    int32_t num_matrices;
+};
+
+static bool is_matrix(const struct weight_row *row)
+{
+    return row->cols != DIM_NONE;
+}
+
+static bool is_wanted(const struct weight_row *row, const struct arch *arch)
+{
+    switch (row->when) {
+    case WHEN_ALWAYS:
+        return true;
+    case WHEN_ATTENTION_BIAS:
+        return arch->attention_bias;
+    case WHEN_MLP_BIAS:
+        return arch->mlp_bias;
+    case WHEN_UNTIED:
+        return !arch->tie_word_embeddings;
+    }
+    return false;
+}
+
+static void name_tensor(const struct weight_row *row, int32_t layer, char name[MAX_NAME])
+{
+    if (row->in_layer)
+        snprintf(name, MAX_NAME, "model.layers.%d.%s", layer, row->name);
+    else
+        snprintf(name, MAX_NAME, "%s", row->name);
+}
+
+/* "BF16 [64][32]" */
+static void describe(const struct safetensors_tensor *tensor, char *text, size_t size)
+{
+    size_t at = (size_t)snprintf(text, size, "%s ", tensor->dtype->name);
+    for (int32_t i = 0; i < tensor->rank && at < size; i++)
+        at += (size_t)snprintf(text + at, size - at, "[%lld]", (long long)tensor->shape[i]);
+    if (tensor->rank == 0 && at < size)
+        snprintf(text + at, size - at, "[]");
+}
+
+static int check_tensor(const struct plan *plan, const struct weight_row *row,
+                        const struct checkpoint_tensor *tensor, struct error *err)
+{
+    const int32_t rows = family_dim(plan->arch, row->rows);
+    const int32_t cols = family_dim(plan->arch, row->cols);
+    const struct safetensors_tensor *info = tensor->info;
+    char found[160], wanted[64];
+    describe(info, found, sizeof(found));
+    if (!info->dtype->is_weight)
+        return error_set(err, -ENOTSUP,
+                         "tensor %.120s in %.80s is %s, supported are F32, F16, BF16", info->name,
+                         checkpoint_file_name(plan->checkpoint, tensor), found);
+    if (info->rank == 1 + is_matrix(row) && info->shape[0] == rows &&
+        (!is_matrix(row) || info->shape[1] == cols))
+        return 0;
+    snprintf(wanted, sizeof(wanted), is_matrix(row) ? "[%d][%d]" : "[%d]", rows, cols);
+    return error_set(err, -EINVAL, "tensor %.120s in %.80s is %s, wanted %s", info->name,
+                     checkpoint_file_name(plan->checkpoint, tensor), found, wanted);
+}
+
+static void add_part(struct plan *plan, const struct weight_row *row, void *field,
+                     const struct checkpoint_tensor *tensor)
+{
+    if (plan->num_targets == 0 || plan->targets[plan->num_targets - 1].field != field)
+        plan->targets[plan->num_targets++] =
+            (struct target){ .row = row, .field = field, .first_part = plan->num_parts };
+    plan->targets[plan->num_targets - 1].num_parts++;
+    plan->parts[plan->num_parts++] =
+        (struct loader_part){ .tensor = tensor,
+                              .first_row = family_dim(plan->arch, row->first),
+                              .num_rows = family_dim(plan->arch, row->rows) };
+}
+
+static int plan_row(struct plan *plan, const struct weight_row *row, int32_t layer,
+                    struct error *err)
+{
+    char name[MAX_NAME];
+    name_tensor(row, layer, name);
+    struct checkpoint_tensor *tensor = checkpoint_find(plan->checkpoint, name);
+    if (tensor != NULL)
+        tensor->wanted = row->when == WHEN_UNTIED || is_wanted(row, plan->arch);
+    if (!is_wanted(row, plan->arch) || (tensor == NULL && row->when == WHEN_UNTIED))
+        return 0;
+    if (tensor == NULL)
+        return error_set(err, -EINVAL, "tensor %.160s is missing, wanted by model_type %s", name,
+                         plan->arch->model_type);
+    const int r = check_tensor(plan, row, tensor, err);
+    if (r < 0)
+        return r;
+    char *base = row->in_layer ? (char *)&plan->weights->layers[layer] : (char *)plan->weights;
+    add_part(plan, row, base + row->offset, tensor);
+    return 0;
+}
+
+static bool is_ignored(const struct family *family, const char *name)
+{
+    const size_t len = strlen(name);
+    for (const char *const *suffix = family->ignored; *suffix != NULL; suffix++) {
+        const size_t end = strlen(*suffix);
+        if (len >= end && strcmp(name + len - end, *suffix) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int refuse_extra(const struct plan *plan, struct error *err)
+{
+    const struct checkpoint *c = plan->checkpoint;
+    for (int32_t i = 0; i < c->num_tensors; i++) {
+        const struct checkpoint_tensor *tensor = &c->tensors[i];
+        char found[160];
+        if (tensor->wanted || is_ignored(plan->family, tensor->info->name))
+            continue;
+        describe(tensor->info, found, sizeof(found));
+        return error_set(err, -EINVAL,
+                         "tensor %.120s in %.80s is %s, wanted none of that name with this "
+                         "config.json",
+                         tensor->info->name, checkpoint_file_name(c, tensor), found);
+    }
+    return 0;
+}
+
+static int plan_rows(struct plan *plan, struct error *err)
+{
+    const struct family *family = plan->family;
+    int r = 0;
+    for (int32_t i = 0; r == 0 && i < family->num_rows; i++)
+        if (!family->rows[i].in_layer)
+            r = plan_row(plan, &family->rows[i], 0, err);
+    for (int32_t l = 0; r == 0 && l < plan->arch->num_hidden_layers; l++)
+        for (int32_t i = 0; r == 0 && i < family->num_rows; i++)
+            if (family->rows[i].in_layer)
+                r = plan_row(plan, &family->rows[i], l, err);
+    return r < 0 ? r : refuse_extra(plan, err);
+}
+
+/* The dtype that all parts share, or f32. */
+static enum dtype common_dtype(const struct plan *plan, const struct target *target)
+{
+    const struct loader_part *parts = plan->parts + target->first_part;
+    const enum dtype dtype = parts[0].tensor->info->dtype->dtype;
+    for (int32_t i = 1; i < target->num_parts; i++)
+        if (parts[i].tensor->info->dtype->dtype != dtype)
+            return DTYPE_F32;
+    return dtype;
+}
+
+static int alloc_matrix(struct plan *plan, const struct target *target, struct error *err)
+{
+    struct weight **field = target->field;
+    struct loader_matrix *matrix = &plan->matrices[plan->num_matrices];
+    *matrix = (struct loader_matrix){ .dtype = common_dtype(plan, target),
+                                      .rows = family_dim(plan->arch, target->row->total),
+                                      .cols = family_dim(plan->arch, target->row->cols),
+                                      .parts = plan->parts + target->first_part,
+                                      .num_parts = target->num_parts };
+    const int r = plan->backend->weight_alloc(plan->device, matrix->dtype, matrix->rows,
+                                              matrix->cols, field, err);
+    if (r < 0)
+        return r;
+    matrix->weight = *field;
+    plan->weights->bytes += plan->backend->weight_bytes(*field);
+    plan->num_matrices++;
+    return 0;
+}
+
+static int load_vector(struct plan *plan, const struct target *target, struct error *err)
+{
+    float **field = target->field;
+    const size_t bytes = (size_t)family_dim(plan->arch, target->row->total) * sizeof(float);
+    float *values = malloc(bytes);
+    *field = plan->backend->alloc(plan->device, bytes);
+    int r = values != NULL && *field != NULL
+                ? 0
+                : error_set(err, -ENOMEM, "no memory for a vector of %zu bytes", bytes);
+    for (int32_t i = 0; r == 0 && i < target->num_parts; i++)
+        r = loader_read_vector(&plan->parts[target->first_part + i], values, err);
+    if (r == 0)
+        plan->backend->upload(plan->device, *field, values, bytes);
+    plan->weights->bytes += bytes;
+    free(values);
+    return r;
+}
+
+static uint64_t part_bytes(const struct loader_part *part)
+{
+    return part->tensor->info->end - part->tensor->info->begin;
+}
+
+static int load_targets(struct plan *plan, const struct model_options *options, struct error *err)
+{
+    uint64_t total = 0, vectors = 0;
+    int r = 0;
+    for (int32_t i = 0; i < plan->num_parts; i++)
+        total += part_bytes(&plan->parts[i]);
+    if (options->total_bytes != NULL)
+        atomic_store(options->total_bytes, total);
+    for (int32_t t = 0; r == 0 && t < plan->num_targets; t++) {
+        const struct target *target = &plan->targets[t];
+        r = is_matrix(target->row) ? alloc_matrix(plan, target, err)
+                                   : load_vector(plan, target, err);
+        for (int32_t i = 0; !is_matrix(target->row) && i < target->num_parts; i++)
+            vectors += part_bytes(&plan->parts[target->first_part + i]);
+    }
+    if (r < 0)
+        return r;
+    if (options->progress_bytes != NULL)
+        atomic_fetch_add(options->progress_bytes, vectors);
+    const int32_t threads = plan->backend->device_threads(plan->device);
+    return loader_run(plan->backend, plan->matrices, plan->num_matrices,
+                      threads < MAX_LOAD_THREADS ? threads : MAX_LOAD_THREADS,
+                      options->progress_bytes, err);
+}
+
+static int run_plan(struct plan *plan, const struct model_options *options, struct error *err)
+{
+    const size_t most =
+        (size_t)plan->family->num_rows * ((size_t)plan->arch->num_hidden_layers + 1);
+    plan->parts = calloc(most, sizeof(*plan->parts));
+    plan->targets = calloc(most, sizeof(*plan->targets));
+    plan->matrices = calloc(most, sizeof(*plan->matrices));
+    int r = plan->parts != NULL && plan->targets != NULL && plan->matrices != NULL
+                ? 0
+                : error_set(err, -ENOMEM, "no memory for the list of %zu tensors", most);
+    if (r == 0)
+        r = plan_rows(plan, err);
+    if (r == 0)
+        r = load_targets(plan, options, err);
+    free(plan->parts);
+    free(plan->targets);
+    free(plan->matrices);
+    return r;
+}
+
+int weights_load(const struct backend *backend, struct device *device,
+                 const struct model_options *options, const struct arch *arch,
+                 const struct family *family, struct checkpoint *checkpoint,
+                 struct model_weights *ret_weights, struct error *err)
+{
+    struct model_weights weights = { .num_layers = arch->num_hidden_layers };
+    struct plan plan = { .backend = backend,
+                         .device = device,
+                         .arch = arch,
+                         .family = family,
+                         .checkpoint = checkpoint,
+                         .weights = &weights };
+    weights.layers = calloc((size_t)weights.num_layers, sizeof(*weights.layers));
+    if (weights.layers == NULL)
+        return error_set(err, -ENOMEM, "no memory for %d layers", weights.num_layers);
+    const int r = run_plan(&plan, options, err);
+    if (r < 0) {
+        weights_finish(backend, device, &weights);
+        return r;
+    }
+    *ret_weights = weights;
+    return 0;
+}
+
+static void free_matrix(const struct backend *backend, struct weight *weight)
+{
+    if (weight != NULL)
+        backend->weight_free(weight);
+}
+
+static void free_vector(const struct backend *backend, struct device *device, float *vector)
+{
+    if (vector != NULL)
+        backend->free(device, vector);
+}
+
+static void free_layer(const struct backend *backend, struct device *device,
+                       struct layer_weights *layer)
+{
+    free_vector(backend, device, layer->input_layernorm);
+    free_matrix(backend, layer->qkv_proj);
+    free_vector(backend, device, layer->qkv_bias);
+    free_matrix(backend, layer->o_proj);
+    free_vector(backend, device, layer->o_bias);
+    free_vector(backend, device, layer->post_attention_layernorm);
+    free_matrix(backend, layer->gate_up_proj);
+    free_vector(backend, device, layer->gate_up_bias);
+    free_matrix(backend, layer->down_proj);
+    free_vector(backend, device, layer->down_bias);
+}
+
+void weights_finish(const struct backend *backend, struct device *device,
+                    struct model_weights *weights)
+{
+    for (int32_t l = 0; weights->layers != NULL && l < weights->num_layers; l++)
+        free_layer(backend, device, &weights->layers[l]);
+    free(weights->layers);
+    free_matrix(backend, weights->embed_tokens);
+    free_vector(backend, device, weights->norm);
+    free_matrix(backend, weights->lm_head);
+    *weights = (struct model_weights){ 0 };
+}

@@ -1,0 +1,55 @@
+/*
+ * weights.h - a model's weights on the device, placed by the rows of its family
+ *
+ * Every row is checked before anything is allocated: a tensor that is missing, of another shape
+ * or dtype, or that no row asks for, stops the start with its name, what was found and what
+ * was wanted. q, k and v become one matrix, gate and up another. A matrix keeps the dtype of its
+ * tensors; where fused tensors differ it is f32, which holds each of them exactly. Norms and
+ * biases are f32.
+ */
+#ifndef WORKER_MODEL_WEIGHTS_H
+#define WORKER_MODEL_WEIGHTS_H
+
+#include "worker/model/checkpoint.h"
+#include "worker/model/model.h"
+
+struct family;
+
+/* Biases are NULL where the model has none. */
+struct layer_weights {
+    float *input_layernorm;          /* [hidden_size] */
+    struct weight *qkv_proj;         /* [q heads, k heads, v heads][hidden_size] */
+    float *qkv_bias;                 /* [q heads, k heads, v heads] */
+    struct weight *o_proj;           /* [hidden_size][num_attention_heads * head_dim] */
+    float *o_bias;                   /* [hidden_size] */
+    float *post_attention_layernorm; /* [hidden_size]: before the MLP */
+    struct weight *gate_up_proj;     /* [2 intermediate_size][hidden_size] */
+    float *gate_up_bias;
+    struct weight *down_proj; /* [hidden_size][intermediate_size] */
+    float *down_bias;
+};
+
+struct model_weights {
+    struct weight *embed_tokens; /* [vocab_size][hidden_size] */
+    float *norm;                 /* [hidden_size] */
+    struct weight *lm_head;      /* [vocab_size][hidden_size]; NULL: embed_tokens serves */
+    struct layer_weights *layers;
+    int32_t num_layers;
+    size_t bytes; /* on the device */
+};
+
+/*
+ * Check and load. Counts the checkpoint's bytes in the options' progress_bytes and total_bytes.
+ *
+ * Returns 0; -EINVAL, -ENOTSUP (a dtype), -ENOMEM, or the errno of reading.
+ */
+int weights_load(const struct backend *backend, struct device *device,
+                 const struct model_options *options, const struct arch *arch,
+                 const struct family *family, struct checkpoint *checkpoint,
+                 struct model_weights *ret_weights, struct error *err);
+
+/* Accepts a zeroed or half-loaded struct. */
+void weights_finish(const struct backend *backend, struct device *device,
+                    struct model_weights *weights);
+
+#endif
