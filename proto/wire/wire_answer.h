@@ -21,6 +21,7 @@ struct wire_answer_options {
     uint32_t num_top;    /* top_logprobs / logprobs asked for */
     uint32_t num_choices;
     bool return_token_ids_as_text; /* tokens spelled token_id:123 */
+    bool service_tier;             /* the request named one: "default" is told back */
     const char *id;                /* "chatcmpl-..." / "cmpl-..."; copied */
     const char *model;
     const char *system_fingerprint;

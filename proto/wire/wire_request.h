@@ -57,20 +57,25 @@ struct wire_request {
     bool include_stop_in_output, keep_special_tokens;
     bool logprobs;            /* chat: logprobs true; completions: logprobs given */
     bool seed_given;
-    struct record_params params; /* max_tokens 0 when absent (has_max_tokens false) */
+    /* max_tokens 0 when absent (has_max_tokens false). Whoever fills it in or clamps it to the
+     * context clamps min_tokens to it; a score (echo with max_tokens 0) is still one record. */
+    struct record_params params;
     struct record_bias *biases;
     uint32_t num_biases;
     const char *stops[WIRE_MAX_STOPS];
     size_t stop_lens[WIRE_MAX_STOPS];
     uint32_t num_stops;
     double timeout; /* seconds, 0: none */
+    bool ignore_eos;               /* stands in params.flags too */
+    bool return_token_ids_as_text; /* tokens of logprobs are spelled token_id:123 */
+    bool service_tier_given;
     uint32_t num_unknown; /* fields nobody knows */
-    uint32_t num_content_parts_joined;
+    uint32_t num_content_parts_joined; /* parts of all contents that are arrays */
 };
 
 /*
- * Check a parsed body. Strings and arrays of the result lie in `body` (which must outlive it)
- * or in `arena`.
+ * Check a parsed body. Strings and arrays of the result lie in `body` (which must outlive it;
+ * reasoning_effort is written into its chat_template_kwargs) or in `arena`.
  *
  * Returns 0, or -EINVAL with *error filled in (status, type, param, code, message).
  */

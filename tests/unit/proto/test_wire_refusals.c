@@ -1,0 +1,600 @@
+/* Bodies that are refused: each with the code and the field a client sees. */
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/utf8.h"
+#include "proto/wire/wire_request.h"
+
+static const struct wire_limits limits = { .vocab_size = 1000,
+                                           .max_model_len = 2048,
+                                           .max_logprobs = 20,
+                                           .temperature = 1.0,
+                                           .top_p = 1.0,
+                                           .repetition_penalty = 1.0 };
+
+/* A chat or completions body; `fields` stand beside a good messages or prompt field. */
+struct refusal {
+    const char *fields;
+    const char *code;
+    const char *param;
+};
+
+// clang-format off
+static const struct refusal of_both[] = {
+    { "\"model\":5", "invalid_type", "model" },
+    { "\"model\":[\"a\"]", "invalid_type", "model" },
+    { "\"model\":\"a\\u0000b\"", "invalid_value", "model" },
+    { "\"n\":0", "integer_below_min_value", "n" },
+    { "\"n\":129", "integer_above_max_value", "n" },
+    { "\"n\":1.5", "invalid_type", "n" },
+    { "\"n\":\"2\"", "invalid_type", "n" },
+    { "\"n\":true", "invalid_type", "n" },
+    { "\"n\":[1]", "invalid_type", "n" },
+    { "\"n\":1e300", "invalid_type", "n" },
+    { "\"n\":-9223372036854775808", "integer_below_min_value", "n" },
+    { "\"stream\":1", "invalid_type", "stream" },
+    { "\"stream\":\"true\"", "invalid_type", "stream" },
+    { "\"stream_options\":{}", "invalid_value", "stream_options" },
+    { "\"stream\":false,\"stream_options\":{\"include_usage\":true}", "invalid_value", "stream_options" },
+    { "\"stream\":true,\"stream_options\":true", "invalid_type", "stream_options" },
+    { "\"stream\":true,\"stream_options\":{\"include_usage\":1}", "invalid_type", "stream_options.include_usage" },
+    { "\"stream\":true,\"stream_options\":{\"continuous_usage_stats\":\"yes\"}", "invalid_type", "stream_options.continuous_usage_stats" },
+    { "\"stream\":true,\"stream_options\":{\"include_obfuscation\":0}", "invalid_type", "stream_options.include_obfuscation" },
+    { "\"max_tokens\":-1", "integer_below_min_value", "max_tokens" },
+    { "\"max_tokens\":0", "integer_below_min_value", "max_tokens" },
+    { "\"max_tokens\":\"16\"", "invalid_type", "max_tokens" },
+    { "\"max_tokens\":1.5", "invalid_type", "max_tokens" },
+    { "\"max_tokens\":false", "invalid_type", "max_tokens" },
+    { "\"max_tokens\":{}", "invalid_type", "max_tokens" },
+    { "\"temperature\":-0.1", "decimal_below_min_value", "temperature" },
+    { "\"temperature\":2.1", "decimal_above_max_value", "temperature" },
+    { "\"temperature\":\"0.5\"", "invalid_type", "temperature" },
+    { "\"temperature\":true", "invalid_type", "temperature" },
+    { "\"temperature\":[]", "invalid_type", "temperature" },
+    { "\"top_p\":0", "decimal_below_min_value", "top_p" },
+    { "\"top_p\":0.0", "decimal_below_min_value", "top_p" },
+    { "\"top_p\":-0.5", "decimal_below_min_value", "top_p" },
+    { "\"top_p\":1.01", "decimal_above_max_value", "top_p" },
+    { "\"top_p\":\"1\"", "invalid_type", "top_p" },
+    { "\"top_k\":-2", "integer_below_min_value", "top_k" },
+    { "\"top_k\":2147483648", "integer_above_max_value", "top_k" },
+    { "\"top_k\":0.5", "invalid_type", "top_k" },
+    { "\"top_k\":\"5\"", "invalid_type", "top_k" },
+    { "\"min_p\":-0.01", "decimal_below_min_value", "min_p" },
+    { "\"min_p\":1.5", "decimal_above_max_value", "min_p" },
+    { "\"min_p\":{}", "invalid_type", "min_p" },
+    { "\"typical_p\":0", "decimal_below_min_value", "typical_p" },
+    { "\"typical_p\":2", "decimal_above_max_value", "typical_p" },
+    { "\"presence_penalty\":-2.1", "decimal_below_min_value", "presence_penalty" },
+    { "\"presence_penalty\":2.1", "decimal_above_max_value", "presence_penalty" },
+    { "\"presence_penalty\":\"0\"", "invalid_type", "presence_penalty" },
+    { "\"frequency_penalty\":-3", "decimal_below_min_value", "frequency_penalty" },
+    { "\"frequency_penalty\":3", "decimal_above_max_value", "frequency_penalty" },
+    { "\"repetition_penalty\":0", "decimal_below_min_value", "repetition_penalty" },
+    { "\"repetition_penalty\":-1", "decimal_below_min_value", "repetition_penalty" },
+    { "\"repetition_penalty\":10.5", "decimal_above_max_value", "repetition_penalty" },
+    { "\"seed\":\"42\"", "invalid_type", "seed" },
+    { "\"seed\":1.5", "invalid_type", "seed" },
+    { "\"seed\":true", "invalid_type", "seed" },
+    { "\"stop\":\"\"", "invalid_value", "stop" },
+    { "\"stop\":5", "invalid_type", "stop" },
+    { "\"stop\":{}", "invalid_type", "stop" },
+    { "\"stop\":\"a\\u0000\"", "invalid_value", "stop" },
+    { "\"stop\":[\"a\",\"\"]", "invalid_value", "stop[1]" },
+    { "\"stop\":[\"a\",5]", "invalid_type", "stop[1]" },
+    { "\"stop\":[null]", "invalid_type", "stop[0]" },
+    { "\"stop\":[\"a\",\"b\",\"c\\u0000d\"]", "invalid_value", "stop[2]" },
+    { "\"ignore_eos\":1", "invalid_type", "ignore_eos" },
+    { "\"min_tokens\":-1", "integer_below_min_value", "min_tokens" },
+    { "\"min_tokens\":5,\"max_tokens\":4", "invalid_value", "min_tokens" },
+    { "\"min_tokens\":\"1\"", "invalid_type", "min_tokens" },
+    { "\"include_stop_str_in_output\":\"no\"", "invalid_type", "include_stop_str_in_output" },
+    { "\"skip_special_tokens\":0", "invalid_type", "skip_special_tokens" },
+    { "\"return_tokens_as_token_ids\":0", "invalid_type", "return_tokens_as_token_ids" },
+    { "\"add_special_tokens\":0", "invalid_type", "add_special_tokens" },
+    { "\"timeout\":-1", "decimal_below_min_value", "timeout" },
+    { "\"timeout\":\"5s\"", "invalid_type", "timeout" },
+    { "\"timeout\":1e9", "decimal_above_max_value", "timeout" },
+    { "\"logit_bias\":[]", "invalid_type", "logit_bias" },
+    { "\"logit_bias\":{\"a\":1}", "invalid_value", "logit_bias" },
+    { "\"logit_bias\":{\"\":1}", "invalid_value", "logit_bias" },
+    { "\"logit_bias\":{\"-1\":1}", "invalid_value", "logit_bias" },
+    { "\"logit_bias\":{\"05\":1}", "invalid_value", "logit_bias" },
+    { "\"logit_bias\":{\"1.0\":1}", "invalid_value", "logit_bias" },
+    { "\"logit_bias\":{\" 1\":1}", "invalid_value", "logit_bias" },
+    { "\"logit_bias\":{\"1000\":1}", "invalid_value", "logit_bias" },
+    { "\"logit_bias\":{\"99999999999999999999\":1}", "invalid_value", "logit_bias" },
+    { "\"logit_bias\":{\"5\":101}", "decimal_above_max_value", "logit_bias.5" },
+    { "\"logit_bias\":{\"5\":-100.5}", "decimal_below_min_value", "logit_bias.5" },
+    { "\"logit_bias\":{\"5\":\"1\"}", "invalid_type", "logit_bias.5" },
+    { "\"logit_bias\":{\"5\":null}", "invalid_type", "logit_bias.5" },
+    { "\"response_format\":\"text\"", "invalid_type", "response_format" },
+    { "\"response_format\":{}", "missing_required_parameter", "response_format.type" },
+    { "\"response_format\":{\"type\":5}", "invalid_type", "response_format.type" },
+    { "\"response_format\":{\"type\":\"xml\"}", "invalid_value", "response_format.type" },
+    { "\"response_format\":{\"type\":\"json_object\"}", "unsupported_parameter", "response_format" },
+    { "\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"a\",\"schema\":{}}}", "unsupported_parameter", "response_format" },
+    { "\"user\":5", "invalid_type", "user" },
+    { "\"metadata\":[]", "invalid_type", "metadata" },
+    { "\"metadata\":{\"a\":5}", "invalid_type", "metadata.a" },
+    { "\"store\":\"yes\"", "invalid_type", "store" },
+    { "\"service_tier\":1", "invalid_type", "service_tier" },
+    { "\"safety_identifier\":1", "invalid_type", "safety_identifier" },
+    { "\"prompt_cache_key\":{}", "invalid_type", "prompt_cache_key" },
+    { "\"prompt_cache_retention\":24", "invalid_type", "prompt_cache_retention" },
+    { "\"prediction\":\"x\"", "invalid_type", "prediction" },
+    { "\"verbosity\":2", "invalid_type", "verbosity" },
+    { "\"web_search_options\":true", "invalid_type", "web_search_options" },
+    { "\"parallel_tool_calls\":1", "invalid_type", "parallel_tool_calls" },
+    { "\"request_id\":\"a\\u0000\"", "invalid_value", "request_id" },
+    { "\"session_id\":7", "invalid_type", "session_id" },
+    { "\"use_beam_search\":true", "unsupported_parameter", "use_beam_search" },
+    { "\"use_beam_search\":1", "unsupported_parameter", "use_beam_search" },
+    { "\"length_penalty\":1.5", "unsupported_parameter", "length_penalty" },
+    { "\"stop_token_ids\":[5]", "unsupported_parameter", "stop_token_ids" },
+    { "\"bad_words\":[\"x\"]", "unsupported_parameter", "bad_words" },
+    { "\"allowed_token_ids\":[1]", "unsupported_parameter", "allowed_token_ids" },
+    { "\"prompt_logprobs\":0", "unsupported_parameter", "prompt_logprobs" },
+    { "\"truncate_prompt_tokens\":100", "unsupported_parameter", "truncate_prompt_tokens" },
+    { "\"truncation_side\":\"right\"", "unsupported_parameter", "truncation_side" },
+    { "\"cache_salt\":\"x\"", "unsupported_parameter", "cache_salt" },
+    { "\"priority\":1", "unsupported_parameter", "priority" },
+    { "\"return_token_ids\":true", "unsupported_parameter", "return_token_ids" },
+    { "\"return_prompt_text\":true", "unsupported_parameter", "return_prompt_text" },
+    { "\"structured_outputs\":{\"regex\":\"a\"}", "unsupported_parameter", "structured_outputs" },
+    { "\"guided_json\":{}", "unsupported_parameter", "guided_json" },
+    { "\"guided_regex\":\"a\"", "unsupported_parameter", "guided_regex" },
+    { "\"guided_choice\":[\"a\"]", "unsupported_parameter", "guided_choice" },
+    { "\"guided_grammar\":\"a\"", "unsupported_parameter", "guided_grammar" },
+    { "\"json_schema\":{}", "unsupported_parameter", "json_schema" },
+    { "\"regex\":\"a\"", "unsupported_parameter", "regex" },
+    { "\"ebnf\":\"a\"", "unsupported_parameter", "ebnf" },
+    { "\"logits_processors\":[\"a\"]", "unsupported_parameter", "logits_processors" },
+    { "\"kv_transfer_params\":{}", "unsupported_parameter", "kv_transfer_params" },
+    { "\"prompt_embeds\":\"x\"", "unsupported_parameter", "prompt_embeds" },
+    { "\"repeat_penalty\":1.1", "unsupported_parameter", "repeat_penalty" },
+    { "\"dry_multiplier\":0.8", "unsupported_parameter", "dry_multiplier" },
+    { "\"xtc_probability\":0.5", "unsupported_parameter", "xtc_probability" },
+    { "\"mirostat\":2", "unsupported_parameter", "mirostat" },
+    { "\"dynatemp_range\":0.5", "unsupported_parameter", "dynatemp_range" },
+    { "\"top_n_sigma\":1", "unsupported_parameter", "top_n_sigma" },
+    { "\"samplers\":[\"top_k\"]", "unsupported_parameter", "samplers" },
+    { "\"repetition_detection\":{}", "unsupported_parameter", "repetition_detection" },
+    { "\"dry_base\":\"x\"", "invalid_type", "dry_base" },
+    { "\"detokenize\":false", "unsupported_parameter", "detokenize" },
+};
+
+static const struct refusal of_chat[] = {
+    { "\"max_completion_tokens\":0", "integer_below_min_value", "max_completion_tokens" },
+    { "\"max_completion_tokens\":\"5\"", "invalid_type", "max_completion_tokens" },
+    { "\"max_completion_tokens\":10,\"max_tokens\":0", "integer_below_min_value", "max_tokens" },
+    { "\"min_tokens\":11,\"max_completion_tokens\":10,\"max_tokens\":20", "invalid_value", "min_tokens" },
+    { "\"logprobs\":5", "invalid_type", "logprobs" },
+    { "\"logprobs\":\"true\"", "invalid_type", "logprobs" },
+    { "\"logprobs\":true,\"top_logprobs\":21", "integer_above_max_value", "top_logprobs" },
+    { "\"logprobs\":true,\"top_logprobs\":-1", "integer_below_min_value", "top_logprobs" },
+    { "\"logprobs\":true,\"top_logprobs\":\"5\"", "invalid_type", "top_logprobs" },
+    { "\"top_logprobs\":3", "invalid_value", "top_logprobs" },
+    { "\"logprobs\":false,\"top_logprobs\":1", "invalid_value", "top_logprobs" },
+    { "\"tools\":[]", "unsupported_parameter", "tools" },
+    { "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]", "unsupported_parameter", "tools" },
+    { "\"tool_choice\":\"auto\"", "unsupported_parameter", "tool_choice" },
+    { "\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}}", "unsupported_parameter", "tool_choice" },
+    { "\"functions\":[{\"name\":\"f\"}]", "unsupported_parameter", "functions" },
+    { "\"function_call\":\"auto\"", "unsupported_parameter", "function_call" },
+    { "\"documents\":[{\"text\":\"x\"}]", "unsupported_parameter", "documents" },
+    { "\"chat_template\":\"{{ x }}\"", "unsupported_parameter", "chat_template" },
+    { "\"chat_template_kwargs\":[]", "invalid_type", "chat_template_kwargs" },
+    { "\"echo\":true", "unsupported_parameter", "echo" },
+    { "\"include_reasoning\":false", "unsupported_parameter", "include_reasoning" },
+    { "\"thinking_token_budget\":100", "unsupported_parameter", "thinking_token_budget" },
+    { "\"reasoning_effort\":\"huge\"", "invalid_value", "reasoning_effort" },
+    { "\"reasoning_effort\":3", "invalid_type", "reasoning_effort" },
+    { "\"add_generation_prompt\":1", "invalid_type", "add_generation_prompt" },
+    { "\"continue_final_message\":true", "invalid_value", "continue_final_message" },
+    { "\"continue_final_message\":true,\"add_generation_prompt\":true", "invalid_value", "continue_final_message" },
+    { "\"continue_final_message\":true,\"add_generation_prompt\":false", "unsupported_parameter", "continue_final_message" },
+    { "\"audio\":{\"voice\":\"x\"}", "unsupported_parameter", "audio" },
+    { "\"modalities\":[\"text\",\"audio\"]", "unsupported_parameter", "modalities" },
+    { "\"modalities\":\"text\"", "invalid_type", "modalities" },
+    { "\"modalities\":[5]", "invalid_type", "modalities[0]" },
+};
+
+static const struct refusal of_completions[] = {
+    { "\"logprobs\":true", "invalid_type", "logprobs" },
+    { "\"logprobs\":21", "integer_above_max_value", "logprobs" },
+    { "\"logprobs\":-1", "integer_below_min_value", "logprobs" },
+    { "\"echo\":1", "invalid_type", "echo" },
+    { "\"echo\":false,\"max_tokens\":0", "integer_below_min_value", "max_tokens" },
+    { "\"best_of\":0", "integer_below_min_value", "best_of" },
+    { "\"best_of\":2", "unsupported_parameter", "best_of" },
+    { "\"best_of\":3,\"n\":2", "unsupported_parameter", "best_of" },
+    { "\"best_of\":2,\"n\":2,\"stream\":true", "invalid_value", "best_of" },
+    { "\"best_of\":\"1\"", "invalid_type", "best_of" },
+    { "\"suffix\":\"end\"", "unsupported_parameter", "suffix" },
+    { "\"min_tokens\":17", "invalid_value", "min_tokens" }, /* above the default of max_tokens */
+};
+
+/* Whole bodies. */
+static const struct refusal chats[] = {
+    { "[]", "invalid_type", "" },
+    { "\"x\"", "invalid_type", "" },
+    { "{}", "missing_required_parameter", "messages" },
+    { "{\"messages\":null}", "missing_required_parameter", "messages" },
+    { "{\"messages\":[]}", "empty_array", "messages" },
+    { "{\"messages\":\"hi\"}", "invalid_type", "messages" },
+    { "{\"messages\":{}}", "invalid_type", "messages" },
+    { "{\"messages\":[\"hi\"]}", "invalid_type", "messages[0]" },
+    { "{\"messages\":[null]}", "invalid_type", "messages[0]" },
+    { "{\"messages\":[{\"content\":\"hi\"}]}", "missing_required_parameter", "messages[0].role" },
+    { "{\"messages\":[{\"role\":null,\"content\":\"hi\"}]}", "missing_required_parameter", "messages[0].role" },
+    { "{\"messages\":[{\"role\":5,\"content\":\"hi\"}]}", "invalid_type", "messages[0].role" },
+    { "{\"messages\":[{\"role\":\"\",\"content\":\"hi\"}]}", "invalid_value", "messages[0].role" },
+    { "{\"messages\":[{\"role\":\"us\\u0000er\",\"content\":\"hi\"}]}", "invalid_value", "messages[0].role" },
+    { "{\"messages\":[{\"role\":\"12345678901234567890123456789012345678901234567890123456789012345\",\"content\":\"hi\"}]}", "string_above_max_length", "messages[0].role" },
+    { "{\"messages\":[{\"role\":\"user\"}]}", "missing_required_parameter", "messages[0].content" },
+    { "{\"messages\":[{\"role\":\"user\",\"content\":null}]}", "missing_required_parameter", "messages[0].content" },
+    { "{\"messages\":[{\"role\":\"system\"}]}", "missing_required_parameter", "messages[0].content" },
+    { "{\"messages\":[{\"role\":\"user\",\"content\":5}]}", "invalid_type", "messages[0].content" },
+    { "{\"messages\":[{\"role\":\"user\",\"content\":{\"type\":\"text\",\"text\":\"a\"}}]}", "invalid_type", "messages[0].content" },
+    { "{\"messages\":[{\"role\":\"user\",\"content\":[]}]}", "empty_array", "messages[0].content" },
+    { "{\"messages\":[{\"role\":\"user\",\"content\":[\"a\"]}]}", "invalid_type", "messages[0].content[0]" },
+    { "{\"messages\":[{\"role\":\"user\",\"content\":[{}]}]}", "missing_required_parameter", "messages[0].content[0].type" },
+    { "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":5}]}]}", "invalid_type", "messages[0].content[0].type" },
+    { "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]}", "missing_required_parameter", "messages[0].content[0].text" },
+    { "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":5}]}]}", "invalid_type", "messages[0].content[0].text" },
+    { "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"image_url\",\"image_url\":{\"url\":\"file:///etc/passwd\"}}]}]}", "unsupported_content_part", "messages[1].content[1]" },
+    { "{\"messages\":[{\"role\":\"user\",\"content\":[{\"image_url\":{\"url\":\"http://a\"}}]}]}", "unsupported_content_part", "messages[0].content[0]" },
+    { "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_audio\",\"input_audio\":{}}]}]}", "unsupported_content_part", "messages[0].content[0]" },
+    { "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"hologram\"}]}]}", "unsupported_content_part", "messages[0].content[0]" },
+    { "{\"messages\":[{\"role\":\"user\",\"content\":\"a\",\"name\":5}]}", "invalid_type", "messages[0].name" },
+    { "{\"messages\":[{\"role\":\"user\",\"content\":\"a\",\"name\":\"a\\u0000\"}]}", "invalid_value", "messages[0].name" },
+    { "{\"messages\":[{\"role\":\"user\",\"content\":\"a\",\"name\":\"12345678901234567890123456789012345678901234567890123456789012345\"}]}", "string_above_max_length", "messages[0].name" },
+    { "{\"messages\":[{\"role\":\"tool\",\"content\":\"a\"}]}", "missing_required_parameter", "messages[0].tool_call_id" },
+    { "{\"messages\":[{\"role\":\"tool\",\"content\":\"a\",\"tool_call_id\":1}]}", "invalid_type", "messages[0].tool_call_id" },
+    { "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":{}}]}", "invalid_type", "messages[0].tool_calls" },
+    { "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[5]}]}", "invalid_type", "messages[0].tool_calls[0]" },
+    { "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"a\"}]}]}", "missing_required_parameter", "messages[0].tool_calls[0].function" },
+    { "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{}}]}]}", "missing_required_parameter", "messages[0].tool_calls[0].function.name" },
+    { "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":5}}]}]}", "invalid_type", "messages[0].tool_calls[0].function.arguments" },
+    { "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\",\"audio\":{\"id\":\"x\"}}]}", "unsupported_parameter", "messages[0].audio" },
+    { "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\",\"reasoning\":5}]}", "invalid_type", "messages[0].reasoning" },
+};
+
+static const struct refusal texts[] = {
+    { "5", "invalid_type", "" },
+    { "{}", "missing_required_parameter", "prompt" },
+    { "{\"prompt\":null}", "missing_required_parameter", "prompt" },
+    { "{\"prompt\":5}", "invalid_type", "prompt" },
+    { "{\"prompt\":true}", "invalid_type", "prompt" },
+    { "{\"prompt\":{}}", "invalid_type", "prompt" },
+    { "{\"prompt\":[]}", "empty_array", "prompt" },
+    { "{\"prompt\":[[]]}", "empty_array", "prompt[0]" },
+    { "{\"prompt\":[[1],[]]}", "empty_array", "prompt[1]" },
+    { "{\"prompt\":[null]}", "invalid_type", "prompt[0]" },
+    { "{\"prompt\":[true]}", "invalid_type", "prompt[0]" },
+    { "{\"prompt\":[{}]}", "invalid_type", "prompt[0]" },
+    { "{\"prompt\":[\"a\",5]}", "invalid_type", "prompt[1]" },
+    { "{\"prompt\":[\"a\",[5]]}", "invalid_type", "prompt[1]" },
+    { "{\"prompt\":[5,\"a\"]}", "invalid_type", "prompt[1]" },
+    { "{\"prompt\":[5,[6]]}", "invalid_type", "prompt[1]" },
+    { "{\"prompt\":[[5],6]}", "invalid_type", "prompt[1]" },
+    { "{\"prompt\":[[5],\"a\"]}", "invalid_type", "prompt[1]" },
+    { "{\"prompt\":[[5,\"a\"]]}", "invalid_type", "prompt[0][1]" },
+    { "{\"prompt\":[[5],[[6]]]}", "invalid_type", "prompt[1][0]" },
+    { "{\"prompt\":[1,2,1000]}", "integer_above_max_value", "prompt[2]" },
+    { "{\"prompt\":[1,-2]}", "integer_below_min_value", "prompt[1]" },
+    { "{\"prompt\":[[1],[2,1000]]}", "integer_above_max_value", "prompt[1][1]" },
+    { "{\"prompt\":[1.5]}", "invalid_type", "prompt[0]" },
+    { "{\"prompt\":[\"a\",\"b\",\"c\"],\"n\":100}", "integer_above_max_value", "n" },
+};
+// clang-format on
+
+static struct arena arena;
+static struct wire_error error;
+
+static void setup(void)
+{
+    arena_init(&arena, 1 << 20);
+    error = (struct wire_error){ 0 };
+}
+
+static void teardown(void)
+{
+    arena_finish(&arena);
+}
+
+static int parse(enum wire_endpoint endpoint, const char *text, const struct wire_limits *with)
+{
+    struct wire_request request;
+    struct error err = { 0 };
+    json_t *body = NULL;
+    ck_assert_msg(json_read(text, strlen(text), &json_limits_request, &body, &err) == 0, "%s: %s",
+                  text, err.message);
+    const int r = wire_request_parse(endpoint, body, with, &arena, &request, &error);
+    json_decref(body);
+    return r;
+}
+
+static void expect_refused(enum wire_endpoint endpoint, const char *text, const char *code,
+                           const char *param)
+{
+    const int r = parse(endpoint, text, &limits);
+    ck_assert_msg(r == -EINVAL, "accepted: %s", text);
+    ck_assert_msg(strcmp(wire_codes[error.code].code, code) == 0, "%s: code %s, message %s", text,
+                  wire_codes[error.code].code, error.message);
+    ck_assert_msg(strcmp(error.param, param) == 0, "%s: param %s", text, error.param);
+    ck_assert_int_eq(wire_codes[error.code].status, 400);
+    ck_assert_str_eq(wire_codes[error.code].type, "invalid_request_error");
+    const size_t len = strlen(error.message);
+    ck_assert_msg(len > 10 && error.message[len - 1] == '.', "%s", error.message);
+    ck_assert_uint_eq(utf8_valid_prefix(error.message, len), len);
+}
+
+static void expect_beside(enum wire_endpoint endpoint, const char *good, const struct refusal *row)
+{
+    char text[1024];
+    snprintf(text, sizeof(text), "{%s,%s}", good, row->fields);
+    expect_refused(endpoint, text, row->code, row->param);
+}
+
+#define A_CHAT     "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
+#define A_PROMPT   "\"prompt\":\"hi\""
+#define NUM(array) (sizeof(array) / sizeof((array)[0]))
+
+START_TEST(chat_refuses_a_bad_field)
+{
+    expect_beside(WIRE_CHAT, A_CHAT, &of_both[_i]);
+}
+END_TEST
+
+START_TEST(completions_refuses_a_bad_field)
+{
+    expect_beside(WIRE_COMPLETIONS, A_PROMPT, &of_both[_i]);
+}
+END_TEST
+
+START_TEST(chat_refuses_a_bad_field_of_its_own)
+{
+    expect_beside(WIRE_CHAT, A_CHAT, &of_chat[_i]);
+}
+END_TEST
+
+START_TEST(completions_refuses_a_bad_field_of_its_own)
+{
+    expect_beside(WIRE_COMPLETIONS, A_PROMPT, &of_completions[_i]);
+}
+END_TEST
+
+START_TEST(chat_refuses_a_bad_body)
+{
+    expect_refused(WIRE_CHAT, chats[_i].fields, chats[_i].code, chats[_i].param);
+}
+END_TEST
+
+START_TEST(completions_refuses_a_bad_body)
+{
+    expect_refused(WIRE_COMPLETIONS, texts[_i].fields, texts[_i].code, texts[_i].param);
+}
+END_TEST
+
+/* A body with `num` times `element` in the array that `before` opens. */
+static char *repeated(const char *before, const char *element, size_t num, const char *after)
+{
+    struct strbuf text = { 0 };
+    strbuf_append_text(&text, before);
+    for (size_t i = 0; i < num; i++) {
+        strbuf_append_text(&text, i == 0 ? "" : ",");
+        strbuf_append_text(&text, element);
+    }
+    strbuf_append_text(&text, after);
+    ck_assert(!text.failed);
+    return text.data;
+}
+
+START_TEST(lists_may_be_as_long_as_their_limit_and_no_longer)
+{
+    static const struct {
+        enum wire_endpoint endpoint;
+        const char *before, *element, *after;
+        size_t most;
+        const char *param;
+    } lists[] = {
+        { WIRE_CHAT, "{\"messages\":[", "{\"role\":\"user\",\"content\":\"\"}", "]}", 4096,
+          "messages" },
+        { WIRE_CHAT, "{\"messages\":[{\"role\":\"user\",\"content\":[",
+          "{\"type\":\"text\",\"text\":\"a\"}", "]}]}", 256, "messages[0].content" },
+        { WIRE_COMPLETIONS, "{\"prompt\":[", "\"a\"", "]}", 256, "prompt" },
+        { WIRE_COMPLETIONS, "{\"prompt\":[", "[1]", "]}", 256, "prompt" },
+        { WIRE_COMPLETIONS, "{\"prompt\":\"a\",\"stop\":[", "\"x\"", "]}", 64, "stop" },
+    };
+    for (size_t i = 0; i < NUM(lists); i++) {
+        char *good = repeated(lists[i].before, lists[i].element, lists[i].most, lists[i].after);
+        ck_assert_int_eq(parse(lists[i].endpoint, good, &limits), 0);
+        free(good);
+        char *bad = repeated(lists[i].before, lists[i].element, lists[i].most + 1, lists[i].after);
+        expect_refused(lists[i].endpoint, bad, "array_above_max_length", lists[i].param);
+        free(bad);
+    }
+}
+END_TEST
+
+START_TEST(logit_bias_has_at_most_1024_entries)
+{
+    const struct wire_limits any_id = { .max_logprobs = 20 };
+    struct wire_request request;
+    json_t *body = json_pack("{s:s,s:{}}", "prompt", "a", "logit_bias");
+    for (int i = 0; i < 1025; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "%d", i);
+        json_object_set_new(json_object_get(body, "logit_bias"), key, json_integer(1));
+    }
+
+    ck_assert_int_eq(wire_request_parse(WIRE_COMPLETIONS, body, &any_id, &arena, &request, &error),
+                     -EINVAL);
+    ck_assert_int_eq(error.code, WIRE_ARRAY_ABOVE_MAX_LENGTH);
+    json_object_del(json_object_get(body, "logit_bias"), "7");
+    ck_assert_int_eq(wire_request_parse(WIRE_COMPLETIONS, body, &any_id, &arena, &request, &error),
+                     0);
+    ck_assert_uint_eq(request.num_biases, 1024);
+    json_decref(body);
+}
+END_TEST
+
+START_TEST(strings_may_be_as_long_as_their_limit_and_no_longer)
+{
+    static const struct {
+        const char *field;
+        size_t most;
+        enum wire_code code;
+    } strings[] = { { "stop", 1024, WIRE_STRING_ABOVE_MAX_LENGTH },
+                    { "user", 512, WIRE_STRING_ABOVE_MAX_LENGTH },
+                    { "request_id", 128, WIRE_STRING_ABOVE_MAX_LENGTH },
+                    { "model", 256, WIRE_MODEL_NOT_FOUND } };
+    for (size_t i = 0; i < NUM(strings); i++)
+        for (size_t more = 0; more < 2; more++) {
+            char text[2048], value[1100];
+            memset(value, 'a', sizeof(value));
+            snprintf(text, sizeof(text), "{\"prompt\":\"a\",\"%s\":\"%.*s\"}", strings[i].field,
+                     (int)(strings[i].most + more), value);
+            ck_assert_int_eq(parse(WIRE_COMPLETIONS, text, &limits), more == 0 ? 0 : -EINVAL);
+            if (more > 0)
+                ck_assert_int_eq(error.code, strings[i].code);
+        }
+}
+END_TEST
+
+START_TEST(metadata_has_limits)
+{
+    char text[2048];
+    json_t *body = json_pack("{s:s,s:{}}", "prompt", "a", "metadata");
+    for (int i = 0; i < 17; i++) {
+        snprintf(text, sizeof(text), "k%d", i);
+        json_object_set_new(json_object_get(body, "metadata"), text, json_string("v"));
+    }
+    struct wire_request request;
+    ck_assert_int_eq(wire_request_parse(WIRE_COMPLETIONS, body, &limits, &arena, &request, &error),
+                     -EINVAL);
+    ck_assert_int_eq(error.code, WIRE_ARRAY_ABOVE_MAX_LENGTH);
+    json_decref(body);
+
+    snprintf(text, sizeof(text), "{\"prompt\":\"a\",\"metadata\":{\"%065d\":\"v\"}}", 0);
+    expect_refused(WIRE_COMPLETIONS, text, "string_above_max_length", "metadata");
+    snprintf(text, sizeof(text), "{\"prompt\":\"a\",\"metadata\":{\"k\":\"%0513d\"}}", 0);
+    expect_refused(WIRE_COMPLETIONS, text, "string_above_max_length", "metadata.k");
+}
+END_TEST
+
+START_TEST(strict_servers_refuse_fields_nobody_knows)
+{
+    struct wire_limits strict = limits;
+    strict.strict = true;
+
+    ck_assert_int_eq(parse(WIRE_CHAT, "{" A_CHAT ",\"zaphod\":1}", &strict), -EINVAL);
+    ck_assert_int_eq(error.code, WIRE_UNKNOWN_PARAMETER);
+    ck_assert_str_eq(error.param, "zaphod");
+    ck_assert_int_eq(parse(WIRE_CHAT, "{" A_CHAT ",\"prompt\":\"x\"}", &strict), -EINVAL);
+    ck_assert_str_eq(error.param, "prompt");
+    ck_assert_int_eq(parse(WIRE_CHAT, "{" A_CHAT ",\"user\":\"x\"}", &strict), 0);
+}
+END_TEST
+
+START_TEST(messages_say_field_found_and_limit)
+{
+    static const struct {
+        const char *body, *message;
+    } rows[] = {
+        { "{" A_CHAT ",\"temperature\":2.5}", "temperature is 2.5, at most 2 is allowed." },
+        { "{" A_CHAT ",\"n\":\"2\"}", "n is the string '2', must be an integer." },
+        { "{" A_CHAT ",\"n\":5.5}", "n is 5.5, must be an integer." },
+        { "{" A_CHAT ",\"n\":true}", "n is true, must be an integer." },
+        { "{" A_CHAT ",\"stop\":[\"a\",\"\"]}",
+          "stop[1] is empty, at least 1 character is needed." },
+        { "{" A_CHAT ",\"top_p\":0}", "top_p is 0, only more than 0 is allowed; for the most "
+                                      "likely token use temperature 0." },
+        { "{" A_CHAT ",\"tools\":[]}", "tools is not supported by this server." },
+        { "{" A_CHAT ",\"top_k\":\"a\\nb\\u0001\\u0000c\"}",
+          "top_k is the string 'a\\x0ab\\x01\\x00c', must be an integer." },
+        { "{\"model\":\"ringlet\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"file\"}"
+          "]"
+          "}]}",
+          "messages[0].content[0] is of type 'file'; model 'ringlet' reads text only." },
+    };
+    for (size_t i = 0; i < NUM(rows); i++) {
+        ck_assert_int_eq(parse(WIRE_CHAT, rows[i].body, &limits), -EINVAL);
+        ck_assert_str_eq(error.message, rows[i].message);
+    }
+}
+END_TEST
+
+START_TEST(at_most_64_bytes_of_input_are_echoed)
+{
+    char text[512];
+    ck_assert_int_eq(parse(WIRE_COMPLETIONS,
+                           "{\"prompt\":\"a\",\"n\":\"" /* 63 bytes and an a-umlaut */
+                           "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+                           "aaaaaaaaa\xc3\xa4tail\"}",
+                           &limits),
+                     -EINVAL);
+    snprintf(text, sizeof(text), "n is the string '%s...', must be an integer.",
+             "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+    ck_assert_str_eq(error.message, text);
+}
+END_TEST
+
+START_TEST(failed_parse_leaves_the_request_as_it_was)
+{
+    struct wire_request request = { .num_unknown = 77 };
+    json_t *body = json_pack("{s:s,s:f}", "prompt", "a", "temperature", 9.0);
+
+    ck_assert_int_eq(wire_request_parse(WIRE_COMPLETIONS, body, &limits, &arena, &request, &error),
+                     -EINVAL);
+
+    ck_assert_uint_eq(request.num_unknown, 77);
+    json_decref(body);
+}
+END_TEST
+
+START_TEST(lack_of_memory_is_our_fault_not_the_clients)
+{
+    arena_finish(&arena);
+    arena_init(&arena, 8);
+
+    ck_assert_int_eq(parse(WIRE_COMPLETIONS, "{\"prompt\":[1,2,3]}", &limits), -EINVAL);
+    ck_assert_int_eq(wire_codes[error.code].status, 500);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("wire_refusals");
+    TCase *tc = tcase_create("wire_refusals");
+
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_loop_test(tc, chat_refuses_a_bad_field, 0, NUM(of_both));
+    tcase_add_loop_test(tc, completions_refuses_a_bad_field, 0, NUM(of_both));
+    tcase_add_loop_test(tc, chat_refuses_a_bad_field_of_its_own, 0, NUM(of_chat));
+    tcase_add_loop_test(tc, completions_refuses_a_bad_field_of_its_own, 0, NUM(of_completions));
+    tcase_add_loop_test(tc, chat_refuses_a_bad_body, 0, NUM(chats));
+    tcase_add_loop_test(tc, completions_refuses_a_bad_body, 0, NUM(texts));
+    tcase_add_test(tc, lists_may_be_as_long_as_their_limit_and_no_longer);
+    tcase_add_test(tc, logit_bias_has_at_most_1024_entries);
+    tcase_add_test(tc, strings_may_be_as_long_as_their_limit_and_no_longer);
+    tcase_add_test(tc, metadata_has_limits);
+    tcase_add_test(tc, strict_servers_refuse_fields_nobody_knows);
+    tcase_add_test(tc, messages_say_field_found_and_limit);
+    tcase_add_test(tc, at_most_64_bytes_of_input_are_echoed);
+    tcase_add_test(tc, failed_parse_leaves_the_request_as_it_was);
+    tcase_add_test(tc, lack_of_memory_is_our_fault_not_the_clients);
+    suite_add_tcase(suite, tc);
+
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
