@@ -42,8 +42,9 @@ struct device_options {
     int32_t max_vocab;   /* widest row of logits */
 };
 
-/* KV pages of one group of layers. A page holds `block_size` positions of all its layers:
- *     page = [num_layers][K, V][num_kv_heads][block_size][head_dim] of `dtype` */
+/* KV pages of one group of layers. A page holds K and V of `block_size` positions of all its
+ * layers and heads: 2 num_layers num_kv_heads block_size head_dim elements of `dtype`, in an order
+ * of the backend's own. Multiples of 16 are the fast block sizes. */
 struct kv_layout {
     int32_t num_layers, num_kv_heads, head_dim, block_size;
     enum dtype dtype; /* DTYPE_F16 or DTYPE_F32 */
@@ -126,7 +127,9 @@ struct backend {
                     struct kv_pool **ret_pool, struct error *err);
     void (*kv_free)(struct kv_pool *pool);
 
-    /* A list of operations. */
+    /* A list of operations. The next may be recorded while one runs; submit() waits for the one
+     * before, so wait() speaks of the newest. A list that is too long is not run. An empty one
+     * is allowed. */
     void (*begin)(struct device *device);
     int (*submit)(struct device *device); /* 0, or -ENOSPC when max_ops was passed */
     int (*wait)(struct device *device);   /* 0, or a negative errno of the device */

@@ -1,0 +1,234 @@
+/* The backend's table: each operation is recorded here and cut into shares. */
+#include <assert.h>
+#include <string.h>
+
+#include "kernels/cpu/attention.h"
+#include "kernels/cpu/device.h"
+#include "kernels/cpu/memory.h"
+
+extern const struct backend cpu_backend;
+
+static void *cpu_alloc(struct device *device, size_t bytes)
+{
+    (void)device;
+    return memory_alloc(bytes);
+}
+
+static void cpu_free(struct device *device, void *memory)
+{
+    (void)device;
+    memory_free(memory);
+}
+
+static void cpu_copy(struct device *device, void *to, const void *from, size_t bytes)
+{
+    (void)device;
+    if (bytes > 0)
+        memcpy(to, from, bytes);
+}
+
+enum { EMBED_COLS = 512 }; /* columns of one unit */
+
+static void run_embed(struct device *device, const struct op *op, int32_t thread,
+                      int32_t num_threads)
+{
+    (void)device;
+    const struct embed_args *args = &op->args.embed;
+    const int32_t cols = args->weight->cols, parts = (cols + EMBED_COLS - 1) / EMBED_COLS;
+    const int64_t units = (int64_t)args->rows * parts;
+    const int64_t end = share_of(units, thread + 1, num_threads);
+
+    for (int64_t unit = share_of(units, thread, num_threads); unit < end; unit++) {
+        const int64_t row = unit / parts;
+        const int32_t first = (int32_t)(unit % parts) * EMBED_COLS;
+        const int32_t num = cols - first < EMBED_COLS ? cols - first : EMBED_COLS;
+        assert(args->ids[row] >= 0 && args->ids[row] < args->weight->rows);
+        weight_read_row(args->weight, args->ids[row], first, num, args->out + row * cols + first);
+    }
+}
+
+static void cpu_embed(struct device *device, float *out, const struct weight *weight,
+                      const int32_t *ids, int32_t rows)
+{
+    const double cost_ns = 2.0 * rows * weight->cols;
+    device_record(device, run_embed, cost_ns)->args.embed =
+        (struct embed_args){ out, weight, ids, rows };
+}
+
+static void run_norm(struct device *device, const struct op *op, int32_t thread,
+                     int32_t num_threads)
+{
+    const struct norm_args *args = &op->args.norm;
+    device->isa->add_rms_norm(args, (int32_t)share_of(args->rows, thread, num_threads),
+                              (int32_t)share_of(args->rows, thread + 1, num_threads));
+}
+
+static void cpu_add_rms_norm(struct device *device, float *out, float *x, const float *delta,
+                             const float *w, float eps, int32_t rows, int32_t cols)
+{
+    const double cost_ns = rows > 1 ? 0.25 * rows * cols : 0.0; /* one row is one thread's */
+    device_record(device, run_norm, cost_ns)->args.norm =
+        (struct norm_args){ out, x, delta, w, eps, rows, cols };
+}
+
+static void run_linear(struct device *device, const struct op *op, int32_t thread,
+                       int32_t num_threads)
+{
+    const struct linear_args *args = &op->args.linear;
+    const int32_t row_parts = num_threads == 1 ? 1 : args->row_parts;
+    const int32_t panel_parts = num_threads / row_parts;
+    const int32_t part = thread % panel_parts, row_part = thread / panel_parts;
+
+    device->isa->linear(args, (int32_t)share_of(args->weight->num_panels, part, panel_parts),
+                        (int32_t)share_of(args->weight->num_panels, part + 1, panel_parts),
+                        (int32_t)share_of(args->rows, row_part, row_parts),
+                        (int32_t)share_of(args->rows, row_part + 1, row_parts));
+}
+
+/* A narrow matrix has too few panels for many threads: let them share out the rows too. */
+static int32_t choose_row_parts(int32_t num_threads, int32_t num_panels, int32_t rows)
+{
+    int32_t parts = 1;
+    while (num_panels < 4 * (num_threads / parts) && rows >= 24 * parts &&
+           num_threads % (2 * parts) == 0)
+        parts *= 2;
+    return parts;
+}
+
+static void cpu_linear(struct device *device, float *out, const struct weight *weight,
+                       const float *bias, const float *x, int32_t rows)
+{
+    const double cost_ns = (double)weight_bytes(weight) * (0.04 + 0.01 * rows);
+    device_record(device, run_linear, cost_ns)->args.linear = (struct linear_args){
+        .out = out,
+        .weight = weight,
+        .bias = bias,
+        .x = x,
+        .rows = rows,
+        .row_parts = choose_row_parts(device->num_threads, weight->num_panels, rows),
+    };
+}
+
+static void run_rope(struct device *device, const struct op *op, int32_t thread,
+                     int32_t num_threads)
+{
+    const struct rope_args *args = &op->args.rope;
+    const int64_t units = (int64_t)args->rows * args->pool->layout.num_kv_heads;
+    device->isa->rope_kv_write(args, share_of(units, thread, num_threads),
+                               share_of(units, thread + 1, num_threads));
+}
+
+static void cpu_rope_kv_write(struct device *device, float *qkv, const struct rope_table *rope,
+                              const int32_t *positions, const int64_t *slots, struct kv_pool *pool,
+                              int32_t layer, int32_t num_heads, int32_t rows)
+{
+    const struct kv_layout *layout = &pool->layout;
+    assert(rope->rotary_dims <= layout->head_dim && rope->rotary_dims % 2 == 0);
+    assert(num_heads % layout->num_kv_heads == 0 && layer < layout->num_layers);
+
+    const double cost_ns = rows * (0.2 * num_heads + 1.0 * layout->num_kv_heads) * layout->head_dim;
+    device_record(device, run_rope, cost_ns)->args.rope =
+        (struct rope_args){ qkv, rope, positions, slots, pool, layer, num_heads, rows };
+}
+
+static void run_silu(struct device *device, const struct op *op, int32_t thread,
+                     int32_t num_threads)
+{
+    const struct silu_args *args = &op->args.silu;
+    const int64_t units = (int64_t)args->rows * args->cols;
+    device->isa->silu_mul(args, share_of(units, thread, num_threads),
+                          share_of(units, thread + 1, num_threads));
+}
+
+static void cpu_silu_mul(struct device *device, float *out, const float *gate_up, int32_t rows,
+                         int32_t cols)
+{
+    const double cost_ns = 0.5 * rows * cols;
+    device_record(device, run_silu, cost_ns)->args.silu =
+        (struct silu_args){ out, gate_up, rows, cols };
+}
+
+static void run_gather(struct device *device, const struct op *op, int32_t thread,
+                       int32_t num_threads)
+{
+    (void)device;
+    const struct gather_args *args = &op->args.gather;
+    const int64_t end = share_of(args->num, thread + 1, num_threads);
+    for (int64_t i = share_of(args->num, thread, num_threads); i < end; i++)
+        memcpy(args->out + i * args->cols, args->x + (int64_t)args->indices[i] * args->cols,
+               (size_t)args->cols * sizeof(float));
+}
+
+static void cpu_gather_rows(struct device *device, float *out, const float *x,
+                            const int32_t *indices, int32_t num, int32_t cols)
+{
+    device_record(device, run_gather, 0.2 * num * cols)->args.gather =
+        (struct gather_args){ out, x, indices, num, cols };
+}
+
+static void run_copy(struct device *device, const struct op *op, int32_t thread,
+                     int32_t num_threads)
+{
+    (void)device;
+    const struct copy_args *args = &op->args.copy;
+    const size_t bytes = args->pool->block_bytes;
+    const int64_t end = share_of(args->num, thread + 1, num_threads);
+    for (int64_t i = share_of(args->num, thread, num_threads); i < end; i++)
+        memcpy(args->pool->blocks + (size_t)args->to[i] * bytes,
+               args->pool->blocks + (size_t)args->from[i] * bytes, bytes);
+}
+
+static void cpu_copy_blocks(struct device *device, struct kv_pool *pool, const int32_t *from,
+                            const int32_t *to, int32_t num)
+{
+    const double cost_ns = 0.1 * num * (double)pool->block_bytes;
+    device_record(device, run_copy, cost_ns)->args.copy = (struct copy_args){ pool, from, to, num };
+}
+
+static void run_sample(struct device *device, const struct op *op, int32_t thread,
+                       int32_t num_threads)
+{
+    const struct sample_args *args = &op->args.sample;
+    for (int32_t i = thread; i < args->num; i += num_threads)
+        sample_run(device->threads[thread].sample, args->logits + (int64_t)i * args->num_vocab,
+                   args->num_vocab, &args->rows[i]);
+}
+
+static void cpu_sample(struct device *device, float *logits, int32_t num_vocab,
+                       const struct sample_row *rows, int32_t num)
+{
+    const double cost_ns = num > 1 ? 2.0 * num * num_vocab : 0.0;
+    device_record(device, run_sample, cost_ns)->args.sample =
+        (struct sample_args){ logits, num_vocab, rows, num };
+}
+
+const struct backend cpu_backend = {
+    .abi = BACKEND_ABI,
+    .name = "cpu",
+    .device_open = device_open,
+    .device_close = device_close,
+    .device_isa = device_isa,
+    .device_threads = device_threads,
+    .alloc = cpu_alloc,
+    .free = cpu_free,
+    .upload = cpu_copy,
+    .download = cpu_copy,
+    .weight_alloc = weight_alloc,
+    .weight_load = weight_load,
+    .weight_free = weight_free,
+    .weight_bytes = weight_bytes,
+    .kv_alloc = kv_alloc,
+    .kv_free = kv_free,
+    .begin = device_begin,
+    .submit = device_submit,
+    .wait = device_wait,
+    .embed = cpu_embed,
+    .add_rms_norm = cpu_add_rms_norm,
+    .linear = cpu_linear,
+    .rope_kv_write = cpu_rope_kv_write,
+    .attention = attention_record,
+    .silu_mul = cpu_silu_mul,
+    .gather_rows = cpu_gather_rows,
+    .copy_blocks = cpu_copy_blocks,
+    .sample = cpu_sample,
+};

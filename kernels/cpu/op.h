@@ -1,0 +1,187 @@
+/*
+ * op.h - recorded operations: their arguments, and what an instruction set computes of them
+ *
+ * An operation is run by all threads of the device, each taking its share (share_of()) of the
+ * operation's units: panels, rows, heads. An operation too small to be worth a meeting is solo:
+ * thread 0 runs it alone, and between two solo operations there is no barrier.
+ *
+ * `struct isa` holds one function per operation that computes part of it. Whatever the part, an
+ * output element is computed by the same instructions in the same order.
+ */
+#ifndef KERNELS_CPU_OP_H
+#define KERNELS_CPU_OP_H
+
+#include "kernels/backend.h"
+#include "kernels/cpu/kv.h"
+#include "kernels/cpu/weight.h"
+
+struct embed_args {
+    float *out;
+    const struct weight *weight;
+    const int32_t *ids;
+    int32_t rows;
+};
+
+struct norm_args {
+    float *out, *x;
+    const float *delta, *w;
+    float eps;
+    int32_t rows, cols;
+};
+
+struct linear_args {
+    float *out;
+    const struct weight *weight;
+    const float *bias, *x;
+    int32_t rows;
+    int32_t row_parts; /* threads form a grid: row_parts by the others over panels */
+};
+
+struct rope_args {
+    float *qkv;
+    const struct rope_table *rope;
+    const int32_t *positions;
+    const int64_t *slots;
+    struct kv_pool *pool;
+    int32_t layer, num_heads, rows;
+};
+
+enum { ATTENTION_BLOCK = 64, ATTENTION_MAX_QUERIES = 32 };
+
+struct attention_args {
+    float *out;
+    const float *qkv;
+    const struct kv_pool *pool;
+    int32_t layer, num_heads;
+    float scale;
+    const struct attention_seq *seqs;
+    int32_t num_seqs;
+    int32_t group;          /* query heads of a kv head */
+    int32_t heads_per_tile; /* of the group, at most ATTENTION_MAX_QUERIES */
+    int32_t rows_per_tile;  /* rows_per_tile * heads_per_tile <= ATTENTION_MAX_QUERIES */
+    int32_t padded_dim;     /* head_dim rounded up to PANEL_ROWS */
+};
+
+/* Neighbouring rows of one sequence and heads of one group: they share K and V. Query i of a
+ * tile is head i % num_heads of row i / num_heads. */
+struct attention_tile {
+    const struct attention_seq *seq;
+    int32_t first_row, num_rows; /* within the sequence */
+    int32_t kv_head;
+    int32_t first_head, num_heads; /* within all query heads */
+};
+
+/* Softmax-weighted sums of V over some positions, per query of a tile; not yet divided. */
+struct attention_sum {
+    float *max, *sum; /* [queries]; of the scores; of exp(score - max) */
+    float *acc;       /* [queries][padded_dim] */
+};
+
+/* Work space of one thread. */
+struct attention_scratch {
+    _Alignas(64) float queries[ATTENTION_MAX_QUERIES * KV_MAX_HEAD_DIM]; /* times scale */
+    float keys[KV_MAX_HEAD_DIM * ATTENTION_BLOCK];                       /* [head_dim][64] */
+    float values[ATTENTION_BLOCK * KV_MAX_HEAD_DIM];                     /* [64][padded_dim] */
+    float scores[ATTENTION_MAX_QUERIES * ATTENTION_BLOCK];
+    float max[2][ATTENTION_MAX_QUERIES], sum[2][ATTENTION_MAX_QUERIES];
+    float acc[2][ATTENTION_MAX_QUERIES * KV_MAX_HEAD_DIM];
+};
+
+struct silu_args {
+    float *out;
+    const float *gate_up;
+    int32_t rows, cols;
+};
+
+struct gather_args {
+    float *out;
+    const float *x;
+    const int32_t *indices;
+    int32_t num, cols;
+};
+
+struct copy_args {
+    struct kv_pool *pool;
+    const int32_t *from, *to;
+    int32_t num;
+};
+
+struct sample_args {
+    float *logits;
+    int32_t num_vocab;
+    const struct sample_row *rows;
+    int32_t num;
+};
+
+struct op {
+    /* Runs the share of `thread` among `num_threads`. */
+    void (*run)(struct device *device, const struct op *op, int32_t thread, int32_t num_threads);
+    bool solo;
+    bool barrier; /* all threads meet before it */
+    union {
+        struct embed_args embed;
+        struct norm_args norm;
+        struct linear_args linear;
+        struct rope_args rope;
+        struct attention_args attention;
+        struct silu_args silu;
+        struct gather_args gather;
+        struct copy_args copy;
+        struct sample_args sample;
+    } args;
+};
+
+/* Ranges are [from, to). */
+struct isa {
+    const char *name;
+    bool (*is_supported)(void);
+    void (*add_rms_norm)(const struct norm_args *args, int32_t row_from, int32_t row_to);
+    void (*linear)(const struct linear_args *args, int32_t panel_from, int32_t panel_to,
+                   int32_t row_from, int32_t row_to);
+    /* A unit is one row's group of one kv head: unit = row * num_kv_heads + kv_head. */
+    void (*rope_kv_write)(const struct rope_args *args, int64_t unit_from, int64_t unit_to);
+    /* The tile's queries times the scale, into scratch->queries. */
+    void (*attention_begin)(const struct attention_args *args, const struct attention_tile *tile,
+                            struct attention_scratch *scratch);
+    /* Reduce one span from scratch into *sum, for the rows that reach into it. */
+    void (*attention_span)(const struct attention_args *args, const struct attention_tile *tile,
+                           int32_t span, struct attention_scratch *scratch,
+                           const struct attention_sum *sum);
+    /* *total and *sum become *total, for queries [query_from, query_to). */
+    void (*attention_combine)(const struct attention_args *args, const struct attention_sum *total,
+                              const struct attention_sum *sum, int32_t query_from,
+                              int32_t query_to);
+    /* Divide and write the tile's rows of out. */
+    void (*attention_end)(const struct attention_args *args, const struct attention_tile *tile,
+                          const struct attention_sum *total);
+    /* Elements of out, counted over all rows. */
+    void (*silu_mul)(const struct silu_args *args, int64_t from, int64_t to);
+};
+
+extern const struct isa isa_scalar;
+#if defined(CPU_HAS_SIMD)
+extern const struct isa isa_avx2, isa_avx512;
+#endif
+
+/* Position of a tile's row. */
+static inline int32_t attention_pos(const struct attention_tile *tile, int32_t row)
+{
+    return tile->seq->first_pos + tile->first_row + row;
+}
+
+/* The first row of a tile that sees position `pos`, or num_rows. */
+static inline int32_t attention_first_row(const struct attention_tile *tile, int32_t pos)
+{
+    const int32_t row = pos - attention_pos(tile, 0);
+    if (row <= 0)
+        return 0;
+    return row < tile->num_rows ? row : tile->num_rows;
+}
+
+/* Where part `index` of `num` begins in [0, units); part index + 1 begins where it ends. */
+static inline int64_t share_of(int64_t units, int32_t index, int32_t num)
+{
+    return units * index / num;
+}
+
+#endif

@@ -1,0 +1,271 @@
+/*
+ * The instruction set `scalar`: each operation as its formula reads, in plain C. It is what the
+ * others are held to, runs anywhere, and is never made clever.
+ */
+#include <assert.h>
+#include <math.h>
+
+#include "kernels/cpu/half.h"
+#include "kernels/cpu/op.h"
+
+static bool is_supported(void)
+{
+    return true;
+}
+
+static void norm_row(const struct norm_args *args, int64_t row)
+{
+    float *x = args->x + row * args->cols;
+
+    if (args->delta)
+        for (int32_t i = 0; i < args->cols; i++)
+            x[i] += args->delta[row * args->cols + i];
+    if (!args->out)
+        return;
+
+    float sum_sq = 0.0f;
+    for (int32_t i = 0; i < args->cols; i++)
+        sum_sq += x[i] * x[i];
+
+    const float scale = 1.0f / sqrtf(sum_sq / (float)args->cols + args->eps);
+    for (int32_t i = 0; i < args->cols; i++)
+        args->out[row * args->cols + i] = x[i] * scale * args->w[i];
+}
+
+static void add_rms_norm(const struct norm_args *args, int32_t row_from, int32_t row_to)
+{
+    for (int32_t row = row_from; row < row_to; row++)
+        norm_row(args, row);
+}
+
+/* Column k of a panel, in the order of its storage. */
+static void read_column(enum dtype dtype, const void *panel, int32_t k, float out[PANEL_ROWS])
+{
+    const uint16_t *halves = (const uint16_t *)panel + (size_t)k * PANEL_ROWS;
+    const float *floats = (const float *)panel + (size_t)k * PANEL_ROWS;
+
+    for (int32_t i = 0; i < PANEL_ROWS; i++)
+        out[i] = dtype == DTYPE_F32   ? floats[i]
+                 : dtype == DTYPE_F16 ? half_from_f16(halves[i])
+                                      : half_from_bf16(halves[i]);
+}
+
+static void linear_panel(const struct linear_args *args, int32_t panel, int64_t row)
+{
+    const struct weight *weight = args->weight;
+    const float *x = args->x + row * weight->cols;
+    float *out = args->out + row * weight->rows;
+    float sums[PANEL_ROWS] = { 0 }, column[PANEL_ROWS];
+
+    for (int32_t k = 0; k < weight->cols; k++) {
+        read_column(weight->dtype, weight_panel(weight, panel), k, column);
+        for (int32_t i = 0; i < PANEL_ROWS; i++)
+            sums[i] += column[i] * x[k];
+    }
+
+    for (int32_t i = 0; i < PANEL_ROWS && panel * PANEL_ROWS + i < weight->rows; i++) {
+        const int32_t n = panel * PANEL_ROWS + i;
+        const float sum = sums[weight_lane(weight->dtype, i)];
+        out[n] = args->bias ? sum + args->bias[n] : sum;
+    }
+}
+
+static void linear(const struct linear_args *args, int32_t panel_from, int32_t panel_to,
+                   int32_t row_from, int32_t row_to)
+{
+    for (int32_t panel = panel_from; panel < panel_to; panel++)
+        for (int32_t row = row_from; row < row_to; row++)
+            linear_panel(args, panel, row);
+}
+
+static void rotate(float *head, const float *cosines, const float *sines, int32_t half)
+{
+    for (int32_t i = 0; i < half; i++) {
+        const float a = head[i], b = head[i + half];
+        head[i] = a * cosines[i] - b * sines[i];
+        head[i + half] = b * cosines[i] + a * sines[i];
+    }
+}
+
+static void kv_store(enum dtype dtype, void *plane, size_t index, float value)
+{
+    if (dtype == DTYPE_F32)
+        ((float *)plane)[index] = value;
+    else
+        ((uint16_t *)plane)[index] = half_to_f16(value);
+}
+
+static float kv_fetch(enum dtype dtype, const void *plane, size_t index)
+{
+    if (dtype == DTYPE_F32)
+        return ((const float *)plane)[index];
+    return half_from_f16(((const uint16_t *)plane)[index]);
+}
+
+static void write_kv(const struct rope_args *args, int64_t slot, int32_t kv_head, const float *k,
+                     const float *v)
+{
+    const struct kv_layout *layout = &args->pool->layout;
+    const int64_t block = slot / layout->block_size, offset = slot % layout->block_size;
+    unsigned char *keys = kv_keys(args->pool, block, args->layer, kv_head);
+    unsigned char *values = keys + args->pool->plane_bytes;
+
+    assert(slot >= 0 && block < args->pool->num_blocks);
+    for (int32_t d = 0; d < layout->head_dim; d++) {
+        kv_store(layout->dtype, keys, (size_t)(d * (int64_t)layout->block_size + offset), k[d]);
+        kv_store(layout->dtype, values, (size_t)(offset * layout->head_dim + d), v[d]);
+    }
+}
+
+static void rope_unit(const struct rope_args *args, int64_t row, int32_t kv_head)
+{
+    const struct kv_layout *layout = &args->pool->layout;
+    const int32_t dim = layout->head_dim, half = args->rope->rotary_dims / 2;
+    const int32_t group = args->num_heads / layout->num_kv_heads;
+    const int32_t position = args->positions[row];
+    float *heads = args->qkv + row * (args->num_heads + 2 * layout->num_kv_heads) * dim;
+    float *k = heads + (args->num_heads + kv_head) * dim, *v = k + layout->num_kv_heads * dim;
+
+    assert(position >= 0 && position < args->rope->max_positions);
+    const float *cosines = args->rope->cos + (int64_t)position * half;
+    const float *sines = args->rope->sin + (int64_t)position * half;
+    for (int32_t i = 0; i < group; i++)
+        rotate(heads + (kv_head * group + i) * dim, cosines, sines, half);
+    rotate(k, cosines, sines, half);
+    write_kv(args, args->slots[row], kv_head, k, v);
+}
+
+static void rope_kv_write(const struct rope_args *args, int64_t unit_from, int64_t unit_to)
+{
+    const int32_t kv_heads = args->pool->layout.num_kv_heads;
+    for (int64_t unit = unit_from; unit < unit_to; unit++)
+        rope_unit(args, unit / kv_heads, (int32_t)(unit % kv_heads));
+}
+
+static void attention_begin(const struct attention_args *args, const struct attention_tile *tile,
+                            struct attention_scratch *scratch)
+{
+    const struct kv_layout *layout = &args->pool->layout;
+    const int32_t dim = layout->head_dim;
+    const int64_t row_floats = (int64_t)(args->num_heads + 2 * layout->num_kv_heads) * dim;
+
+    for (int32_t i = 0; i < tile->num_rows * tile->num_heads; i++) {
+        const int64_t row = tile->seq->first_row + tile->first_row + i / tile->num_heads;
+        const int32_t head = tile->first_head + i % tile->num_heads;
+        for (int32_t d = 0; d < dim; d++)
+            scratch->queries[i * dim + d] =
+                args->qkv[row * row_floats + head * dim + d] * args->scale;
+    }
+}
+
+static float score(const struct attention_args *args, const struct attention_tile *tile,
+                   const float *query, int32_t pos)
+{
+    const struct kv_layout *layout = &args->pool->layout;
+    const int32_t block = tile->seq->blocks[pos / layout->block_size];
+    const unsigned char *keys = kv_keys(args->pool, block, args->layer, tile->kv_head);
+    float sum = 0.0f;
+
+    for (int32_t d = 0; d < layout->head_dim; d++)
+        sum += query[d] * kv_fetch(layout->dtype, keys,
+                                   (size_t)(d * layout->block_size + pos % layout->block_size));
+    return sum;
+}
+
+static void add_value(const struct attention_args *args, const struct attention_tile *tile,
+                      float *acc, float p, int32_t pos)
+{
+    const struct kv_layout *layout = &args->pool->layout;
+    const int32_t block = tile->seq->blocks[pos / layout->block_size];
+    const unsigned char *values =
+        kv_keys(args->pool, block, args->layer, tile->kv_head) + args->pool->plane_bytes;
+
+    for (int32_t d = 0; d < layout->head_dim; d++)
+        acc[d] += p * kv_fetch(layout->dtype, values,
+                               (size_t)(pos % layout->block_size * layout->head_dim + d));
+}
+
+/* One query over positions [from, to) of a span. */
+static void attend(const struct attention_args *args, const struct attention_tile *tile, int32_t i,
+                   int32_t from, int32_t to, struct attention_scratch *scratch,
+                   const struct attention_sum *sum)
+{
+    float *acc = sum->acc + i * args->padded_dim, *scores = scratch->scores;
+    float max = -INFINITY, total = 0.0f;
+
+    for (int32_t pos = from; pos < to; pos++) {
+        scores[pos - from] =
+            score(args, tile, scratch->queries + i * args->pool->layout.head_dim, pos);
+        max = fmaxf(max, scores[pos - from]);
+    }
+    for (int32_t d = 0; d < args->padded_dim; d++)
+        acc[d] = 0.0f;
+    for (int32_t pos = from; pos < to; pos++) {
+        const float p = expf(scores[pos - from] - max);
+        total += p;
+        add_value(args, tile, acc, p, pos);
+    }
+    sum->max[i] = max;
+    sum->sum[i] = total;
+}
+
+static void attention_span(const struct attention_args *args, const struct attention_tile *tile,
+                           int32_t span, struct attention_scratch *scratch,
+                           const struct attention_sum *sum)
+{
+    const int32_t from = span * BACKEND_SPAN;
+    for (int32_t row = attention_first_row(tile, from); row < tile->num_rows; row++) {
+        const int32_t end = attention_pos(tile, row) + 1;
+        const int32_t to = end < from + BACKEND_SPAN ? end : from + BACKEND_SPAN;
+        for (int32_t head = 0; head < tile->num_heads; head++)
+            attend(args, tile, row * tile->num_heads + head, from, to, scratch, sum);
+    }
+}
+
+static void attention_combine(const struct attention_args *args, const struct attention_sum *total,
+                              const struct attention_sum *sum, int32_t query_from, int32_t query_to)
+{
+    for (int32_t i = query_from; i < query_to; i++) {
+        const float max = fmaxf(total->max[i], sum->max[i]);
+        const float a = expf(total->max[i] - max), b = expf(sum->max[i] - max);
+        for (int32_t d = i * args->padded_dim; d < (i + 1) * args->padded_dim; d++)
+            total->acc[d] = total->acc[d] * a + sum->acc[d] * b;
+        total->sum[i] = total->sum[i] * a + sum->sum[i] * b;
+        total->max[i] = max;
+    }
+}
+
+static void attention_end(const struct attention_args *args, const struct attention_tile *tile,
+                          const struct attention_sum *total)
+{
+    const int32_t dim = args->pool->layout.head_dim;
+    for (int32_t i = 0; i < tile->num_rows * tile->num_heads; i++) {
+        const int64_t row = tile->seq->first_row + tile->first_row + i / tile->num_heads;
+        const int32_t head = tile->first_head + i % tile->num_heads;
+        for (int32_t d = 0; d < dim; d++)
+            args->out[(row * args->num_heads + head) * dim + d] =
+                total->acc[i * args->padded_dim + d] / total->sum[i];
+    }
+}
+
+static void silu_mul(const struct silu_args *args, int64_t from, int64_t to)
+{
+    for (int64_t i = from; i < to; i++) {
+        const float *row = args->gate_up + i / args->cols * 2 * args->cols;
+        const float gate = row[i % args->cols], up = row[args->cols + i % args->cols];
+        args->out[i] = gate / (1.0f + expf(-gate)) * up;
+    }
+}
+
+const struct isa isa_scalar = {
+    .name = "scalar",
+    .is_supported = is_supported,
+    .add_rms_norm = add_rms_norm,
+    .linear = linear,
+    .rope_kv_write = rope_kv_write,
+    .attention_begin = attention_begin,
+    .attention_span = attention_span,
+    .attention_combine = attention_combine,
+    .attention_end = attention_end,
+    .silu_mul = silu_mul,
+};

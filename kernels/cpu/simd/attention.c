@@ -1,0 +1,238 @@
+/*
+ * Attention of one tile over one span, in blocks of 64 positions: widen K and V of the block
+ * from their pages, scores by tile_run() with positions as lanes, one softmax step per query,
+ * the weighted sum of V by tile_run() again.
+ *
+ * A block that all of the tile's rows see in full is done for all at once. In the blocks at the
+ * rows' own ends each row is done alone, over exactly its positions: a row never multiplies by
+ * what lies behind it, so its bits do not depend on the tile it is in.
+ */
+#include <math.h>
+
+#include "kernels/cpu/half.h"
+#include "kernels/cpu/simd/ops.h"
+#include "kernels/cpu/simd/tile.h"
+
+enum { BLOCK = ATTENTION_BLOCK, MAX_QUERIES = ATTENTION_MAX_QUERIES };
+
+static int32_t min_i32(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Where query i's values lie in qkv (heads_in_row = all) or in out (query heads only). */
+static int64_t query_offset(const struct attention_args *args, const struct attention_tile *tile,
+                            int32_t i, int32_t heads_in_row)
+{
+    const int64_t row = tile->seq->first_row + tile->first_row + i / tile->num_heads;
+    const int32_t head = tile->first_head + i % tile->num_heads;
+    return (row * heads_in_row + head) * args->pool->layout.head_dim;
+}
+
+void SIMD(attention_begin)(const struct attention_args *args, const struct attention_tile *tile,
+                           struct attention_scratch *scratch)
+{
+    const int32_t dim = args->pool->layout.head_dim;
+    const int32_t heads_in_row = args->num_heads + 2 * args->pool->layout.num_kv_heads;
+    const vec scale = vec_set(args->scale);
+
+    for (int32_t i = 0; i < tile->num_rows * tile->num_heads; i++) {
+        const float *from = args->qkv + query_offset(args, tile, i, heads_in_row);
+        float *to = scratch->queries + i * dim;
+        for (int32_t d = 0; d < dim; d += VEC_LANES) {
+            const int32_t n = min_i32(dim - d, VEC_LANES);
+            vec_store_part(to + d, vec_mul(vec_load_part(from + d, n), scale), n);
+        }
+    }
+}
+
+/* `num` consecutive values, exact. */
+static void widen(float *to, enum dtype dtype, const void *plane, int64_t index, int32_t num)
+{
+    const uint16_t *halves = (const uint16_t *)plane + index;
+    int32_t i = 0;
+
+    if (dtype == DTYPE_F32) {
+        memcpy(to, (const float *)plane + index, (size_t)num * sizeof(float));
+        return;
+    }
+    for (; i + VEC_LANES <= num; i += VEC_LANES)
+        vec_store(to + i, vec_load_f16(halves + i));
+    for (; i < num; i++)
+        to[i] = half_from_f16(halves[i]);
+}
+
+/* `num` positions of K and V from `offset` in a page, to column or row `at` of the scratch. */
+static void widen_page(const struct attention_args *args, const unsigned char *keys, int32_t offset,
+                       int32_t num, int32_t at, struct attention_scratch *scratch)
+{
+    const struct kv_layout *layout = &args->pool->layout;
+    const unsigned char *values = keys + args->pool->plane_bytes;
+    const int32_t dim = layout->head_dim;
+
+    for (int32_t d = 0; d < dim; d++)
+        widen(scratch->keys + d * BLOCK + at, layout->dtype, keys,
+              (int64_t)d * layout->block_size + offset, num);
+    for (int32_t i = 0; i < num; i++)
+        widen(scratch->values + (at + i) * args->padded_dim, layout->dtype, values,
+              (int64_t)(offset + i) * dim, dim);
+}
+
+/* Positions [from, to) of the tile's kv head. */
+static void widen_block(const struct attention_args *args, const struct attention_tile *tile,
+                        int32_t from, int32_t to, struct attention_scratch *scratch)
+{
+    const int32_t block_size = args->pool->layout.block_size;
+    for (int32_t pos = from; pos < to;) {
+        const int32_t offset = pos % block_size, num = min_i32(block_size - offset, to - pos);
+        const int32_t block = tile->seq->blocks[pos / block_size];
+        const unsigned char *keys = kv_keys(args->pool, block, args->layer, tile->kv_head);
+        widen_page(args, keys, offset, num, pos - from, scratch);
+        pos += num;
+    }
+}
+
+static void scale_acc(float *acc, float factor, int32_t num)
+{
+    const vec f = vec_set(factor);
+    for (int32_t d = 0; d < num; d += VEC_LANES)
+        vec_store(acc + d, vec_mul(vec_load(acc + d), f));
+}
+
+static float exp_one(float a)
+{
+    float result;
+    vec_store_part(&result, vec_exp(vec_set(a)), 1);
+    return result;
+}
+
+/* scores[64] become exp(score - max) of the first `num`, 0 behind; max, sum and acc follow. */
+static void softmax_step(const struct attention_args *args, const struct attention_sum *sum,
+                         int32_t query, float *scores, int32_t num)
+{
+    enum { VECS = BLOCK / VEC_LANES };
+    const vec none = vec_set(-INFINITY);
+    vec s[VECS], largest = none, total = vec_set(0.0f);
+
+    UNROLLED
+    for (int32_t i = 0; i < VECS; i++) {
+        s[i] = vec_select(num - i * VEC_LANES, vec_load(scores + i * VEC_LANES), none);
+        largest = vec_max(largest, s[i]);
+    }
+    const float max = fmaxf(sum->max[query], vec_largest(largest));
+
+    UNROLLED
+    for (int32_t i = 0; i < VECS; i++) {
+        const vec p = vec_exp(vec_sub(s[i], vec_set(max)));
+        vec_store(scores + i * VEC_LANES, p);
+        total = vec_add(total, p);
+    }
+
+    const float factor = exp_one(sum->max[query] - max);
+    if (factor != 1.0f) /* by 1 nothing changes */
+        scale_acc(sum->acc + query * args->padded_dim, factor, args->padded_dim);
+    sum->sum[query] = sum->sum[query] * factor + vec_sum(total);
+    sum->max[query] = max;
+}
+
+/* Queries [query, query + num_queries), each of which sees `num` positions of the block. */
+static void attend_block(const struct attention_args *args, struct attention_scratch *scratch,
+                         const struct attention_sum *sum, int32_t query, int32_t num_queries,
+                         int32_t num)
+{
+    const int32_t dim = args->pool->layout.head_dim, padded_dim = args->padded_dim;
+    float *scores = scratch->scores + query * BLOCK;
+    const struct tile_job score_job = {
+        .dtype = DTYPE_F32,
+        .num_k = dim,
+        .x = scratch->queries + query * dim,
+        .x_stride = dim,
+        .w = scratch->keys,
+        .k_stride = BLOCK,
+        .panel_stride = PANEL_ROWS,
+        .out = scores,
+        .out_stride = BLOCK,
+    };
+    const struct tile_job value_job = {
+        .dtype = DTYPE_F32,
+        .accumulate = true,
+        .num_k = num,
+        .x = scores,
+        .x_stride = BLOCK,
+        .w = scratch->values,
+        .k_stride = padded_dim,
+        .panel_stride = PANEL_ROWS,
+        .out = sum->acc + query * padded_dim,
+        .out_stride = padded_dim,
+    };
+
+    SIMD(tile_run)(&score_job, num_queries, BLOCK / PANEL_ROWS);
+    for (int32_t i = 0; i < num_queries; i++)
+        softmax_step(args, sum, query + i, scores + i * BLOCK, num);
+    SIMD(tile_run)(&value_job, num_queries, padded_dim / PANEL_ROWS);
+}
+
+static void clear_sum(const struct attention_args *args, const struct attention_sum *sum,
+                      int32_t num_queries)
+{
+    for (int32_t i = 0; i < num_queries; i++) {
+        sum->max[i] = -INFINITY;
+        sum->sum[i] = 0.0f;
+    }
+    memset(sum->acc, 0, (size_t)num_queries * (size_t)args->padded_dim * sizeof(float));
+}
+
+void SIMD(attention_span)(const struct attention_args *args, const struct attention_tile *tile,
+                          int32_t span, struct attention_scratch *scratch,
+                          const struct attention_sum *sum)
+{
+    const int32_t heads = tile->num_heads;
+    const int32_t end = attention_pos(tile, tile->num_rows - 1) + 1;
+    const int32_t from = span * BACKEND_SPAN, to = min_i32(end, from + BACKEND_SPAN);
+
+    clear_sum(args, sum, tile->num_rows * heads);
+    for (int32_t pos = from; pos < to; pos += BLOCK) {
+        const int32_t first_full = attention_first_row(tile, pos + BLOCK - 1);
+
+        widen_block(args, tile, pos, min_i32(to, pos + BLOCK), scratch);
+        for (int32_t row = attention_first_row(tile, pos); row < first_full; row++)
+            attend_block(args, scratch, sum, row * heads, heads,
+                         attention_pos(tile, row) + 1 - pos);
+        if (first_full < tile->num_rows)
+            attend_block(args, scratch, sum, first_full * heads,
+                         (tile->num_rows - first_full) * heads, BLOCK);
+    }
+}
+
+void SIMD(attention_combine)(const struct attention_args *args, const struct attention_sum *total,
+                             const struct attention_sum *sum, int32_t query_from, int32_t query_to)
+{
+    for (int32_t i = query_from; i < query_to; i++) {
+        const float max = fmaxf(total->max[i], sum->max[i]);
+        const float a = exp_one(total->max[i] - max), b = exp_one(sum->max[i] - max);
+        float *to = total->acc + i * args->padded_dim;
+        const float *from = sum->acc + i * args->padded_dim;
+
+        for (int32_t d = 0; d < args->padded_dim; d += VEC_LANES) {
+            const vec kept = vec_mul(vec_load(to + d), vec_set(a));
+            vec_store(to + d, vec_fma(vec_load(from + d), vec_set(b), kept));
+        }
+        total->sum[i] = total->sum[i] * a + sum->sum[i] * b;
+        total->max[i] = max;
+    }
+}
+
+void SIMD(attention_end)(const struct attention_args *args, const struct attention_tile *tile,
+                         const struct attention_sum *total)
+{
+    const int32_t dim = args->pool->layout.head_dim;
+    for (int32_t i = 0; i < tile->num_rows * tile->num_heads; i++) {
+        const vec sum = vec_set(total->sum[i]);
+        const float *acc = total->acc + i * args->padded_dim;
+        float *out = args->out + query_offset(args, tile, i, args->num_heads);
+        for (int32_t d = 0; d < dim; d += VEC_LANES) {
+            const int32_t n = min_i32(dim - d, VEC_LANES);
+            vec_store_part(out + d, vec_div(vec_load_part(acc + d, n), sum), n);
+        }
+    }
+}

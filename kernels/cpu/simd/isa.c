@@ -1,0 +1,28 @@
+#include "kernels/cpu/simd/ops.h"
+
+/* __builtin_cpu_supports() asks the processor and, through XGETBV, whether the system saves the
+ * registers. */
+static bool is_supported(void)
+{
+#if defined(__AVX512F__)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("f16c");
+#endif
+}
+
+const struct isa SIMD(isa) = {
+    .name = SIMD_NAME,
+    .is_supported = is_supported,
+    .add_rms_norm = SIMD(add_rms_norm),
+    .linear = SIMD(linear),
+    .rope_kv_write = SIMD(rope_kv_write),
+    .attention_begin = SIMD(attention_begin),
+    .attention_span = SIMD(attention_span),
+    .attention_combine = SIMD(attention_combine),
+    .attention_end = SIMD(attention_end),
+    .silu_mul = SIMD(silu_mul),
+};

@@ -1,0 +1,58 @@
+#include <math.h>
+
+#include "kernels/cpu/simd/ops.h"
+
+/* x += delta over n lanes, the sum of squares beside it. */
+static ALWAYS_INLINE vec add_squares(float *x, const float *delta, int32_t n, vec squares)
+{
+    vec value = vec_load_part(x, n);
+    if (delta) {
+        value = vec_add(value, vec_load_part(delta, n));
+        vec_store_part(x, value, n);
+    }
+    return vec_fma(value, value, squares);
+}
+
+static float sum_of_squares(float *x, const float *delta, int32_t cols)
+{
+    enum { PARTS = 4 }; /* enough to hide the latency of an FMA */
+    vec squares[PARTS] = { vec_set(0.0f), vec_set(0.0f), vec_set(0.0f), vec_set(0.0f) };
+    int32_t i = 0;
+
+    for (; i + PARTS * VEC_LANES <= cols; i += PARTS * VEC_LANES) {
+        UNROLLED
+        for (int32_t p = 0; p < PARTS; p++) {
+            const int32_t at = i + p * VEC_LANES;
+            squares[p] = add_squares(x + at, delta ? delta + at : NULL, VEC_LANES, squares[p]);
+        }
+    }
+    for (; i < cols; i += VEC_LANES) {
+        const int32_t n = cols - i < VEC_LANES ? cols - i : VEC_LANES;
+        squares[0] = add_squares(x + i, delta ? delta + i : NULL, n, squares[0]);
+    }
+    return vec_sum(vec_add(vec_add(squares[0], squares[1]), vec_add(squares[2], squares[3])));
+}
+
+static void norm_row(const struct norm_args *args, int64_t row)
+{
+    const int32_t cols = args->cols;
+    float *x = args->x + row * cols;
+    const float *delta = args->delta ? args->delta + row * cols : NULL;
+    const float squares = sum_of_squares(x, delta, cols);
+    if (!args->out)
+        return;
+
+    float *out = args->out + row * cols;
+    const vec scale = vec_set(1.0f / sqrtf(squares / (float)cols + args->eps));
+    for (int32_t i = 0; i < cols; i += VEC_LANES) {
+        const int32_t n = cols - i < VEC_LANES ? cols - i : VEC_LANES;
+        const vec value = vec_mul(vec_load_part(x + i, n), scale);
+        vec_store_part(out + i, vec_mul(value, vec_load_part(args->w + i, n)), n);
+    }
+}
+
+void SIMD(add_rms_norm)(const struct norm_args *args, int32_t row_from, int32_t row_to)
+{
+    for (int32_t row = row_from; row < row_to; row++)
+        norm_row(args, row);
+}

@@ -1,0 +1,338 @@
+/*
+ * vec.h - vectors of float in the instruction set this file is compiled for
+ *
+ * The sources of this folder are compiled once per instruction set; the flags choose. Names
+ * visible outside a file carry the set: SIMD(tile_run) is tile_run_avx512.
+ *
+ * vec_exp() is the one exponential of a set: in softmax, in silu, for whole and partial vectors.
+ */
+#ifndef KERNELS_CPU_SIMD_VEC_H
+#define KERNELS_CPU_SIMD_VEC_H
+
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kernels/backend.h"
+#include "kernels/cpu/weight.h"
+
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+#if defined(__clang__)
+#define UNROLLED _Pragma("clang loop unroll(full)")
+#else
+#define UNROLLED _Pragma("GCC unroll 16")
+#endif
+
+#if defined(__AVX512F__)
+
+#define SIMD(name) name##_avx512
+#define SIMD_NAME  "avx512"
+
+typedef __m512 vec;
+
+enum { VEC_LANES = 16 };
+
+static ALWAYS_INLINE __mmask16 vec_mask(int32_t n)
+{
+    return (__mmask16)((1u << n) - 1);
+}
+
+static ALWAYS_INLINE vec vec_set(float value)
+{
+    return _mm512_set1_ps(value);
+}
+
+static ALWAYS_INLINE vec vec_load(const float *from)
+{
+    return _mm512_loadu_ps(from);
+}
+
+static ALWAYS_INLINE void vec_store(float *to, vec a)
+{
+    _mm512_storeu_ps(to, a);
+}
+
+/* The first n lanes; the others load as 0 and are not touched in memory. */
+static ALWAYS_INLINE vec vec_load_part(const float *from, int32_t n)
+{
+    return _mm512_maskz_loadu_ps(vec_mask(n), from);
+}
+
+static ALWAYS_INLINE void vec_store_part(float *to, vec a, int32_t n)
+{
+    _mm512_mask_storeu_ps(to, vec_mask(n), a);
+}
+
+/* The first n lanes of a (n <= 0: none, n >= VEC_LANES: all), the others of b. */
+static ALWAYS_INLINE vec vec_select(int32_t n, vec a, vec b)
+{
+    return n >= VEC_LANES ? a : n <= 0 ? b : _mm512_mask_blend_ps(vec_mask(n), b, a);
+}
+
+static ALWAYS_INLINE vec vec_add(vec a, vec b)
+{
+    return _mm512_add_ps(a, b);
+}
+
+static ALWAYS_INLINE vec vec_sub(vec a, vec b)
+{
+    return _mm512_sub_ps(a, b);
+}
+
+static ALWAYS_INLINE vec vec_mul(vec a, vec b)
+{
+    return _mm512_mul_ps(a, b);
+}
+
+static ALWAYS_INLINE vec vec_div(vec a, vec b)
+{
+    return _mm512_div_ps(a, b);
+}
+
+/* b where either is NaN. */
+static ALWAYS_INLINE vec vec_max(vec a, vec b)
+{
+    return _mm512_max_ps(a, b);
+}
+
+static ALWAYS_INLINE vec vec_min(vec a, vec b)
+{
+    return _mm512_min_ps(a, b);
+}
+
+/* a b + c, rounded once. */
+static ALWAYS_INLINE vec vec_fma(vec a, vec b, vec c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+static ALWAYS_INLINE vec vec_round(vec a)
+{
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+/* a 2^n, n whole within [-126, 127]. */
+static ALWAYS_INLINE vec vec_scale(vec a, vec n)
+{
+    const __m512i bias = _mm512_set1_epi32(127);
+    const __m512i bits = _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), bias), 23);
+    return _mm512_mul_ps(a, _mm512_castsi512_ps(bits));
+}
+
+/* 0 where a < b (false for NaN), else c. */
+static ALWAYS_INLINE vec vec_zero_below(vec a, vec b, vec c)
+{
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ), c);
+}
+
+static ALWAYS_INLINE float vec_sum(vec a)
+{
+    return _mm512_reduce_add_ps(a);
+}
+
+static ALWAYS_INLINE float vec_largest(vec a)
+{
+    return _mm512_reduce_max_ps(a);
+}
+
+static ALWAYS_INLINE vec vec_load_f16(const uint16_t *from)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)from));
+}
+
+static ALWAYS_INLINE void vec_store_f16(uint16_t *to, vec a)
+{
+    _mm256_storeu_si256((__m256i *)(void *)to,
+                        _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+/* 32 bf16 in the order of weight.h. */
+static ALWAYS_INLINE void vec_load_bf16_panel(const uint16_t *from, vec out[2])
+{
+    const __m512i pairs = _mm512_loadu_si512(from);
+    out[0] = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+    out[1] = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32((int)0xffff0000)));
+}
+
+#else /* AVX2 with FMA and F16C */
+
+#define SIMD(name) name##_avx2
+#define SIMD_NAME  "avx2"
+
+typedef __m256 vec;
+
+enum { VEC_LANES = 8 };
+
+static ALWAYS_INLINE __m256i vec_mask(int32_t n)
+{
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lanes);
+}
+
+static ALWAYS_INLINE vec vec_set(float value)
+{
+    return _mm256_set1_ps(value);
+}
+
+static ALWAYS_INLINE vec vec_load(const float *from)
+{
+    return _mm256_loadu_ps(from);
+}
+
+static ALWAYS_INLINE void vec_store(float *to, vec a)
+{
+    _mm256_storeu_ps(to, a);
+}
+
+static ALWAYS_INLINE vec vec_load_part(const float *from, int32_t n)
+{
+    return _mm256_maskload_ps(from, vec_mask(n));
+}
+
+static ALWAYS_INLINE void vec_store_part(float *to, vec a, int32_t n)
+{
+    _mm256_maskstore_ps(to, vec_mask(n), a);
+}
+
+static ALWAYS_INLINE vec vec_select(int32_t n, vec a, vec b)
+{
+    return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(vec_mask(n)));
+}
+
+static ALWAYS_INLINE vec vec_add(vec a, vec b)
+{
+    return _mm256_add_ps(a, b);
+}
+
+static ALWAYS_INLINE vec vec_sub(vec a, vec b)
+{
+    return _mm256_sub_ps(a, b);
+}
+
+static ALWAYS_INLINE vec vec_mul(vec a, vec b)
+{
+    return _mm256_mul_ps(a, b);
+}
+
+static ALWAYS_INLINE vec vec_div(vec a, vec b)
+{
+    return _mm256_div_ps(a, b);
+}
+
+static ALWAYS_INLINE vec vec_max(vec a, vec b)
+{
+    return _mm256_max_ps(a, b);
+}
+
+static ALWAYS_INLINE vec vec_min(vec a, vec b)
+{
+    return _mm256_min_ps(a, b);
+}
+
+static ALWAYS_INLINE vec vec_fma(vec a, vec b, vec c)
+{
+    return _mm256_fmadd_ps(a, b, c);
+}
+
+static ALWAYS_INLINE vec vec_round(vec a)
+{
+    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+static ALWAYS_INLINE vec vec_scale(vec a, vec n)
+{
+    const __m256i bias = _mm256_set1_epi32(127);
+    const __m256i bits = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), bias), 23);
+    return _mm256_mul_ps(a, _mm256_castsi256_ps(bits));
+}
+
+static ALWAYS_INLINE vec vec_zero_below(vec a, vec b, vec c)
+{
+    return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_NLT_UQ), c);
+}
+
+static ALWAYS_INLINE float vec_sum(vec a)
+{
+    const __m128 half = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 pair = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(pair, _mm_movehdup_ps(pair)));
+}
+
+static ALWAYS_INLINE float vec_largest(vec a)
+{
+    const __m128 half = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 pair = _mm_max_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_max_ss(pair, _mm_movehdup_ps(pair)));
+}
+
+static ALWAYS_INLINE vec vec_load_f16(const uint16_t *from)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)from));
+}
+
+static ALWAYS_INLINE void vec_store_f16(uint16_t *to, vec a)
+{
+    _mm_storeu_si128((__m128i *)(void *)to,
+                     _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+static ALWAYS_INLINE void vec_load_bf16_panel(const uint16_t *from, vec out[4])
+{
+    const __m256i high = _mm256_set1_epi32((int)0xffff0000);
+    UNROLLED
+    for (int i = 0; i < 2; i++) {
+        const __m256i pairs = _mm256_loadu_si256((const __m256i *)(const void *)(from + 16 * i));
+        out[i] = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
+        out[i + 2] = _mm256_castsi256_ps(_mm256_and_si256(pairs, high));
+    }
+}
+
+#endif
+
+enum { PANEL_VECS = PANEL_ROWS / VEC_LANES };
+
+/* 32 weights of one column in the order of rows. */
+static ALWAYS_INLINE void vec_load_panel(enum dtype dtype, const void *panel, int64_t index,
+                                         vec out[PANEL_VECS])
+{
+    const uint16_t *halves = (const uint16_t *)panel + index;
+    const float *floats = (const float *)panel + index;
+
+    if (dtype == DTYPE_BF16) {
+        vec_load_bf16_panel(halves, out);
+        return;
+    }
+    UNROLLED
+    for (int i = 0; i < PANEL_VECS; i++)
+        out[i] = dtype == DTYPE_F16 ? vec_load_f16(halves + i * VEC_LANES)
+                                    : vec_load(floats + i * VEC_LANES);
+}
+
+/*
+ * e^a to within 1.5 ulp: a = n ln 2 + r, |r| <= ln 2 / 2, the series to r^7, times 2^n
+ * in two steps. Below -87 it is 0, e^0 is exactly 1, NaN stays NaN.
+ */
+static ALWAYS_INLINE vec vec_exp(vec a)
+{
+    const vec low = vec_set(-87.0f);
+    /* The bound comes first, so that a NaN passes through. */
+    const vec x = vec_max(low, vec_min(vec_set(88.8f), a));
+    const vec n = vec_round(vec_mul(x, vec_set(0x1.715476p+0f)));
+    const vec r = vec_fma(n, vec_set(-0x1.7f7d1cp-20f), vec_fma(n, vec_set(-0x1.62e400p-1f), x));
+
+    vec p = vec_set(0x1.a01a02p-13f); /* 1 / 7! */
+    p = vec_fma(p, r, vec_set(0x1.6c16c2p-10f));
+    p = vec_fma(p, r, vec_set(0x1.111112p-7f));
+    p = vec_fma(p, r, vec_set(0x1.555556p-5f));
+    p = vec_fma(p, r, vec_set(0x1.555556p-3f));
+    p = vec_fma(p, r, vec_set(0.5f));
+    p = vec_fma(p, r, vec_set(1.0f));
+    p = vec_fma(p, r, vec_set(1.0f));
+
+    /* n reaches 128, whose power of two has no float: halve it. */
+    const vec half = vec_round(vec_mul(n, vec_set(0.5f)));
+    return vec_zero_below(a, low, vec_scale(vec_scale(p, half), vec_sub(n, half)));
+}
+
+#endif

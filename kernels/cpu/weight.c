@@ -1,0 +1,126 @@
+#include "kernels/cpu/weight.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/cpu/half.h"
+#include "kernels/cpu/memory.h"
+
+enum { LOAD_COLS = 64 }; /* 64 columns of a panel stay in the first-level cache while rows come */
+
+int weight_alloc(struct device *device, enum dtype dtype, int32_t rows, int32_t cols,
+                 struct weight **ret_weight, struct error *err)
+{
+    (void)device;
+    if (rows < 1 || cols < 1)
+        return error_set(err, -EINVAL, "a weight of %d x %d has no elements", rows, cols);
+
+    struct weight *weight = calloc(1, sizeof(*weight));
+    if (!weight)
+        return error_set(err, -ENOMEM, "no memory for a weight");
+    *weight = (struct weight){
+        .dtype = dtype,
+        .rows = rows,
+        .cols = cols,
+        .num_panels = (int32_t)(((int64_t)rows + PANEL_ROWS - 1) / PANEL_ROWS),
+    };
+
+    const size_t bytes = weight_bytes(weight);
+    weight->panels = memory_alloc(bytes);
+    if (!weight->panels) {
+        weight_free(weight);
+        return error_set(err, -ENOMEM, "no memory for a weight of %d x %d %s (%zu bytes)", rows,
+                         cols, dtype_name(dtype), bytes);
+    }
+    *ret_weight = weight;
+    return 0;
+}
+
+void weight_free(struct weight *weight)
+{
+    if (!weight)
+        return;
+    memory_free(weight->panels);
+    free(weight);
+}
+
+size_t weight_bytes(const struct weight *weight)
+{
+    return (size_t)weight->num_panels * weight_panel_bytes(weight);
+}
+
+static void scatter_2(unsigned char *to, const unsigned char *from, int32_t num_cols)
+{
+    for (int32_t k = 0; k < num_cols; k++)
+        memcpy(to + (size_t)k * PANEL_ROWS * 2, from + (size_t)k * 2, 2);
+}
+
+static void scatter_4(unsigned char *to, const unsigned char *from, int32_t num_cols)
+{
+    for (int32_t k = 0; k < num_cols; k++)
+        memcpy(to + (size_t)k * PANEL_ROWS * 4, from + (size_t)k * 4, 4);
+}
+
+/* Rows [first_row, first_row + num_rows) of one panel. */
+static void load_panel(struct weight *weight, int32_t first_row, int32_t num_rows,
+                       const unsigned char *from)
+{
+    const size_t size = dtype_bytes(weight->dtype);
+    const size_t row_bytes = (size_t)weight->cols * size;
+    unsigned char *panel =
+        weight->panels + (size_t)(first_row / PANEL_ROWS) * weight_panel_bytes(weight);
+
+    for (int32_t k = 0; k < weight->cols; k += LOAD_COLS) {
+        const int32_t num_cols = weight->cols - k < LOAD_COLS ? weight->cols - k : LOAD_COLS;
+        for (int32_t r = 0; r < num_rows; r++) {
+            const int32_t lane = weight_lane(weight->dtype, (first_row + r) % PANEL_ROWS);
+            unsigned char *to = panel + ((size_t)k * PANEL_ROWS + (size_t)lane) * size;
+            const unsigned char *row = from + (size_t)r * row_bytes + (size_t)k * size;
+            (size == 2 ? scatter_2 : scatter_4)(to, row, num_cols);
+        }
+    }
+}
+
+void weight_load(struct weight *weight, int32_t first_row, int32_t num_rows, const void *from)
+{
+    assert(first_row >= 0 && num_rows >= 0 && num_rows <= weight->rows - first_row);
+
+    const size_t row_bytes = (size_t)weight->cols * dtype_bytes(weight->dtype);
+    const unsigned char *rows = from;
+    const int32_t end = first_row + num_rows;
+
+    for (int32_t row = first_row; row < end;) {
+        const int32_t room = PANEL_ROWS - row % PANEL_ROWS;
+        const int32_t n = end - row < room ? end - row : room;
+        load_panel(weight, row, n, rows);
+        rows += (size_t)n * row_bytes;
+        row += n;
+    }
+}
+
+void weight_read_row(const struct weight *weight, int32_t row, int32_t first_col, int32_t num_cols,
+                     float *out)
+{
+    const int32_t lane = weight_lane(weight->dtype, row % PANEL_ROWS);
+    const size_t first = (size_t)first_col * PANEL_ROWS + (size_t)lane;
+    const void *panel = weight_panel(weight, row / PANEL_ROWS);
+    const uint16_t *halves = (const uint16_t *)panel + first;
+    const float *floats = (const float *)panel + first;
+
+    switch (weight->dtype) {
+    case DTYPE_F32:
+        for (int32_t k = 0; k < num_cols; k++)
+            out[k] = floats[(size_t)k * PANEL_ROWS];
+        break;
+    case DTYPE_F16:
+        for (int32_t k = 0; k < num_cols; k++)
+            out[k] = half_from_f16(halves[(size_t)k * PANEL_ROWS]);
+        break;
+    case DTYPE_BF16:
+        for (int32_t k = 0; k < num_cols; k++)
+            out[k] = half_from_bf16(halves[(size_t)k * PANEL_ROWS]);
+        break;
+    }
+}

@@ -1,0 +1,52 @@
+/*
+ * weight.h - a matrix [rows][cols] as panels of 32 rows, in its own type
+ *
+ *     panels : [num_panels][cols][32]    num_panels = rows rounded up to 32, / 32
+ *
+ * One column of a panel is what one step over the inputs multiplies: 32 outputs at once. Rows
+ * beyond the matrix are zero. bf16 columns hold rows i and 16 + i side by side, so that a shift
+ * and a mask widen 64 bytes to rows 0-15 and 16-31 without a shuffle.
+ */
+#ifndef KERNELS_CPU_WEIGHT_H
+#define KERNELS_CPU_WEIGHT_H
+
+#include "kernels/backend.h"
+
+enum { PANEL_ROWS = 32 };
+
+struct weight {
+    enum dtype dtype;
+    int32_t rows, cols, num_panels;
+    unsigned char *panels;
+};
+
+int weight_alloc(struct device *device, enum dtype dtype, int32_t rows, int32_t cols,
+                 struct weight **ret_weight, struct error *err);
+void weight_load(struct weight *weight, int32_t first_row, int32_t num_rows, const void *from);
+void weight_free(struct weight *weight);
+size_t weight_bytes(const struct weight *weight);
+
+/* Elements [first_col, first_col + num_cols) of one row as float. */
+void weight_read_row(const struct weight *weight, int32_t row, int32_t first_col, int32_t num_cols,
+                     float *out);
+
+/* Place of a row within a column of its panel. */
+static inline int32_t weight_lane(enum dtype dtype, int32_t row_in_panel)
+{
+    if (dtype != DTYPE_BF16)
+        return row_in_panel;
+    return row_in_panel < 16 ? 2 * row_in_panel : 2 * (row_in_panel - 16) + 1;
+}
+
+/* Bytes of one panel, and where it begins. */
+static inline size_t weight_panel_bytes(const struct weight *weight)
+{
+    return (size_t)weight->cols * PANEL_ROWS * dtype_bytes(weight->dtype);
+}
+
+static inline const void *weight_panel(const struct weight *weight, int32_t panel)
+{
+    return weight->panels + (size_t)panel * weight_panel_bytes(weight);
+}
+
+#endif

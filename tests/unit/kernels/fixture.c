@@ -1,0 +1,144 @@
+#include "fixture.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/cpu/half.h"
+
+enum { GUARD_FLOATS = 64 };
+
+const char *const fixture_isas[] = { "scalar", "avx2", "avx512", NULL };
+const struct backend *fixture_backend;
+
+static uint64_t random_state = 88172645463325252u;
+
+struct device *fixture_open(const char *isa, int32_t num_threads)
+{
+    const struct device_options options = {
+        .num_threads = num_threads, .isa = isa, .max_rows = 512, .max_ops = 64, .max_vocab = 4096
+    };
+    struct device *device = NULL;
+    struct error err;
+    if (!fixture_backend)
+        ck_assert_int_eq(backend_open("cpu", &fixture_backend, &err), 0);
+    const int r = fixture_backend->device_open(&options, &device, &err);
+    ck_assert_msg(r == 0 || r == -95, "%s: %s", isa, err.message);
+    return r == 0 ? device : NULL;
+}
+
+void fixture_each_device(void (*test)(struct device *device))
+{
+    for (int i = 0; fixture_isas[i]; i++)
+        for (int32_t num_threads = 1; num_threads <= 3; num_threads += 2) {
+            struct device *device = fixture_open(fixture_isas[i], num_threads);
+            if (device)
+                test(device);
+            if (device)
+                fixture_backend->device_close(device);
+        }
+}
+
+static uint64_t random_next(void) /* xorshift64 */
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return random_state;
+}
+
+float fixture_random(void)
+{
+    return (float)(random_next() >> 40) * 0x1p-23f - 1.0f;
+}
+
+int32_t fixture_random_below(int32_t bound)
+{
+    return (int32_t)((random_next() >> 33) % (uint64_t)bound);
+}
+
+void fixture_fill(float *out, size_t num)
+{
+    for (size_t i = 0; i < num; i++)
+        out[i] = fixture_random();
+}
+
+float *fixture_guarded(size_t num)
+{
+    const size_t total = num + 2 * GUARD_FLOATS;
+    float *memory = malloc(total * sizeof(float));
+    ck_assert_ptr_nonnull(memory);
+    memset(memory, 0xa5, total * sizeof(float));
+    return memory + GUARD_FLOATS;
+}
+
+void fixture_guarded_finish(float *data, size_t num)
+{
+    unsigned char pattern[GUARD_FLOATS * sizeof(float)];
+    memset(pattern, 0xa5, sizeof(pattern));
+    ck_assert_mem_eq(data - GUARD_FLOATS, pattern, sizeof(pattern));
+    ck_assert_mem_eq(data + num, pattern, sizeof(pattern));
+    free(data - GUARD_FLOATS);
+}
+
+void fixture_compare(const char *what, const float *got, const double *wanted, size_t num,
+                     double absolute, double relative)
+{
+    for (size_t i = 0; i < num; i++) {
+        const double limit = absolute + relative * fabs(wanted[i]);
+        const double distance = fabs((double)got[i] - wanted[i]);
+        ck_assert_msg(distance <= limit, "%s: element %zu of %zu is %.9g, wanted %.9g +- %.2g",
+                      what, i, num, (double)got[i], wanted[i], limit);
+    }
+}
+
+bool fixture_equal_bits(const float *a, const float *b, size_t num)
+{
+    return memcmp(a, b, num * sizeof(float)) == 0;
+}
+
+uint32_t fixture_encode(enum dtype dtype, float value)
+{
+    const uint32_t bits = float_to_bits(value);
+    if (dtype == DTYPE_F32)
+        return bits;
+    return dtype == DTYPE_F16 ? half_to_f16(value) : bits >> 16;
+}
+
+double fixture_decode(enum dtype dtype, uint32_t bits)
+{
+    if (dtype == DTYPE_F32)
+        return (double)float_from_bits(bits);
+    return (double)(dtype == DTYPE_F16 ? half_from_f16((uint16_t)bits)
+                                       : half_from_bf16((uint16_t)bits));
+}
+
+void *fixture_matrix(enum dtype dtype, size_t num, float scale, double **ret_values)
+{
+    const size_t size = dtype_bytes(dtype);
+    unsigned char *data = malloc(num * size);
+    double *values = malloc(num * sizeof(double));
+    ck_assert(data && values);
+    for (size_t i = 0; i < num; i++) {
+        const uint32_t bits = fixture_encode(dtype, fixture_random() * scale);
+        memcpy(data + i * size, &bits, size); /* the low bytes: little-endian hosts */
+        values[i] = fixture_decode(dtype, bits);
+    }
+    *ret_values = values;
+    return data;
+}
+
+void fixture_run(struct device *device)
+{
+    ck_assert_int_eq(fixture_backend->submit(device), 0);
+    ck_assert_int_eq(fixture_backend->wait(device), 0);
+}
+
+int fixture_main(Suite *suite)
+{
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
