@@ -166,21 +166,30 @@ void seats_receive(struct seats *seats, struct child *child, const struct contro
 
 /* --- deaths --------------------------------------------------------------------------------- */
 
-static void complain(const struct child *child, int wait_status)
+static void last_words(const struct child *child, int wait_status, char *out, size_t size)
 {
     char how[96];
     child_describe_end(wait_status, how, sizeof(how));
     if (child->last_words.kind != 0)
-        log_event(LOG_LEVEL_ERROR, "%s", child->last_words.text);
+        snprintf(out, size, "%s", child->last_words.text);
     else
-        log_event(LOG_LEVEL_ERROR, "%s %s", child->name, how);
+        snprintf(out, size, "%s %s", child->name, how);
+}
+
+static void complain(const struct child *child, int wait_status)
+{
+    char words[sizeof(child->last_words.text)];
+    last_words(child, wait_status, words, sizeof(words));
+    log_event(LOG_LEVEL_ERROR, "%s", words);
 }
 
 /* A death before the server was ever ready is a failed start: say why, once, and end. */
 static void failed_start(struct seats *seats, const struct child *child, int wait_status)
 {
     const bool spoke = child->last_words.kind != 0;
-    complain(child, wait_status);
+    char words[sizeof(child->last_words.text)];
+    last_words(child, wait_status, words, sizeof(words));
+    fprintf(stderr, "tokenring: %s\n", words);
     end(seats, spoke                                                ? child->last_words.exit_code
                : WIFEXITED(wait_status) && WEXITSTATUS(wait_status) ? WEXITSTATUS(wait_status)
                                                                     : EXIT_CODE_RESTARTS);
