@@ -230,7 +230,7 @@ static int read_root(const json_t *root, uint64_t data_bytes, struct arena *aren
     struct safetensors_tensor *tensors = arena_alloc_array(arena, num + 1, sizeof(*tensors));
     if (tensors == NULL)
         return error_set(err, -ENOMEM, "no memory for %zu tensors", num);
-    int32_t num_read;
+    int32_t num_read = 0;
     const int r = read_tensors(root, data_bytes, arena, tensors, &num_read, err);
     if (r < 0)
         return r;
