@@ -1,0 +1,233 @@
+#include <check.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "rig.h"
+
+enum { NUM_TOKENS = 64, MAX_VOCAB = 1024, NUM_TOP = 32 };
+
+static const char *const checkpoints[] = {
+    GOLDEN "/llama/mha_f32_sharded",
+    GOLDEN "/llama/gqa_bf16_llama3",
+    GOLDEN "/llama/mqa_f16_biases",
+    GOLDEN "/llama/gqa_mixed",
+};
+enum { NUM_CHECKPOINTS = sizeof(checkpoints) / sizeof(checkpoints[0]) };
+
+static const char *const isas[] = { "scalar", "avx2", "avx512" };
+enum { NUM_ISAS = sizeof(isas) / sizeof(isas[0]) };
+
+static const int32_t chunks[] = { 64, 16, 7, 1 };
+enum { NUM_CHUNKS = sizeof(chunks) / sizeof(chunks[0]) };
+
+/* Blocks of two sequences, in no order. */
+static const int32_t blocks_a[] = { 5, 2, 11, 0 }, blocks_b[] = { 7, 1, 3, 12 };
+
+static int32_t tokens[NUM_TOKENS];
+static float expected[NUM_TOKENS * MAX_VOCAB];
+static float found[RIG_MAX_ROWS * MAX_VOCAB], other[RIG_MAX_ROWS * MAX_VOCAB];
+
+static void read_golden(const char *dir, const char *name, void *to, size_t bytes)
+{
+    char path[4096];
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    FILE *file = fopen(path, "rb");
+    ck_assert_msg(file != NULL, "%s", path);
+    ck_assert_uint_eq(fread(to, 1, bytes, file), bytes);
+    ck_assert_int_eq(fgetc(file), EOF);
+    fclose(file);
+}
+
+/* False when this machine lacks the instruction set. */
+static bool open_rig(struct rig *rig, const char *dir, const char *isa, enum dtype kv_dtype)
+{
+    struct error err = { 0 };
+    const struct rig_options options = { .dir = dir, .isa = isa, .kv_dtype = kv_dtype };
+    const int r = rig_open(rig, &options, &err);
+    if (r == -ENOTSUP && isa != NULL && strcmp(isa, "scalar") != 0)
+        return false;
+    ck_assert_msg(r == 0, "%s: %s", dir, err.message);
+    return true;
+}
+
+static double max_difference(const float *a, const float *b, size_t num)
+{
+    double max = 0.0;
+    for (size_t i = 0; i < num; i++) {
+        const double difference = fabs((double)a[i] - (double)b[i]);
+        if (!(difference <= max))
+            max = difference; /* NaN too */
+    }
+    return max;
+}
+
+/* Bound on float32 against float32 in another order of summation. */
+static const double tolerance = 2e-4;
+
+START_TEST(logits_are_those_of_transformers)
+{
+    const char *dir = checkpoints[_i / NUM_ISAS];
+    struct rig rig;
+    if (!open_rig(&rig, dir, isas[_i % NUM_ISAS], DTYPE_F32))
+        return;
+    const size_t num = NUM_TOKENS * (size_t)rig.vocab_size;
+    read_golden(dir, "tokens.i32", tokens, sizeof(tokens));
+    read_golden(dir, "logits.f32", expected, num * sizeof(float));
+
+    for (int c = 0; c < NUM_CHUNKS; c++) {
+        rig_run(&rig, tokens, NUM_TOKENS, chunks[c], blocks_a, found);
+        const double difference = max_difference(found, expected, num);
+        ck_assert_msg(difference <= tolerance, "%s, %s, chunks of %d: %g", dir, isas[_i % NUM_ISAS],
+                      chunks[c], difference);
+    }
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(half_precision_of_the_kv_pool_costs_little)
+{
+    const char *dir = checkpoints[_i];
+    struct rig rig;
+    open_rig(&rig, dir, NULL, DTYPE_F16);
+    const size_t num = NUM_TOKENS * (size_t)rig.vocab_size;
+    read_golden(dir, "tokens.i32", tokens, sizeof(tokens));
+    read_golden(dir, "logits.f32", expected, num * sizeof(float));
+
+    rig_run(&rig, tokens, NUM_TOKENS, NUM_TOKENS, blocks_a, found);
+    ck_assert_double_le(max_difference(found, expected, num), 0.03);
+    ck_assert_double_gt(max_difference(found, expected, num), 0.0);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(the_chunking_of_a_prompt_changes_no_bit)
+{
+    const char *dir = checkpoints[_i / (2 * NUM_ISAS)];
+    struct rig rig;
+    if (!open_rig(&rig, dir, isas[_i / 2 % NUM_ISAS], _i % 2 == 0 ? DTYPE_F16 : DTYPE_F32))
+        return;
+    const size_t bytes = NUM_TOKENS * (size_t)rig.vocab_size * sizeof(float);
+    read_golden(dir, "tokens.i32", tokens, sizeof(tokens));
+
+    rig_run(&rig, tokens, NUM_TOKENS, chunks[0], blocks_a, found);
+    for (int c = 1; c < NUM_CHUNKS; c++) {
+        rig_run(&rig, tokens, NUM_TOKENS, chunks[c], c % 2 == 0 ? blocks_a : blocks_b, other);
+        ck_assert_msg(memcmp(found, other, bytes) == 0, "%s, chunks of %d", dir, chunks[c]);
+    }
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(the_number_of_threads_changes_no_bit)
+{
+    const char *dir = checkpoints[_i];
+    read_golden(dir, "tokens.i32", tokens, sizeof(tokens));
+    for (int32_t threads = 1; threads <= 3; threads++) {
+        struct rig rig;
+        struct error err = { 0 };
+        const struct rig_options options = { .dir = dir, .num_threads = threads };
+        ck_assert_msg(rig_open(&rig, &options, &err) == 0, "%s", err.message);
+        rig_run(&rig, tokens, NUM_TOKENS, 16, blocks_a, threads == 1 ? found : other);
+        if (threads > 1)
+            ck_assert_mem_eq(found, other, NUM_TOKENS * (size_t)rig.vocab_size * sizeof(float));
+        rig_close(&rig);
+    }
+}
+END_TEST
+
+START_TEST(a_sequence_is_not_changed_by_those_beside_it)
+{
+    const char *dir = checkpoints[_i];
+    struct rig rig;
+    open_rig(&rig, dir, NULL, DTYPE_F16);
+    const size_t row = (size_t)rig.vocab_size;
+    int32_t reversed[NUM_TOKENS];
+    read_golden(dir, "tokens.i32", tokens, sizeof(tokens));
+    for (int32_t i = 0; i < NUM_TOKENS; i++)
+        reversed[i] = tokens[NUM_TOKENS - 1 - i];
+
+    rig_run(&rig, tokens, NUM_TOKENS, NUM_TOKENS, blocks_a, found);
+    rig_run(&rig, reversed, NUM_TOKENS, NUM_TOKENS, blocks_b, other);
+    static float together[RIG_MAX_ROWS * MAX_VOCAB];
+    for (int32_t pos = 0; pos < 40; pos += 20) { /* a in chunks of 20, b of 10 beside it */
+        const struct rig_part parts[] = { { reversed, pos / 2, 10, blocks_b },
+                                          { tokens, pos, 20, blocks_a } };
+        rig_step(&rig, parts, 2, NULL, 0, together);
+        ck_assert_mem_eq(together, other + (size_t)(pos / 2) * row, 10 * row * sizeof(float));
+        ck_assert_mem_eq(together + 10 * row, found + (size_t)pos * row, 20 * row * sizeof(float));
+    }
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(only_the_wanted_rows_get_logits)
+{
+    const char *dir = checkpoints[_i];
+    struct rig rig;
+    open_rig(&rig, dir, NULL, DTYPE_F16);
+    const size_t row = (size_t)rig.vocab_size;
+    read_golden(dir, "tokens.i32", tokens, sizeof(tokens));
+    rig_run(&rig, tokens, NUM_TOKENS, NUM_TOKENS, blocks_a, found);
+
+    const struct rig_part first = { tokens, 0, 60, blocks_b }, last = { tokens, 60, 2, blocks_b };
+    const int32_t none[1] = { 0 }, wanted[] = { 59, 3, 59 }, choices[] = { 1, 1, 1, 0, 1 };
+    rig_step(&rig, &first, 1, none, 0, other); /* fills the pool all the same */
+    rig_step(&rig, &last, 1, choices, 5, other);
+    for (size_t i = 0; i < 5; i++)
+        ck_assert_mem_eq(other + i * row, found + (size_t)(60 + choices[i]) * row,
+                         row * sizeof(float));
+    rig_step(&rig, &first, 1, wanted, 3, other);
+    for (size_t i = 0; i < 3; i++)
+        ck_assert_mem_eq(other + i * row, found + (size_t)wanted[i] * row, row * sizeof(float));
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(ringlet_answers_as_in_transformers)
+{
+    static const char dir[] = GOLDEN "/ringlet";
+    struct rig rig;
+    int32_t top_ids[8][NUM_TOP];
+    float top[8][NUM_TOP], last[MAX_VOCAB];
+    if (!open_rig(&rig, RINGLET, isas[_i], DTYPE_F32))
+        return;
+    read_golden(dir, "tokens.i32", tokens, sizeof(tokens));
+    read_golden(dir, "top_ids.i32", top_ids, sizeof(top_ids));
+    read_golden(dir, "top.f32", top, sizeof(top));
+    read_golden(dir, "last.f32", last, sizeof(last));
+
+    rig_run(&rig, tokens, NUM_TOKENS, 24, blocks_a, found);
+    for (int32_t k = 0; k < 8; k++)
+        for (int32_t i = 0; i < NUM_TOP; i++)
+            ck_assert_double_eq_tol((double)found[8 * k * MAX_VOCAB + top_ids[k][i]],
+                                    (double)top[k][i], tolerance);
+    ck_assert_double_le(max_difference(found + 63 * MAX_VOCAB, last, MAX_VOCAB), tolerance);
+    rig_close(&rig);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("forward");
+    TCase *tc = tcase_create("forward");
+
+    tcase_set_timeout(tc, 60);
+    tcase_add_loop_test(tc, logits_are_those_of_transformers, 0, NUM_CHECKPOINTS * NUM_ISAS);
+    tcase_add_loop_test(tc, half_precision_of_the_kv_pool_costs_little, 0, NUM_CHECKPOINTS);
+    tcase_add_loop_test(tc, the_chunking_of_a_prompt_changes_no_bit, 0,
+                        NUM_CHECKPOINTS * NUM_ISAS * 2);
+    tcase_add_loop_test(tc, the_number_of_threads_changes_no_bit, 0, NUM_CHECKPOINTS);
+    tcase_add_loop_test(tc, a_sequence_is_not_changed_by_those_beside_it, 0, NUM_CHECKPOINTS);
+    tcase_add_loop_test(tc, only_the_wanted_rows_get_logits, 0, NUM_CHECKPOINTS);
+    tcase_add_loop_test(tc, ringlet_answers_as_in_transformers, 0, NUM_ISAS);
+    suite_add_tcase(suite, tc);
+
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
