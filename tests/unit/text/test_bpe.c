@@ -1,0 +1,182 @@
+/* Both ways of merging against the definition, rescanned in full after each merge. */
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "golden.h"
+#include "text/bpe.h"
+#include "text/bpe_pairs.h"
+
+enum { NUM_LETTERS = 4, NUM_MERGES = 60, PIECE_MAX = 400 };
+
+static struct bpe bpe;
+static struct vocab vocab;
+static struct bpe_work *work;
+static struct token_ids ids;
+
+/* A vocabulary over a..d in which later tokens join any two earlier ones: also merges whose
+ * result ranks below the pairs it makes. */
+static json_t *random_model(uint64_t seed)
+{
+    char tokens[NUM_LETTERS + NUM_MERGES][512];
+    json_t *model = json_object(), *entries = json_object(), *merges = json_array();
+    int num = NUM_LETTERS;
+    for (int i = 0; i < NUM_LETTERS; i++) {
+        snprintf(tokens[i], sizeof(tokens[i]), "%c", 'a' + i);
+        json_object_set_new(entries, tokens[i], json_integer(i));
+    }
+    while (num < NUM_LETTERS + NUM_MERGES) {
+        const char *a = tokens[golden_random(&seed) % (uint64_t)num];
+        const char *b = tokens[golden_random(&seed) % (uint64_t)num];
+        char joined[512];
+        if (strlen(a) + strlen(b) > 20)
+            continue;
+        snprintf(joined, sizeof(joined), "%.20s%.20s", a, b);
+        if (json_object_get(entries, joined) == NULL)
+            json_object_set_new(entries, joined, json_integer(num));
+        json_array_insert_new(merges, golden_random(&seed) % (json_array_size(merges) + 1),
+                              json_pack("[ss]", a, b));
+        strcpy(tokens[num++], joined);
+    }
+    json_object_set_new(model, "vocab", entries);
+    json_object_set_new(model, "merges", merges);
+    return model;
+}
+
+static void setup(void)
+{
+    ck_assert_int_eq(bpe_work_create(&work), 0);
+    ck_assert_int_eq(vocab_init(&vocab, 1, 1), 0);
+}
+
+static void teardown(void)
+{
+    bpe_work_destroy(work);
+    bpe_finish(&bpe);
+    vocab_finish(&vocab);
+    token_ids_finish(&ids);
+}
+
+static size_t merge_by_definition(const char *piece, size_t len, int32_t *out)
+{
+    size_t num = len;
+    for (size_t i = 0; i < len; i++)
+        out[i] = bpe.byte_ids[(unsigned char)piece[i]];
+    for (;;) {
+        uint32_t lowest = BPE_PAIRS_NONE;
+        size_t at = 0;
+        for (size_t i = 0; i + 1 < num; i++)
+            if (bpe_pairs_rank(&bpe, out[i], out[i + 1]) < lowest) {
+                lowest = bpe_pairs_rank(&bpe, out[i], out[i + 1]);
+                at = i;
+            }
+        if (lowest == BPE_PAIRS_NONE)
+            return num;
+        out[at] = bpe.merged[lowest];
+        for (size_t i = at + 1; i + 1 < num; i++)
+            out[i] = out[i + 1];
+        num--;
+    }
+}
+
+START_TEST(merging_takes_the_lowest_rank_and_of_equals_the_leftmost)
+{
+    struct error err = { 0 };
+    json_t *model = random_model((uint64_t)_i);
+    uint64_t state = (uint64_t)_i + 1000;
+    ck_assert_msg(bpe_read(&bpe, model, &err) == 0, "%s", err.message);
+
+    for (int round = 0; round < 200; round++) {
+        char piece[PIECE_MAX];
+        int32_t want[PIECE_MAX];
+        const size_t len = 1 + golden_random(&state) % (round % 4 == 0 ? PIECE_MAX : 60);
+        const uint64_t letters = 1 + golden_random(&state) % NUM_LETTERS;
+        for (size_t i = 0; i < len; i++)
+            piece[i] = (char)('a' + golden_random(&state) % letters);
+        const size_t num = merge_by_definition(piece, len, want);
+
+        for (int again = 0; again < 2; again++) { /* the second time from the cache */
+            ids.num = 0;
+            ck_assert_int_eq(bpe_encode(&bpe, &vocab, work, piece, len, &ids), 0);
+            ck_assert_uint_eq(ids.num, num);
+            ck_assert_mem_eq(ids.ids, want, num * sizeof(*want));
+        }
+    }
+    json_decref(model);
+}
+END_TEST
+
+static void read_text(const char *text)
+{
+    struct error err = { 0 };
+    json_t *model;
+    ck_assert_int_eq(json_read(text, strlen(text), &json_limits_file, &model, &err), 0);
+    ck_assert_msg(bpe_read(&bpe, model, &err) == 0, "%s", err.message);
+    json_decref(model);
+}
+
+static void expect(const char *piece, const int32_t *want, size_t num)
+{
+    ids.num = 0;
+    ck_assert_int_eq(bpe_encode(&bpe, &vocab, work, piece, strlen(piece), &ids), 0);
+    ck_assert_uint_eq(ids.num, num);
+    if (num > 0)
+        ck_assert_mem_eq(ids.ids, want, num * sizeof(*want));
+}
+
+START_TEST(byte_without_a_token_is_dropped)
+{
+    read_text("{\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}");
+
+    expect("axb", (const int32_t[]){ 2 }, 1);
+    expect("xx", NULL, 0);
+}
+END_TEST
+
+START_TEST(byte_without_a_token_becomes_unk)
+{
+    read_text("{\"vocab\":{\"a\":0,\"?\":1},\"merges\":[],\"unk_token\":\"?\"}");
+
+    expect("axxa", (const int32_t[]){ 0, 1, 1, 0 }, 4);
+}
+END_TEST
+
+START_TEST(run_of_unks_is_fused)
+{
+    read_text("{\"vocab\":{\"a\":0,\"?\":1},\"merges\":[],\"unk_token\":\"?\",\"fuse_unk\":true}");
+
+    expect("axxaxxx", (const int32_t[]){ 0, 1, 0, 1 }, 4);
+}
+END_TEST
+
+START_TEST(pair_listed_twice_has_its_last_rank)
+{
+    read_text(
+        "{\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"ba\":3},\"merges\":[\"a b\",\"b a\",\"a b\"]}");
+
+    expect("aba", (const int32_t[]){ 0, 3 }, 2);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("bpe");
+    TCase *tc = tcase_create("bpe");
+
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_loop_test(tc, merging_takes_the_lowest_rank_and_of_equals_the_leftmost, 0, 30);
+    tcase_add_test(tc, byte_without_a_token_is_dropped);
+    tcase_add_test(tc, byte_without_a_token_becomes_unk);
+    tcase_add_test(tc, run_of_unks_is_fused);
+    tcase_add_test(tc, pair_listed_twice_has_its_last_rank);
+    suite_add_tcase(suite, tc);
+
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
