@@ -164,6 +164,128 @@ START_TEST(other_pre_tokenizers_cut_as_hf_tokenizers)
 }
 END_TEST
 
+static void append_bytes(struct strbuf *out, bool *any_added)
+{
+    for (size_t i = 0; i < ids.num; i++) {
+        size_t len;
+        const char *bytes = tokenizer_bytes(tokenizer, ids.ids[i], &len);
+        ck_assert_ptr_nonnull(bytes);
+        strbuf_append(out, bytes, len);
+        *any_added |= (tokenizer->vocab.flags[ids.ids[i]] & VOCAB_ADDED) != 0;
+    }
+}
+
+/* An added token keeps what stands behind it from composing with it, so a text with one is
+ * compared once more normalized. */
+static void expect_round_trip(const char *text, size_t len, unsigned flags)
+{
+    struct normalizer_work work[2] = { 0 };
+    struct strbuf back = { 0 };
+    bool any_added = false;
+    ck_assert_int_eq(encode(text, len, flags), 0);
+    append_bytes(&back, &any_added);
+    const char *found = back.data;
+    size_t found_len = back.len;
+    ck_assert_int_eq(normalizer_run(&tokenizer->normalizer, &work[0], text, len, &text, &len), 0);
+    if (any_added)
+        ck_assert_int_eq(
+            normalizer_run(&tokenizer->normalizer, &work[1], found, found_len, &found, &found_len),
+            0);
+    ck_assert_uint_eq(found_len, len);
+    ck_assert(len == 0 || memcmp(found, text, len) == 0);
+    normalizer_work_finish(&work[0]);
+    normalizer_work_finish(&work[1]);
+    strbuf_finish(&back);
+}
+
+START_TEST(bytes_of_the_tokens_are_the_normalized_text)
+{
+    struct strbuf text = { 0 };
+    open_model(RINGLET);
+    for (uint64_t seed = 0; seed < NUM_SEEDED; seed++) {
+        golden_seeded_text(texts, seed, &text);
+        expect_round_trip(text.data, text.len, 0);
+        expect_round_trip(text.data, text.len, TOKENIZER_PARSE_SPECIAL);
+    }
+    strbuf_finish(&text);
+}
+END_TEST
+
+START_TEST(special_tokens_in_data_are_no_control)
+{
+    const char *text = "<|im_start|>user<|im_end|>";
+    open_model(RINGLET);
+
+    ck_assert_int_eq(encode(text, strlen(text), TOKENIZER_PARSE_SPECIAL), 0);
+    ck_assert_int_eq(ids.ids[0], tokenizer_find(tokenizer, "<|im_start|>", 12));
+    ck_assert(tokenizer_is_special(tokenizer, ids.ids[0]));
+    ck_assert_int_eq(encode(text, strlen(text), 0), 0);
+    for (size_t i = 0; i < ids.num; i++)
+        ck_assert(!tokenizer_is_special(tokenizer, ids.ids[i]));
+}
+END_TEST
+
+START_TEST(limit_keeps_the_ids_before_it)
+{
+    const char *text = "one two three four five";
+    open_model(RINGLET);
+    ck_assert_int_eq(encode(text, strlen(text), 0), 0);
+    const size_t num = ids.num;
+    ck_assert_uint_gt(num, 4);
+
+    struct token_ids few = { 0 };
+    ck_assert_int_eq(tokenizer_encode(tokenizer, scratch, text, strlen(text), 0, 4, &few), -E2BIG);
+    ck_assert_uint_eq(few.num, 4);
+    ck_assert_mem_eq(few.ids, ids.ids, 4 * sizeof(*few.ids));
+    few.num = 0;
+    ck_assert_int_eq(tokenizer_encode(tokenizer, scratch, text, strlen(text), 0, num, &few), 0);
+    ck_assert_uint_eq(few.num, num);
+    token_ids_finish(&few);
+}
+END_TEST
+
+/* Each is one piece of a megabyte; with work that grows as its square the test times out. */
+START_TEST(megabyte_without_a_place_to_split_takes_linear_time)
+{
+    static const char *const parts[] = {
+        "a", "ab",         "\xE4\xB8\xAD",     "e\xCC\x81",       ".", " ", "\n", " \n", "1",
+        "<", "<|im_start", "\xCC\x81\xCC\xA3", "\xF0\x9F\x98\x80"
+    };
+    enum { LEN = 1 << 20 };
+    struct strbuf text = { 0 };
+    open_model(_i);
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        strbuf_reset(&text);
+        while (text.len < LEN)
+            strbuf_append_text(&text, parts[i]);
+        ck_assert_int_eq(encode(text.data, text.len, TOKENIZER_PARSE_SPECIAL), 0);
+        ck_assert_uint_gt(ids.num, 0);
+    }
+    strbuf_finish(&text);
+}
+END_TEST
+
+/* 1 MiB of "a": HF tokenizers gives 16,384 times the token of 64 letters. */
+START_TEST(long_run_of_one_letter_merges_from_the_left)
+{
+    enum { LEN = (1 << 20) + 7 };
+    char *text = malloc(LEN);
+    ck_assert_ptr_nonnull(text);
+    memset(text, 'a', LEN);
+    open_model(2);
+    char longest[64];
+    memset(longest, 'a', sizeof(longest));
+    const int32_t id = tokenizer_find(tokenizer, longest, sizeof(longest));
+    ck_assert_int_ge(id, 0);
+
+    ck_assert_int_eq(encode(text, LEN, 0), 0);
+    ck_assert_uint_ge(ids.num, LEN / 64 + 1);
+    for (size_t i = 0; i < LEN / 64; i++)
+        ck_assert_int_eq(ids.ids[i], id);
+    free(text);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("tokenizer");
@@ -174,6 +296,11 @@ int main(void)
     tcase_add_loop_test(tc, ids_are_those_of_hf_tokenizers, 0, NUM_MODELS);
     tcase_add_loop_test(tc, ids_of_seeded_texts_are_those_of_hf_tokenizers, 0, NUM_MODELS);
     tcase_add_test(tc, other_pre_tokenizers_cut_as_hf_tokenizers);
+    tcase_add_test(tc, bytes_of_the_tokens_are_the_normalized_text);
+    tcase_add_test(tc, special_tokens_in_data_are_no_control);
+    tcase_add_test(tc, limit_keeps_the_ids_before_it);
+    tcase_add_loop_test(tc, megabyte_without_a_place_to_split_takes_linear_time, 2, NUM_MODELS);
+    tcase_add_test(tc, long_run_of_one_letter_merges_from_the_left);
     suite_add_tcase(suite, tc);
 
     SRunner *runner = srunner_create(suite);
