@@ -8,7 +8,7 @@
 
 struct reading {
     struct post_processor *post;
-    int32_t num_ids;
+    const struct vocab *vocab;
 };
 
 /* The ids of one template, in its order. */
@@ -30,8 +30,8 @@ static int add_id(const struct component *c, struct template_ids *ids, int32_t i
 }
 
 /* {"SpecialToken": {"id": NAME}} stands for special_tokens.NAME.ids. */
-static int read_special(const struct component *c, const struct component *special, int32_t num_ids,
-                        struct template_ids *ids)
+static int read_special(const struct component *c, const struct component *special,
+                        const struct vocab *vocab, struct template_ids *ids)
 {
     struct component all, token;
     json_t *name, *list;
@@ -44,9 +44,9 @@ static int read_special(const struct component *c, const struct component *speci
         r = component_get(&token, "ids", JSON_ARRAY, &list);
     for (size_t i = 0; r == 0 && i < json_array_size(list); i++) {
         const json_t *id = json_array_get(list, i);
-        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= num_ids)
-            return error_set(c->err, -EINVAL, "tokenizer.json: %s.ids[%zu] is no id below %d",
-                             token.where, i, num_ids);
+        if (!vocab_has(vocab, json_is_integer(id) ? json_integer_value(id) : -1))
+            return error_set(c->err, -EINVAL, "tokenizer.json: %s.ids[%zu] is no token's id",
+                             token.where, i);
         r = add_id(c, ids, (int32_t)json_integer_value(id));
     }
     return r;
@@ -67,8 +67,8 @@ static int read_text(const struct component *sequence, struct template_ids *ids)
     return 0;
 }
 
-static int read_item(const struct component *c, const struct component *item, int32_t num_ids,
-                     struct template_ids *ids)
+static int read_item(const struct component *c, const struct component *item,
+                     const struct vocab *vocab, struct template_ids *ids)
 {
     struct component part;
     int r;
@@ -77,7 +77,7 @@ static int read_item(const struct component *c, const struct component *item, in
         return r < 0 ? r : read_text(&part, ids);
     }
     r = component_child(item, "SpecialToken", &part);
-    return r < 0 ? r : read_special(c, &part, num_ids, ids);
+    return r < 0 ? r : read_special(c, &part, vocab, ids);
 }
 
 /* A later template stands around an earlier one. */
@@ -108,7 +108,7 @@ static int read_template(const struct component *c, void *target)
     for (size_t i = 0; r == 0 && i < json_array_size(single); i++) {
         r = component_member(c, "single", single, i, &item);
         if (r == 0)
-            r = read_item(c, &item, reading->num_ids, &ids);
+            r = read_item(c, &item, reading->vocab, &ids);
     }
     if (r < 0)
         return r;
@@ -130,10 +130,10 @@ static const struct component_row rows[] = {
     { "ByteLevel", read_byte_level },
 };
 
-int post_processor_read(struct post_processor *post, const json_t *root, int32_t num_ids,
+int post_processor_read(struct post_processor *post, const json_t *root, const struct vocab *vocab,
                         struct error *err)
 {
-    struct reading reading = { post, num_ids };
+    struct reading reading = { post, vocab };
     return component_read(root, "post_processor", "processors", rows,
                           sizeof(rows) / sizeof(rows[0]), &reading, err);
 }

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "text/vocab.h"
 
 enum { POST_PROCESSOR_IDS_MAX = 16 };
 
@@ -18,8 +19,8 @@ struct post_processor {
     int32_t num_before, num_behind;
 };
 
-/* Read `root`.post_processor; ids are below `num_ids`. Returns 0, -EINVAL, -ENOTSUP. */
-int post_processor_read(struct post_processor *post, const json_t *root, int32_t num_ids,
+/* Read `root`.post_processor; its ids are of tokens of `vocab`. Returns 0, -EINVAL, -ENOTSUP. */
+int post_processor_read(struct post_processor *post, const json_t *root, const struct vocab *vocab,
                         struct error *err);
 
 #endif

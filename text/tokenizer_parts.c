@@ -284,7 +284,7 @@ int tokenizer_parts_read(struct tokenizer *t, const json_t *root, const json_t *
     if (r == 0)
         r = bpe_read(&t->bpe, model.json, err);
     if (r == 0)
-        r = post_processor_read(&t->post_processor, root, t->vocab.num_ids, err);
+        r = post_processor_read(&t->post_processor, root, &t->vocab, err);
     if (r == 0)
         r = read_bos(t, config, err);
     if (r == 0)

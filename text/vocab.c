@@ -73,10 +73,15 @@ int32_t vocab_find_piece(const struct vocab *vocab, const char *bytes, size_t le
     return vocab->slots[find_slot(vocab, bytes, len)];
 }
 
+bool vocab_has(const struct vocab *vocab, int64_t id)
+{
+    return id >= 0 && id < vocab->num_ids && (vocab->flags[id] & VOCAB_PRESENT) != 0;
+}
+
 const char *vocab_bytes(const struct vocab *vocab, int32_t id, size_t *ret_len)
 {
     *ret_len = 0;
-    if (id < 0 || id >= vocab->num_ids || (vocab->flags[id] & VOCAB_PRESENT) == 0)
+    if (!vocab_has(vocab, id))
         return NULL;
     *ret_len = vocab->tokens[id].len;
     return vocab->bytes.data + vocab->tokens[id].offset;

@@ -49,6 +49,9 @@ void vocab_add_piece(struct vocab *vocab, int32_t id);
 /* Id of the piece with these bytes, or -1. */
 int32_t vocab_find_piece(const struct vocab *vocab, const char *bytes, size_t len);
 
+/* Is there a token of this id? Any number may be asked for. */
+bool vocab_has(const struct vocab *vocab, int64_t id);
+
 /* Bytes of a present id; NULL and 0 otherwise. */
 const char *vocab_bytes(const struct vocab *vocab, int32_t id, size_t *ret_len);
 

@@ -98,9 +98,9 @@ static const struct {
       -EINVAL,
       "special_tokens.x is missing" },
     { { .post = "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"x\"}}],"
-                "\"special_tokens\":{\"x\":{\"ids\":[8]}}}" },
+                "\"special_tokens\":{\"x\":{\"ids\":[5]}}}" },
       -EINVAL,
-      "no id below 8" },
+      "ids[0] is no token's id" },
     { { .options = "\"type\":\"Unigram\"" }, -ENOTSUP, "model.type is \"Unigram\"" },
     { { .options = "\"dropout\":0.1" }, -ENOTSUP, "model.dropout is set" },
     { { .options = "\"byte_fallback\":true" }, -ENOTSUP, "model.byte_fallback is set" },
