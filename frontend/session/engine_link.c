@@ -10,12 +10,14 @@
 struct fact {
     const char *key;
     int64_t min;
+    bool is_needed;
 };
 
 static int read_fact(const char *text, const struct fact *fact, int64_t *ret_value,
                      struct error *err)
 {
-    if (!status_fact_int(text, fact->key, ret_value))
+    *ret_value = fact->min;
+    if (!status_fact_int(text, fact->key, ret_value) && fact->is_needed)
         return error_set(err, -EPROTO, "engine's status page: no fact \"%s\"", fact->key);
     if (*ret_value < fact->min || *ret_value > INT32_MAX)
         return error_set(err, -EPROTO, "engine's status page: %s is %lld, must be in [%lld, %d]",
@@ -25,9 +27,10 @@ static int read_fact(const char *text, const struct fact *fact, int64_t *ret_val
 
 static int read_limits(struct engine_link *link, const struct status_page *page, struct error *err)
 {
-    static const struct fact facts[] = {
-        { "vocab_size", 1 }, { "max_model_len", 1 }, { "max_num_seqs", 1 }, { "max_queued", 0 }
-    };
+    static const struct fact facts[] = { { "vocab_size", 1, true },
+                                         { "max_model_len", 1, true },
+                                         { "max_num_seqs", 0, false },
+                                         { "max_queued", 0, false } };
     char text[STATUS_TEXT_BYTES], last_words[STATUS_ERROR_BYTES];
     int64_t values[4];
     if (!status_get_texts(page, text, last_words))

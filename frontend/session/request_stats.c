@@ -133,13 +133,7 @@ void request_stats_fail(struct session_request *request, enum record_failure fai
 
 void request_stats_cancel(struct session_request *request)
 {
-    const struct session *session = request->session;
-    count(session, STAT_SUCCESS_ABORT, 1);
-    count(session,
-          request->started_us == 0       ? STAT_DISCONNECTS_QUEUED
-          : request->first_token_us == 0 ? STAT_DISCONNECTS_PREFILL
-                                         : STAT_DISCONNECTS_DECODE,
-          1);
+    count(request->session, STAT_SUCCESS_ABORT, 1);
     observe_sizes(request);
     write_line(request, "abort", now_us());
 }

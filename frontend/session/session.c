@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "frontend/session/session_internal.h"
-#include "proto/records/stats.h"
 
 enum { DEFAULT_MAX_REQUESTS = 65536, MAX_PROMPTS = 256 };
 
@@ -30,12 +29,6 @@ int session_create(const struct session_options *options, struct session **ret_s
 }
 
 /* ------------------------------------------------------------------ life of a request */
-
-static void count_inflight(const struct session *session)
-{
-    if (session->words != NULL)
-        stat_set(session->words, STAT_INFLIGHT, session->num_requests);
-}
 
 static void list_request(struct session *session, struct session_request *request)
 {
@@ -96,7 +89,6 @@ static void retire(struct session *session, struct session_request *request)
     unlist_request(session, request);
     session->num_requests--;
     destroy_request(request);
-    count_inflight(session);
 }
 
 static void publish_all(struct session *session)
@@ -123,14 +115,14 @@ void session_cancel(struct session *session, struct session_request *request)
         retire(session, request);
 }
 
-/* Flush what got events, and free what is over. Flushing may cancel others. */
-static void flush_touched(struct session *session, void (*flush)(void *owner))
+/* Flush (NULL: not) what got events, and free what is over. Flushing may cancel others. */
+static void end_batch(struct session *session, void (*flush)(void *owner))
 {
     while (session->touched != NULL) {
         struct session_request *batch = session->touched;
         session->touched = NULL;
-        for (struct session_request *r = batch; r != NULL; r = r->next_touched)
-            if (!r->is_cancelled && flush != NULL)
+        for (struct session_request *r = batch; flush != NULL && r != NULL; r = r->next_touched)
+            if (!r->is_cancelled)
                 flush(r->owner);
         for (struct session_request *r = batch, *next; r != NULL; r = next) {
             next = r->next_touched;
@@ -209,13 +201,13 @@ void session_engine_down(struct session *session, uint32_t engine, bool for_good
     if (engine >= SESSION_MAX_ENGINES || !session->links[engine].is_up)
         return;
     struct engine_link *link = &session->links[engine];
-    const bool was_delivering = session->is_delivering;
     session->is_delivering = true;
     (void)drain_link(session, link, UINT32_MAX);
     link->is_corrupt = true; /* nothing is sent any more */
     while (link->journals != NULL)
         deliver_failure(link->journals->request, RECORD_FAILURE_WORKER, 0);
-    session->is_delivering = was_delivering;
+    end_batch(session, NULL);
+    session->is_delivering = false;
     engine_link_close(link, &session->table);
 }
 
@@ -380,7 +372,6 @@ int session_submit(struct session *session, const struct session_submit *submit,
     list_request(session, request);
     session->num_requests++;
     request_stats_submit(request);
-    count_inflight(session);
     *ret_request = request;
     return 0;
 }
@@ -396,7 +387,7 @@ uint32_t session_drain(struct session *session, uint32_t max_cells, void (*flush
         num_cells += drain_link(session, &session->links[engine], max_cells - num_cells);
     }
     session->first_link = (session->first_link + 1) % SESSION_MAX_ENGINES;
-    flush_touched(session, flush);
+    end_batch(session, flush);
     session->is_delivering = false;
     publish_all(session);
     return num_cells;
@@ -404,7 +395,7 @@ uint32_t session_drain(struct session *session, uint32_t max_cells, void (*flush
 
 bool session_prepare_sleep(struct session *session)
 {
-    bool may_sleep = session->touched == NULL;
+    bool may_sleep = true;
     publish_all(session); /* CANCELs for which there was no room before */
     for (uint32_t i = 0; may_sleep && i < SESSION_MAX_ENGINES; i++)
         if (engine_link_takes_requests(&session->links[i]))

@@ -36,7 +36,8 @@ void session_destroy(struct session *session);
  * An engine (0..15) that takes requests from now on. Takes over what is in `end` (zeroed behind)
  * and the mapping of its page; `doorbell` is a descriptor that session closes when the engine
  * goes. One of that number that is still up goes down first. Its limits are read from the facts
- * vocab_size, max_model_len, max_num_seqs and max_queued (0: no limit) on the page.
+ * vocab_size and max_model_len on the page, and max_num_seqs and max_queued where they are there
+ * (0: no limit).
  *
  * Returns 0; -EINVAL, or -EPROTO when a fact is missing: then nothing is taken over.
  */
@@ -45,8 +46,8 @@ int session_engine_up(struct session *session, uint32_t engine, uint64_t epoch, 
                       struct error *err);
 
 /* The engine of that number died: what its ring still holds is taken, then every request that
- * it had gets FAILED (RECORD_FAILURE_WORKER). The flush for these events comes with the next
- * session_drain(). */
+ * it had gets FAILED (RECORD_FAILURE_WORKER). No flush follows these events; `owner` and handle are
+ * done with when it returns. */
 void session_engine_down(struct session *session, uint32_t engine, bool for_good);
 
 bool session_has_engine(const struct session *session);
@@ -98,8 +99,7 @@ struct session_submit {
 int session_submit(struct session *session, const struct session_submit *submit,
                    struct session_request **ret_request, struct error *err);
 
-/* Forget the request and tell the engine. Neither callback nor flush follows. Counted as a client
- * that left, unless END or FAILED came before. */
+/* Forget the request and tell the engine. Neither callback nor flush follows. */
 void session_cancel(struct session *session, struct session_request *request);
 
 /*

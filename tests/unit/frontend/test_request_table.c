@@ -1,0 +1,84 @@
+#include "frontend/session/request_table.h"
+
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+
+enum { NUM_SLOTS = 4 };
+
+static struct request_table table;
+static int things[NUM_SLOTS + 1];
+
+static struct journal *thing(int i)
+{
+    return (struct journal *)(void *)&things[i]; /* only its address matters */
+}
+
+static void setup(void)
+{
+    ck_assert_int_eq(request_table_init(&table, NUM_SLOTS), 0);
+}
+
+static void teardown(void)
+{
+    request_table_finish(&table);
+}
+
+START_TEST(a_live_id_finds_its_journal)
+{
+    uint64_t ids[NUM_SLOTS];
+    struct journal *found;
+    for (int i = 0; i < NUM_SLOTS; i++)
+        ids[i] = request_table_add(&table, thing(i));
+    ck_assert_uint_eq(table.num_used, NUM_SLOTS);
+    for (int i = 0; i < NUM_SLOTS; i++) {
+        ck_assert_int_eq(request_table_find(&table, ids[i], &found), 1);
+        ck_assert_ptr_eq(found, thing(i));
+    }
+}
+END_TEST
+
+START_TEST(an_id_is_never_given_twice_though_its_slot_is)
+{
+    const uint64_t first = request_table_add(&table, thing(0));
+    struct journal *found = NULL;
+    request_table_remove(&table, first);
+    const uint64_t second = request_table_add(&table, thing(1));
+
+    ck_assert_ptr_eq(request_table_slot(&table, first), request_table_slot(&table, second));
+    ck_assert_uint_lt(first, second);
+    ck_assert_int_eq(request_table_find(&table, first, &found), 0);
+    ck_assert_int_eq(request_table_find(&table, second, &found), 1);
+    ck_assert_ptr_eq(found, thing(1));
+}
+END_TEST
+
+START_TEST(an_id_that_was_never_given_is_told_from_one_of_the_past)
+{
+    struct journal *found = NULL;
+    const uint64_t id = request_table_add(&table, thing(0));
+    request_table_remove(&table, id);
+    ck_assert_int_eq(request_table_find(&table, id, &found), 0);
+    ck_assert_int_eq(request_table_find(&table, 0, &found), -ENOENT);
+    ck_assert_int_eq(request_table_find(&table, id + (1ull << REQUEST_TABLE_SLOT_BITS), &found),
+                     -ENOENT);
+    ck_assert_int_eq(request_table_find(&table, id + NUM_SLOTS, &found), -ENOENT);
+    ck_assert_int_eq(request_table_find(&table, UINT64_MAX, &found), -ENOENT);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("request_table");
+    TCase *tc = tcase_create("request_table");
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, a_live_id_finds_its_journal);
+    tcase_add_test(tc, an_id_is_never_given_twice_though_its_slot_is);
+    tcase_add_test(tc, an_id_that_was_never_given_is_told_from_one_of_the_past);
+    suite_add_tcase(suite, tc);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
