@@ -1,0 +1,479 @@
+/*
+ * The rules of libh2o 2.2.5 that this file keeps, each of which aborts the process when broken:
+ * one h2o_send() at a time, the next only after `proceed`; its bytes untouched until then;
+ * nothing of the request after the final one; no second answer. The destructor of the record in
+ * the request's pool is the only notification that always comes.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "frontend/connection.h"
+#include "frontend/h2o_glue.h"
+#include "frontend/hangup.h"
+#include "frontend/request.h"
+#include "proto/records/stats.h"
+
+struct http_request {
+    h2o_generator_t generator; /* first: the library hands back its address */
+    h2o_timeout_entry_t deferred;
+    h2o_req_t *req;
+    struct server *server;
+    struct connection *connection;
+    struct http_request_link link;
+    enum http_method method;
+    bool watched;   /* for hang-up */
+    bool started;   /* h2o_start_response() was called by http_stream_begin() */
+    bool in_flight; /* between h2o_send() and proceed */
+    bool last;      /* the buffer's end is the answer's */
+    bool ended;     /* the final send was made, or the connection was given up */
+    bool gave_up;   /* client gone: end at the next proceed */
+    bool quiet;
+    int status;
+    int32_t tenant;
+    struct strbuf buffers[2]; /* one in flight, one filling */
+    int filling;
+    size_t num_sent;
+    int64_t began_us, written_us;
+    const struct http_owner *owner_kind;
+    void *owner;
+    void (*work)(void *data, struct http_request *request);
+    void *work_data;
+    char id[HTTP_REQUEST_ID_BYTES + 1];
+    char note[128];
+};
+
+struct http_request_link *request_link(struct http_request *request)
+{
+    return &request->link;
+}
+
+struct http_request *request_of_link(struct http_request_link *link)
+{
+    return (struct http_request *)(void *)((char *)link - offsetof(struct http_request, link));
+}
+
+/* --- what was asked ------------------------------------------------------------------------ */
+
+static struct http_text text_of(h2o_iovec_t v)
+{
+    return (struct http_text){ v.base, v.base == NULL ? 0 : v.len };
+}
+
+static enum http_method method_of(h2o_iovec_t text)
+{
+    static const struct {
+        const char *name;
+        enum http_method method;
+    } rows[] = { { "GET", HTTP_GET },
+                 { "HEAD", HTTP_HEAD },
+                 { "POST", HTTP_POST },
+                 { "OPTIONS", HTTP_OPTIONS } };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (h2o_memis(text.base, text.len, rows[i].name, strlen(rows[i].name)))
+            return rows[i].method;
+    return HTTP_OTHER;
+}
+
+enum http_method http_method(const struct http_request *request)
+{
+    return request->method;
+}
+
+struct http_text http_method_text(const struct http_request *request)
+{
+    return text_of(request->req->input.method);
+}
+
+struct http_text http_path(const struct http_request *request)
+{
+    return text_of(request->req->path_normalized);
+}
+
+struct http_text http_authority(const struct http_request *request)
+{
+    return text_of(request->req->input.authority);
+}
+
+struct http_text http_body(const struct http_request *request)
+{
+    return text_of(request->req->entity);
+}
+
+struct http_text http_header(const struct http_request *request, const char *lower_case_name)
+{
+    const h2o_headers_t *headers = &request->req->headers;
+    const size_t len = strlen(lower_case_name);
+    for (size_t i = 0; i < headers->size; i++)
+        if (h2o_memis(headers->entries[i].name->base, headers->entries[i].name->len,
+                      lower_case_name, len))
+            return text_of(headers->entries[i].value);
+    return (struct http_text){ NULL, 0 };
+}
+
+size_t http_header_bytes(const struct http_request *request)
+{
+    const h2o_headers_t *headers = &request->req->headers;
+    size_t bytes = request->req->input.path.len;
+    for (size_t i = 0; i < headers->size; i++)
+        bytes += headers->entries[i].name->len + headers->entries[i].value.len + 4;
+    return bytes;
+}
+
+size_t http_num_headers(const struct http_request *request)
+{
+    return request->req->headers.size;
+}
+
+int64_t http_began_us(const struct http_request *request)
+{
+    return request->began_us;
+}
+
+const char *http_request_id(const struct http_request *request)
+{
+    return request->id;
+}
+
+void http_set_request_id(struct http_request *request, const char *id)
+{
+    snprintf(request->id, sizeof(request->id), "%s", id);
+}
+
+int32_t http_tenant(const struct http_request *request)
+{
+    return request->tenant;
+}
+
+void http_set_tenant(struct http_request *request, int32_t tenant)
+{
+    request->tenant = tenant;
+}
+
+/* --- the end of a request ------------------------------------------------------------------ */
+
+static void tell_gone(struct http_request *request)
+{
+    const struct http_owner *kind = request->owner_kind;
+    request->owner_kind = NULL;
+    request->work = NULL;
+    if (kind != NULL)
+        kind->gone(request->owner);
+}
+
+static void count_status(const struct http_request *request)
+{
+    _Atomic uint64_t *stats = server_stats(request->server);
+    if (request->status >= 500)
+        stat_add(stats, STAT_HTTP_5XX, 1);
+    else if (request->status >= 400)
+        stat_add(stats, STAT_HTTP_4XX, 1);
+    else if (request->status >= 200)
+        stat_add(stats, STAT_HTTP_2XX, 1);
+}
+
+static void log_line(const struct http_request *request, int64_t now_us)
+{
+    if (request->quiet || !server_logs_requests(request->server))
+        return;
+    const h2o_iovec_t path = request->req->path_normalized;
+    const int len = path.len < 80 ? (int)path.len : 80;
+    log_event(LOG_LEVEL_INFO, "request id=%s method=%.*s path=%.*s status=%d bytes=%zu ms=%.1f%s%s",
+              request->id, (int)(request->req->input.method.len & 15),
+              request->req->input.method.base, len, path.base ? path.base : "",
+              request->ended && !request->gave_up ? request->status : 499, request->num_sent,
+              (double)(now_us - request->began_us) / 1000, request->note[0] ? " " : "",
+              request->note);
+}
+
+/* Runs when the pool of the request is cleared: after the last byte, or when the peer is gone. */
+static void on_dispose(void *data)
+{
+    struct http_request *request = data;
+    const int64_t now = clock_now_us();
+    const bool finished = request->ended && !request->gave_up;
+
+    tell_gone(request);
+    h2o_timeout_unlink(&request->deferred);
+    if (request->watched)
+        hangup_remove(server_hangup_watch(request->server), request->connection->fd);
+    count_status(request);
+    log_line(request, now);
+    connection_request_ends(request->connection, now);
+    if (!finished)
+        connection_charge_cancel(request->connection, now);
+    server_unlink_request(request->server, request);
+    strbuf_finish(&request->buffers[0]);
+    strbuf_finish(&request->buffers[1]);
+}
+
+/* --- sending -------------------------------------------------------------------------------- */
+
+static void send_last(struct http_request *request, h2o_iovec_t piece)
+{
+    request->ended = true;
+    request->owner_kind = NULL;
+    h2o_send(request->req, &piece, piece.len != 0, H2O_SEND_STATE_FINAL);
+    /* the request may be gone */
+}
+
+static void give_up(struct http_request *request)
+{
+    request->ended = true;
+    h2o_send(request->req, NULL, 0, H2O_SEND_STATE_ERROR);
+}
+
+static void pump(struct http_request *request)
+{
+    if (!request->started || request->in_flight || request->ended)
+        return;
+    struct strbuf *buffer = &request->buffers[request->filling];
+    if (buffer->failed) {
+        http_kick(request);
+        return;
+    }
+    if (buffer->len == 0 && !request->last)
+        return;
+    h2o_iovec_t piece = h2o_iovec_init(buffer->data, buffer->len);
+    request->filling ^= 1;
+    strbuf_reset(&request->buffers[request->filling]);
+    request->num_sent += piece.len;
+    request->written_us = clock_now_us();
+    if (request->last) {
+        send_last(request, piece);
+        return;
+    }
+    request->in_flight = true;
+    h2o_send(request->req, &piece, 1, H2O_SEND_STATE_IN_PROGRESS);
+}
+
+static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
+{
+    struct http_request *request = (struct http_request *)(void *)generator;
+    (void)req;
+    request->in_flight = false;
+    if (request->gave_up) {
+        if (!request->ended)
+            give_up(request);
+        return;
+    }
+    if (request->owner_kind != NULL && request->owner_kind->writable != NULL)
+        request->owner_kind->writable(request->owner);
+    pump(request);
+}
+
+static void on_stop(h2o_generator_t *generator, h2o_req_t *req)
+{
+    (void)generator; /* the destructor follows and does it all */
+    (void)req;
+}
+
+static const char *reason_of(int status)
+{
+    static const struct {
+        int status;
+        const char *reason;
+    } rows[] = {
+        { 200, "OK" },
+        { 204, "No Content" },
+        { 400, "Bad Request" },
+        { 401, "Unauthorized" },
+        { 403, "Forbidden" },
+        { 404, "Not Found" },
+        { 405, "Method Not Allowed" },
+        { 413, "Payload Too Large" },
+        { 415, "Unsupported Media Type" },
+        { 429, "Too Many Requests" },
+        { 431, "Request Header Fields Too Large" },
+        { 499, "Client Closed Request" },
+        { 500, "Internal Server Error" },
+        { 503, "Service Unavailable" },
+        { 504, "Gateway Timeout" },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (rows[i].status == status)
+            return rows[i].reason;
+    return "Status";
+}
+
+void http_add_header(struct http_request *request, const char *lower_case_name, const char *value)
+{
+    h2o_mem_pool_t *pool = &request->req->pool;
+    const h2o_iovec_t name = h2o_strdup(pool, lower_case_name, SIZE_MAX);
+    const h2o_iovec_t copy = h2o_strdup(pool, value, SIZE_MAX);
+    h2o_add_header_by_str(pool, &request->req->res.headers, name.base, name.len, 1, NULL, copy.base,
+                          copy.len);
+}
+
+void http_close_after(struct http_request *request)
+{
+    request->req->http1_is_persistent = 0;
+}
+
+static void begin_answer(struct http_request *request, int status, const char *content_type)
+{
+    request->status = status;
+    request->req->res.status = status;
+    request->req->res.reason = reason_of(status);
+    if (content_type != NULL)
+        http_add_header(request, "content-type", content_type);
+}
+
+void http_reply(struct http_request *request, int status, const char *content_type,
+                const char *data, size_t len)
+{
+    if (request->ended || request->started)
+        return;
+    begin_answer(request, status, content_type);
+    request->req->res.content_length = len;
+    request->ended = true;
+    request->owner_kind = NULL;
+    request->work = NULL;
+    request->num_sent = len;
+    request->written_us = clock_now_us();
+    h2o_send_inline(request->req, data, len); /* the request may be gone */
+}
+
+void http_stream_begin(struct http_request *request, int status, const char *content_type)
+{
+    if (request->ended || request->started)
+        return;
+    begin_answer(request, status, content_type);
+    request->started = true;
+    request->written_us = clock_now_us();
+    h2o_start_response(request->req, &request->generator);
+}
+
+struct strbuf *http_stream_buffer(struct http_request *request)
+{
+    return &request->buffers[request->filling];
+}
+
+void http_stream_flush(struct http_request *request)
+{
+    pump(request);
+}
+
+void http_stream_end(struct http_request *request)
+{
+    request->last = true;
+    request->owner_kind = NULL;
+    request->work = NULL;
+    pump(request);
+}
+
+bool http_is_streaming(const struct http_request *request)
+{
+    return request->started && !request->last && !request->ended;
+}
+
+int64_t http_stream_blocked_since_us(const struct http_request *request)
+{
+    return request->in_flight || request->ended ? request->written_us : 0;
+}
+
+int64_t http_stream_last_write_us(const struct http_request *request)
+{
+    return request->written_us;
+}
+
+/* --- giving up ------------------------------------------------------------------------------ */
+
+/* The client has gone, or is made to go. With the socket shut down every write fails, so the
+ * library closes the connection by whichever of its paths comes next. */
+static void abandon(struct http_request *request)
+{
+    request->req->http1_is_persistent = 0;
+    connection_cut(request->connection);
+    if (request->ended)
+        return;
+    request->gave_up = true;
+    tell_gone(request);
+    if (request->in_flight || request->req->version >= 0x200)
+        return; /* the failing write, or the failing read of HTTP/2, ends it */
+    if (request->started) {
+        give_up(request);
+        return;
+    }
+    begin_answer(request, 499, NULL);
+    request->ended = true;
+    request->req->res.content_length = 0;
+    h2o_send_inline(request->req, "", 0);
+}
+
+void http_kick(struct http_request *request)
+{
+    abandon(request);
+}
+
+void request_on_hangup(void *data)
+{
+    struct http_request *request = data;
+    if (!request->ended)
+        abandon(request);
+}
+
+/* --- holding on ----------------------------------------------------------------------------- */
+
+void http_attach(struct http_request *request, const struct http_owner *kind, void *owner)
+{
+    request->owner_kind = kind;
+    request->owner = owner;
+}
+
+static void on_deferred(h2o_timeout_entry_t *entry)
+{
+    struct http_request *request =
+        (struct http_request *)(void *)((char *)entry - offsetof(struct http_request, deferred));
+    void (*work)(void *, struct http_request *) = request->work;
+    request->work = NULL;
+    if (work != NULL && !request->ended)
+        work(request->work_data, request);
+}
+
+void http_defer(struct http_request *request, void (*work)(void *data, struct http_request *),
+                void *data)
+{
+    h2o_context_t *context = server_context(request->server);
+    request->work = work;
+    request->work_data = data;
+    if (!h2o_timeout_is_linked(&request->deferred))
+        h2o_timeout_link(context->loop, &context->zero_timeout, &request->deferred);
+}
+
+void http_set_note(struct http_request *request, const char *note)
+{
+    snprintf(request->note, sizeof(request->note), "%s", note);
+}
+
+void http_set_quiet(struct http_request *request)
+{
+    request->quiet = true;
+}
+
+/* --- arrival -------------------------------------------------------------------------------- */
+
+int request_begin(struct server *server, h2o_req_t *req)
+{
+    struct http_request *request = h2o_mem_alloc_shared(&req->pool, sizeof(*request), on_dispose);
+
+    *request = (struct http_request){
+        .generator = { .proceed = on_proceed, .stop = on_stop },
+        .deferred = { .cb = on_deferred },
+        .req = req,
+        .server = server,
+        .connection = server_connection_of(req),
+        .method = method_of(req->input.method),
+        .began_us = clock_now_us(),
+    };
+    server_link_request(server, request);
+    connection_request_begins(request->connection);
+    if (req->version < 0x200)
+        request->watched =
+            hangup_add(server_hangup_watch(server), request->connection->fd, request);
+    server_handle(server, request);
+    return 0;
+}

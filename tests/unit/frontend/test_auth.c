@@ -1,0 +1,159 @@
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "frontend/auth.h"
+
+static char path[] = "/tmp/tokenring-keys-XXXXXX";
+static struct auth *auth;
+static struct error err;
+
+static void write_file(const char *text)
+{
+    FILE *file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ge(fputs(text, file), 0);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+static int32_t check(const char *key)
+{
+    return auth_check(auth, key, strlen(key));
+}
+
+static void setup(void)
+{
+    strcpy(path + strlen(path) - 6, "XXXXXX");
+    const int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    auth = NULL;
+    err = (struct error){ 0 };
+}
+
+static void teardown(void)
+{
+    auth_destroy(auth);
+    unlink(path);
+}
+
+START_TEST(without_keys_none_is_required)
+{
+    const struct option_list none = { 0 };
+    ck_assert_int_eq(auth_create(&none, NULL, &auth, &err), 0);
+    ck_assert(!auth_is_required(auth));
+    ck_assert_int_eq(check("whatever-it-is"), -1);
+}
+END_TEST
+
+START_TEST(keys_of_the_command_line_are_known)
+{
+    const struct option_list keys = { .num = 2,
+                                      .items = { { "first-key,rest", 9 }, { "second-key", 10 } } };
+    ck_assert_int_eq(auth_create(&keys, NULL, &auth, &err), 0);
+    ck_assert(auth_is_required(auth));
+    ck_assert_int_eq(check("first-key"), 0);
+    ck_assert_int_eq(check("second-key"), 0);
+    ck_assert_int_eq(check("first-key,rest"), -1);
+    ck_assert_int_eq(check("first-ke"), -1);
+    ck_assert_int_eq(check(""), -1);
+}
+END_TEST
+
+START_TEST(file_lines_carry_names_and_comments)
+{
+    const struct option_list none = { 0 };
+    write_file(
+        "# keys\n\n  alice=alice-secret \r\nbob=bob-secret-1\nbob=bob-secret-2\nanonymous-key\n"
+        "sk+abc=def==\n");
+    ck_assert_int_eq(auth_create(&none, path, &auth, &err), 0);
+    ck_assert_int_eq(check("alice-secret"), 1);
+    ck_assert_int_eq(check("bob-secret-1"), 2);
+    ck_assert_int_eq(check("bob-secret-2"), 2);
+    ck_assert_int_eq(check("anonymous-key"), 0);
+    ck_assert_int_eq(check("sk+abc=def=="), 0); /* what stands before '=' is no name */
+    ck_assert_int_eq(check("alice=alice-secret"), -1);
+}
+END_TEST
+
+START_TEST(file_of_comments_only_locks_everybody_out)
+{
+    const struct option_list none = { 0 };
+    write_file("# nobody yet\n");
+    ck_assert_int_eq(auth_create(&none, path, &auth, &err), 0);
+    ck_assert(auth_is_required(auth));
+    ck_assert_int_eq(check("whatever-it-is"), -1);
+}
+END_TEST
+
+START_TEST(short_key_is_refused_with_its_line)
+{
+    const struct option_list none = { 0 };
+    write_file("good-enough-key\nshort\n");
+    ck_assert_int_eq(auth_create(&none, path, &auth, &err), -EINVAL);
+    ck_assert_ptr_nonnull(strstr(err.message, ":2: a key of 5 characters"));
+    ck_assert_ptr_null(strstr(err.message, "short"));
+}
+END_TEST
+
+START_TEST(missing_file_is_named)
+{
+    const struct option_list none = { 0 };
+    ck_assert_int_eq(auth_create(&none, "/nonexistent/keys", &auth, &err), -ENOENT);
+    ck_assert_ptr_nonnull(strstr(err.message, "/nonexistent/keys"));
+}
+END_TEST
+
+START_TEST(changed_file_replaces_keys_and_a_broken_one_does_not)
+{
+    const struct option_list none = { 0 };
+    write_file("old-key-1\n");
+    ck_assert_int_eq(auth_create(&none, path, &auth, &err), 0);
+    ck_assert_int_eq(auth_refresh(auth, &err), 0);
+
+    write_file("a-new-key-that-is-longer\n");
+    ck_assert_int_eq(auth_refresh(auth, &err), 1);
+    ck_assert_int_eq(check("old-key-1"), -1);
+    ck_assert_int_eq(check("a-new-key-that-is-longer"), 0);
+
+    write_file("bad\n");
+    ck_assert_int_eq(auth_refresh(auth, &err), -EINVAL);
+    ck_assert_int_eq(check("a-new-key-that-is-longer"), 0);
+}
+END_TEST
+
+START_TEST(bearer_scheme_may_be_written_in_any_case)
+{
+    size_t len;
+    const char *key = auth_bearer("bEaReR   sk-1 ", 14, &len);
+    ck_assert_ptr_nonnull(key);
+    ck_assert_int_eq((int)len, 4);
+    ck_assert(memcmp(key, "sk-1", 4) == 0);
+    ck_assert_ptr_null(auth_bearer("Basic abc", 9, &len));
+    ck_assert_ptr_null(auth_bearer("Bearer", 6, &len));
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("auth");
+    TCase *tcase = tcase_create("auth");
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, without_keys_none_is_required);
+    tcase_add_test(tcase, keys_of_the_command_line_are_known);
+    tcase_add_test(tcase, file_lines_carry_names_and_comments);
+    tcase_add_test(tcase, file_of_comments_only_locks_everybody_out);
+    tcase_add_test(tcase, short_key_is_refused_with_its_line);
+    tcase_add_test(tcase, missing_file_is_named);
+    tcase_add_test(tcase, changed_file_replaces_keys_and_a_broken_one_does_not);
+    tcase_add_test(tcase, bearer_scheme_may_be_written_in_any_case);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
