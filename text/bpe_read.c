@@ -166,7 +166,7 @@ int bpe_read(struct bpe *bpe, const json_t *model, struct error *err)
     strbuf_finish(&reading.joined);
     if (r < 0) {
         bpe_finish(&local);
-        return r == -ENOMEM ? error_set(err, r, "tokenizer.json: no memory for model.merges") : r;
+        return r;
     }
     read_bytes(&reading);
     *bpe = local;

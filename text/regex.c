@@ -1,6 +1,7 @@
 #include "text/regex.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -8,8 +9,9 @@
 
 #include "text/regex_syntax.h"
 
-/* The patterns in use need a few hundred steps per match; these stop a hostile one. */
-enum { MATCH_LIMIT = 1000000, DEPTH_LIMIT = 10000, HEAP_LIMIT_KIB = 64 * 1024 };
+/* \s*[\r\n]+ at a run of blanks takes a step back for each of them, so a match may need as many
+ * steps as the text has bytes, and a little; the limits stop a hostile pattern. */
+enum { MATCH_LIMIT = 1000000, STEPS_PER_BYTE = 4, DEPTH_LIMIT = 10000, HEAP_LIMIT_KIB = 64 * 1024 };
 enum { JIT_STACK_START = 32 * 1024, JIT_STACK_MAX = 512 * 1024, PATTERN_MAX = 64 * 1024 };
 
 struct regex_work {
@@ -79,7 +81,6 @@ int regex_work_create(struct regex_work **ret_work)
         regex_work_destroy(work);
         return -ENOMEM;
     }
-    pcre2_set_match_limit(work->context, MATCH_LIMIT);
     pcre2_set_depth_limit(work->context, DEPTH_LIMIT);
     pcre2_set_heap_limit(work->context, HEAP_LIMIT_KIB);
     if (work->stack != NULL)
@@ -101,6 +102,8 @@ void regex_work_destroy(struct regex_work *work)
 int regex_find(const struct regex *regex, struct regex_work *work, const char *text, size_t len,
                size_t from, size_t *ret_start, size_t *ret_end)
 {
+    const size_t steps = MATCH_LIMIT + STEPS_PER_BYTE * (len - from);
+    pcre2_set_match_limit(work->context, steps < UINT32_MAX ? (uint32_t)steps : UINT32_MAX);
     const int r = pcre2_match((const pcre2_code *)regex, (PCRE2_SPTR)text, len, from,
                               PCRE2_NO_UTF_CHECK, work->data, work->context);
     if (r == PCRE2_ERROR_NOMATCH)

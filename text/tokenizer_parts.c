@@ -65,7 +65,7 @@ static int fill_vocab(struct tokenizer *t, json_t *entries, char *bytes, struct 
         const size_t num = decoder_run(&t->decoder, key, len, bytes, &literal);
         const int r = vocab_set(&t->vocab, id, bytes, num, 0);
         if (r < 0)
-            return error_set(err, r, "tokenizer.json: no memory for model.vocab");
+            return r;
         if (!literal)
             vocab_add_piece(&t->vocab, id);
     }
@@ -156,8 +156,8 @@ static int fill_added(struct tokenizer *t, const struct component *top, const js
             r = read_added_flags(&item, &token);
         if (r == 0)
             r = check_added_id(t, &item, entries, content, token.id);
-        if (r == 0 && (r = enter_added(t, &work, content, token)) < 0)
-            error_set(top->err, r, "tokenizer.json: no memory for added_tokens");
+        if (r == 0)
+            r = enter_added(t, &work, content, token);
     }
     normalizer_work_finish(&work);
     return r;
@@ -197,8 +197,6 @@ static int read_vocab(struct tokenizer *t, const struct component *top,
     r = bytes != NULL && t->added_ids != NULL
             ? vocab_init(&t->vocab, (int32_t)max_id + 1, json_object_size(entries))
             : -ENOMEM;
-    if (r < 0)
-        error_set(top->err, r, "tokenizer.json: no memory for %lld ids", (long long)max_id + 1);
     if (r == 0)
         r = fill_vocab(t, entries, bytes, top->err);
     if (r == 0)
@@ -265,7 +263,7 @@ int tokenizer_parts_read(struct tokenizer *t, const json_t *root, const json_t *
     struct component model;
     if (unicode_load() < 0 || added_tokens_init(&t->added_raw) < 0 ||
         added_tokens_init(&t->added_normalized) < 0)
-        return error_set(err, -ENOMEM, "tokenizer.json: no memory");
+        return -ENOMEM;
     if (!json_is_object(root))
         return error_set(err, -EINVAL, "tokenizer.json is not an object");
     int r = component_child(&top, "model", &model);
@@ -327,6 +325,8 @@ int tokenizer_parts_from_json(const char *json, size_t json_len, const char *con
         r = parse_config(config, config_len, &settings, err);
     if (r == 0)
         r = tokenizer_parts_read(tokenizer, root, settings, by_hand, err);
+    if (r == -ENOMEM) /* wherever it was: the parts below only return it */
+        error_set(err, r, "tokenizer.json: no memory to load %zu bytes", json_len);
     json_decref(root);
     json_decref(settings);
     if (r < 0)

@@ -160,6 +160,25 @@ START_TEST(hopeless_pattern_gives_up_at_its_limit)
 }
 END_TEST
 
+/* A pattern that steps back over the run, from a text that is far longer than the limit for
+ * short ones. */
+START_TEST(pattern_in_pcre2_splits_megabytes_of_blanks)
+{
+    enum { LEN = 4 << 20 };
+    struct splitter splitter = make(splitter_llama3_pattern, false);
+    struct splitter_match match;
+    char *text = malloc(LEN);
+    ck_assert_ptr_nonnull(text);
+    memset(text, ' ', LEN);
+    text[LEN - 1] = 'x';
+
+    ck_assert_int_eq(splitter_find(&splitter, work, text, LEN, 0, &match), 1);
+    ck_assert_uint_eq(match.end, LEN - 2);
+    splitter_finish(&splitter);
+    free(text);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("splitter");
@@ -172,6 +191,7 @@ int main(void)
     tcase_add_test(tc, literal_pattern_is_found_as_it_stands);
     tcase_add_test(tc, what_pcre2_would_read_in_another_way_is_refused);
     tcase_add_test(tc, hopeless_pattern_gives_up_at_its_limit);
+    tcase_add_test(tc, pattern_in_pcre2_splits_megabytes_of_blanks);
     suite_add_tcase(suite, tc);
 
     SRunner *runner = srunner_create(suite);
