@@ -11,6 +11,8 @@ bool deliver_is_over(const struct session_request *request)
 static bool hand_over(struct session_request *request, struct answer_event *event)
 {
     event->usage = request->usage;
+    if (event->text == NULL)
+        event->text = "";
     if (event->kind == ANSWER_END || event->kind == ANSWER_FAILED)
         request->is_closed = true;
     session_touch(request);

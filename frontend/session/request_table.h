@@ -14,7 +14,7 @@
 struct journal;
 
 enum { REQUEST_TABLE_SLOT_BITS = 20, REQUEST_TABLE_MAX = 1 << REQUEST_TABLE_SLOT_BITS };
-enum { REQUEST_TABLE_NONE = UINT32_MAX };
+#define REQUEST_TABLE_NONE UINT32_MAX
 
 struct request_slot {
     uint64_t id;             /* 0: free */

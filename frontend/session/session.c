@@ -107,9 +107,7 @@ void session_cancel(struct session *session, struct session_request *request)
     request_stats_cancel(request);
     for (uint32_t i = 0; i < request->num_journals; i++)
         session_release_journal(session, request->journals[i]);
-    if (session->is_delivering)
-        session_touch(request);
-    else
+    if (!session->is_delivering) /* else once, when the batch ends */
         publish_all(session);
     if (!request->is_touched)
         retire(session, request);

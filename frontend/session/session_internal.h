@@ -3,8 +3,8 @@
  *
  * A request lives in three places: the list of all requests, the table (one id for each prompt
  * that is at an engine), and, from its first event of a batch until the flush, the list of
- * touched requests. A request that is over or cancelled while callbacks run stays in memory
- * until that list is gone through, so that no loop ever holds a freed one.
+ * touched requests. Code that runs callbacks works on a touched request, and a touched one stays
+ * in memory until that list is gone through, so that no loop ever holds a freed one.
  */
 #ifndef FRONTEND_SESSION_INTERNAL_H
 #define FRONTEND_SESSION_INTERNAL_H
@@ -43,7 +43,7 @@ struct session {
     struct session_request *requests;
     uint32_t num_requests;
     struct session_request *touched; /* newest first */
-    bool is_delivering;              /* callbacks run: nothing is freed */
+    bool is_delivering;              /* callbacks run: what is touched is not freed */
     void *bulk;                      /* copy of a cell's bulk */
     size_t bulk_cap;
     struct answer_token *tokens; /* of the event being handed over */

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROOT = 0, NONE = UINT32_MAX };
+enum { ROOT = 0 };
+#define NONE UINT32_MAX
 
 struct node {
     uint32_t first_child; /* NONE: a leaf */

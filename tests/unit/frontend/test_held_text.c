@@ -143,6 +143,23 @@ START_TEST(a_token_without_text_waits_for_the_next_text)
 }
 END_TEST
 
+START_TEST(a_token_that_ends_inside_a_character_waits_for_its_rest)
+{
+    const struct held_text_rule rule = { 0 };
+    struct held_text_ready ready;
+    held = (struct held_text){ 0 };
+    ck_assert_int_eq(held_text_push(&held, &rule, "a\xE2", 2, &ready), 0);
+    ck_assert_uint_eq(ready.len, 1);
+    ck_assert_uint_eq(ready.num_tokens, 0);
+    held_text_take(&held, &ready);
+    ck_assert_int_eq(held_text_push(&held, &rule, "\x82\xAC", 2, &ready), 0);
+    ck_assert_uint_eq(ready.len, 3);
+    ck_assert_uint_eq(ready.num_tokens, 2);
+    held_text_take(&held, &ready);
+    held_text_finish(&held);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("held_text");
@@ -153,6 +170,7 @@ int main(void)
     tcase_add_test(tc, exactly_the_tokens_that_begin_before_the_cut_are_kept);
     tcase_add_test(tc, no_more_is_held_than_may_become_a_stop_string);
     tcase_add_test(tc, a_token_without_text_waits_for_the_next_text);
+    tcase_add_test(tc, a_token_that_ends_inside_a_character_waits_for_its_rest);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
