@@ -4,6 +4,10 @@
  * One writer per request. Streaming: wire_answer_event() appends whole SSE events. Not
  * streaming: the same calls fold the same events, and END appends the object. Chunk order,
  * usage, logprobs forms and finish reasons are those of http-api 4.4, 5.3, 7, 12.
+ *
+ * ACCEPTED writes nothing: the status is the caller's. After END, FAILED or an error nothing is
+ * written any more. Buffers are kept between events, so a token of a running stream allocates
+ * nothing. One thread.
  */
 #ifndef PROTO_WIRE_WIRE_ANSWER_H
 #define PROTO_WIRE_WIRE_ANSWER_H
@@ -13,6 +17,9 @@
 #include "proto/wire/wire_request.h"
 
 struct wire_answer;
+
+/* The exact bytes of a token: alternatives in logprobs come as ids only. As tokenizer_bytes(). */
+typedef const char *(*wire_token_bytes)(const void *owner, int32_t id, size_t *ret_len);
 
 struct wire_answer_options {
     enum wire_endpoint endpoint;
@@ -26,6 +33,8 @@ struct wire_answer_options {
     const char *model;
     const char *system_fingerprint;
     int64_t created; /* seconds */
+    wire_token_bytes token_bytes; /* NULL: alternatives are spelled token_id:123 */
+    const void *token_owner;
     const char *request_id;
 };
 
@@ -43,7 +52,7 @@ void wire_answer_error(struct wire_answer *answer, const struct wire_error *erro
 /* Has END been written (or the error)? */
 bool wire_answer_is_complete(const struct wire_answer *answer);
 
-/* Fold form: a FAILED event sets this instead of writing; NULL otherwise. */
+/* What ended the answer before its END, or NULL. In the folded form nothing was written then. */
 const struct wire_error *wire_answer_failure(const struct wire_answer *answer);
 
 #endif

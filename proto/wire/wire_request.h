@@ -57,8 +57,8 @@ struct wire_request {
     bool include_stop_in_output, keep_special_tokens;
     bool logprobs;            /* chat: logprobs true; completions: logprobs given */
     bool seed_given;
-    /* max_tokens 0 when absent (has_max_tokens false). Whoever fills it in or clamps it to the
-     * context clamps min_tokens to it; a score (echo with max_tokens 0) is still one record. */
+    /* max_tokens 0 when absent (has_max_tokens false), or given as 0 beside echo. Whoever fills it
+     * in or clamps it to the context clamps min_tokens too. */
     struct record_params params;
     struct record_bias *biases;
     uint32_t num_biases;
