@@ -30,7 +30,7 @@ static int read_limits(struct engine_link *link, const struct status_page *page,
     static const struct fact facts[] = { { "vocab_size", 1, true },
                                          { "max_model_len", 1, true },
                                          { "max_num_seqs", 0, false },
-                                         { "max_queued", 0, false } };
+                                         { "max_num_queued_reqs", 0, false } };
     char text[STATUS_TEXT_BYTES], last_words[STATUS_ERROR_BYTES];
     int64_t values[4];
     if (!status_get_texts(page, text, last_words))

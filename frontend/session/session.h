@@ -36,7 +36,7 @@ void session_destroy(struct session *session);
  * An engine (0..15) that takes requests from now on. Takes over what is in `end` (zeroed behind)
  * and the mapping of its page; `doorbell` is a descriptor that session closes when the engine
  * goes. One of that number that is still up goes down first. Its limits are read from the facts
- * vocab_size and max_model_len on the page, and max_num_seqs and max_queued where they are there
+ * vocab_size and max_model_len on the page, and max_num_seqs and max_num_queued_reqs if told
  * (0: no limit).
  *
  * Returns 0; -EINVAL, or -EPROTO when a fact is missing: then nothing is taken over.

@@ -116,7 +116,7 @@ void rig_engine_up(struct rig *rig, uint32_t engine, uint32_t num_cells, uint32_
     make_segment(status_segment_header(), &page[0], &page[1]);
     rig->engine_page[engine] = page[0].base;
     snprintf(facts, sizeof(facts),
-             "vocab_size=%d\nmax_model_len=1024\nmax_num_seqs=8\nmax_queued=32\n", RIG_VOCAB);
+             "vocab_size=%d\nmax_model_len=1024\nmax_num_seqs=8\nmax_num_queued_reqs=32\n", RIG_VOCAB);
     status_set_texts(rig->engine_page[engine], facts, "");
     ring_end_init(&end, submit[0], g, complete[1], g, epoch, generation);
     ring_end_init(&rig->engine[engine], complete[0], g, submit[1], g, epoch, generation);
