@@ -44,7 +44,7 @@ CHECKPOINTS = {
         rope_scaling=None, tie_word_embeddings=False, torch_dtype="float32"),
     "gqa_bf16_llama3": dict(
         hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4,
-        num_key_value_heads=2, vocab_size=128, rms_norm_eps=1e-6, rope_theta=500000.0,
+        num_key_value_heads=2, vocab_size=128, rms_norm_eps=1e-6, rope_theta=20000.0,
         rope_scaling=dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0,
                           high_freq_factor=4.0, original_max_position_embeddings=32),
         tie_word_embeddings=True, torch_dtype="bfloat16"),

@@ -174,11 +174,15 @@ START_TEST(only_the_wanted_rows_get_logits)
 
     const struct rig_part first = { tokens, 0, 60, blocks_b }, last = { tokens, 60, 2, blocks_b };
     const int32_t none[1] = { 0 }, wanted[] = { 59, 3, 59 }, choices[] = { 1, 1, 1, 0, 1 };
+    const int32_t swapped[] = { 1, 0 };
     rig_step(&rig, &first, 1, none, 0, other); /* fills the pool all the same */
     rig_step(&rig, &last, 1, choices, 5, other);
     for (size_t i = 0; i < 5; i++)
         ck_assert_mem_eq(other + i * row, found + (size_t)(60 + choices[i]) * row,
                          row * sizeof(float));
+    rig_step(&rig, &last, 1, swapped, 2, other);
+    for (size_t i = 0; i < 2; i++)
+        ck_assert_mem_eq(other + i * row, found + (61 - i) * row, row * sizeof(float));
     rig_step(&rig, &first, 1, wanted, 3, other);
     for (size_t i = 0; i < 3; i++)
         ck_assert_mem_eq(other + i * row, found + (size_t)wanted[i] * row, row * sizeof(float));

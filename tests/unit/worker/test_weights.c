@@ -191,7 +191,7 @@ START_TEST(the_identity_follows_config_and_files)
     ck_assert_uint_ne(touched, identity);
     rig_close(&rig);
 
-    copy_file("config.json", config_path, "\"rope_theta\": 500000.0", "\"rope_theta\": 500001.0");
+    copy_file("config.json", config_path, "\"rope_theta\": 20000.0", "\"rope_theta\": 20001.0");
     ck_assert_int_eq(open_rig(), 0);
     ck_assert_uint_ne(model_identity(rig.model), touched);
 }
