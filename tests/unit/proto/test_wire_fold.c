@@ -263,9 +263,8 @@ static void run_round(uint64_t seed)
         json_loadb(pair.whole_out.data, pair.whole_out.len, JSON_REJECT_DUPLICATES, NULL);
     json_t *folded = put_together(pair.stream_out.data, &options);
     ck_assert_ptr_nonnull(whole);
-    ck_assert_msg(json_equal(whole, folded), "seed %llu: whole %s folded %s stream %s",
-                  (unsigned long long)seed, pair.whole_out.data, json_dumps(folded, JSON_COMPACT),
-                  pair.stream_out.data);
+    ck_assert_msg(json_equal(whole, folded), "seed %llu: %.400s", (unsigned long long)seed,
+                  pair.whole_out.data);
     json_decref(whole);
     json_decref(folded);
     strbuf_finish(&pair.stream_out);
