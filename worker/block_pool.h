@@ -1,0 +1,46 @@
+/*
+ * block_pool.h - fixed pool of KV-cache blocks
+ *
+ * A block holds the keys and values of `block_size` consecutive tokens in all layers of one KV
+ * group. The pool hands out block numbers only; the memory behind them belongs to the backend.
+ * Sequences that begin with the same tokens share blocks, so every block carries a reference
+ * count and goes back on the free list when the count reaches 0.
+ *
+ * Threads: engine thread only. Nothing here allocates after init.
+ * Source:  PagedAttention, arXiv:2309.06180, section 4.
+ */
+#ifndef WORKER_BLOCK_POOL_H
+#define WORKER_BLOCK_POOL_H
+
+#include <stdint.h>
+
+#include "worker/reserve.h"
+
+struct block_pool {
+    int32_t num_blocks;
+    int32_t num_free;
+    int32_t *free_ids;   /* [num_blocks], a stack: free_ids[num_free - 1] goes next */
+    int32_t *ref_counts; /* [num_blocks], 0 while the block is free */
+};
+
+/* Start with every block free. Returns 0, or -ENOMEM (`pool` is then untouched). */
+int block_pool_init(struct block_pool *pool, int32_t num_blocks, struct reserve *reserve);
+
+/*
+ * Take `num` blocks, all or none, each with a reference count of 1.
+ *
+ * ret_ids : [num], written only on success
+ *
+ * Returns 0, or -ENOSPC when fewer are free. That is an ordinary answer: the scheduler preempts
+ * a sequence and asks again.
+ */
+int block_pool_alloc(struct block_pool *pool, int32_t num, int32_t *ret_ids);
+
+/* Add a reference to a block that is in use. */
+void block_pool_ref(struct block_pool *pool, int32_t id);
+
+/* Drop a reference; the last one frees the block. Its contents stay as they are until the block
+ * is handed out again. */
+void block_pool_unref(struct block_pool *pool, int32_t id);
+
+#endif

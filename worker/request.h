@@ -1,0 +1,105 @@
+/*
+ * request.h - one SUBMIT as the engine keeps it, and the table of all of them
+ *
+ * A request is what its choices share: parameters, end-of-text ids, biases, and the tokens of
+ * choices that have no seat yet. A choice becomes a struct sequence when it gets a seat. A
+ * request is
+ *
+ *     waiting        some choices have no seat yet (in the scheduler's queue)
+ *     seated         every choice has or had a seat
+ *     failed         FAILED is to be published; nothing of it runs any more
+ *
+ * and is removed when its last DONE or its FAILED has been published, or at CANCEL.
+ *
+ * Threads: engine thread only. Nothing here allocates after init.
+ */
+#ifndef WORKER_REQUEST_H
+#define WORKER_REQUEST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "kernels/backend.h"
+#include "proto/records/record.h"
+#include "worker/reserve.h"
+#include "worker/token_store.h"
+
+struct sequence;
+
+struct request_choice {
+    int32_t index;   /* within its prompt: a key of its random numbers */
+    int32_t num_ids; /* output tokens it already has */
+};
+
+struct request {
+    uint64_t id; /* unique within its frontend */
+    int32_t frontend;
+    uint64_t age; /* number in order of arrival */
+    struct record_params params;
+    uint64_t seed;
+    int64_t deadline_us; /* 0: none */
+    int32_t num_prompt;
+    struct token_list tokens; /* prompt, then the ids of each choice; empty once all have seats */
+    int32_t num_choices, num_seated, num_done;
+    struct request_choice choices[RECORD_MAX_CHOICES];
+    struct sequence *sequences; /* those that hold a seat, by next_sibling */
+    struct logit_bias *biases;  /* [num_biases] */
+    int32_t num_biases;
+    int32_t *eos_ids; /* [num_eos_ids] */
+    int32_t num_eos_ids;
+    uint32_t *banned;   /* bit set of end-of-text ids, NULL when min_tokens is 0 */
+    int32_t next_score; /* first prompt position without computed log-probability */
+    bool is_resumed;    /* some choice brought output: accepted by an earlier engine */
+    bool is_waiting, is_started, is_unpublished;
+    bool owes_started;
+    enum record_failure failure; /* 0: none */
+
+    TAILQ_ENTRY(request) in_waiting, in_active, in_unpublished;
+    struct request *next_in_bucket;
+};
+
+TAILQ_HEAD(request_list, request);
+
+struct request_table {
+    struct request *slots; /* [max_requests] */
+    struct request **free; /* a stack */
+    struct request **buckets;
+    struct request_list active; /* oldest first */
+    int32_t max_requests, num_free, num_buckets, vocab_size;
+    uint64_t num_added;
+    struct logit_bias *biases; /* [max_requests][RECORD_MAX_BIASES] */
+    int32_t *eos_ids;          /* [max_requests][RECORD_MAX_STOP_IDS] */
+    uint32_t *banned;          /* [max_requests][banned_words] */
+    size_t banned_words;
+    struct token_store store;
+};
+
+/* Room for `max_requests` requests with `num_tokens` waiting tokens. Returns 0 or -ENOMEM. */
+int request_table_init(struct request_table *table, int32_t max_requests, int64_t num_tokens,
+                       int32_t vocab_size, struct reserve *reserve);
+
+struct request *request_table_find(const struct request_table *table, int32_t frontend,
+                                   uint64_t id);
+
+/*
+ * Copy a checked submit. The id must not be in use by this frontend.
+ *
+ * Returns 0, or -ENOSPC when there is no slot or no room for its tokens (ordinary).
+ */
+int request_table_add(struct request_table *table, int32_t frontend, uint64_t id,
+                      const struct record_submit *submit, struct request **ret_request);
+
+/* Forget it. It must be in no list but `active`, and hold no seat. */
+void request_table_remove(struct request_table *table, struct request *request);
+
+/* The n-th choice's tokens: prompt and what it already has. Returns their number. */
+int32_t request_read_tokens(const struct request_table *table, const struct request *request,
+                            int32_t nth, int32_t *ret_ids);
+
+bool request_wants_scores(const struct request *request);
+
+/* Does this token end a choice? */
+bool request_is_eos(const struct request *request, int32_t token_id);
+
+#endif

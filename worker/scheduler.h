@@ -1,0 +1,102 @@
+/*
+ * scheduler.h - policy: which positions of which sequences are computed in the next step
+ *
+ * Plain structs in, a plan out: no device, no ring, no clock. A plan keeps four rules:
+ *
+ *   1. at most max_num_batched_tokens positions, of at most max_num_seqs sequences;
+ *   2. decodes first, in turn when they do not all fit; then prefill chunks, oldest first;
+ *   3. a sequence gets blocks for all its known tokens when it starts, and a block more as it
+ *      grows. When none is left, the youngest sequence is preempted: its blocks go, its tokens
+ *      stay, it starts again before anything that waits;
+ *   4. first come, first served: nobody starts before an older request that lacks blocks. The
+ *      oldest sequence is never preempted for another, so every request ends.
+ *
+ * The choices of a request (n > 1) start one after another. The first computes the prompt; the
+ * others take over its blocks up to the position before the prompt's last (whole blocks by
+ * reference, the last one copied) and compute that position themselves, as any decode.
+ *
+ * num_computed counts what was planned, so that the next step can be planned while this one
+ * runs.
+ *
+ * Threads: engine thread only. Nothing here allocates after init.
+ */
+#ifndef WORKER_SCHEDULER_H
+#define WORKER_SCHEDULER_H
+
+#include "worker/block_pool.h"
+#include "worker/sequence.h"
+
+struct scheduler_limits {
+    int32_t max_num_seqs, max_num_batched_tokens;
+    int32_t max_logits; /* rows with logits in a step */
+    int32_t max_model_len, block_size;
+    int32_t num_groups, num_blocks; /* of each KV group */
+    int32_t max_num_queued_reqs;
+    int64_t max_num_queued_tokens;
+    int32_t vocab_size;
+};
+
+/* One sequence's part of a step: positions [first_pos, first_pos + num_tokens). */
+struct plan_row {
+    struct sequence *sequence;
+    int32_t first_pos, num_tokens;
+    int32_t first_score, num_scores; /* prompt positions whose log-probability is wanted */
+    bool samples;                    /* the last position's logits become a token */
+};
+
+struct plan_copies {
+    int32_t *from, *to; /* [max_num_seqs] whole blocks, to be copied before the step computes */
+    int32_t num;
+};
+
+struct plan {
+    struct plan_row *rows; /* [max_num_seqs] */
+    int32_t num_rows, num_tokens, num_logits;
+    struct plan_copies copies[BACKEND_MAX_GROUPS];
+    int32_t num_preempted;
+};
+
+struct scheduler {
+    struct scheduler_limits limits;
+    struct request_table requests;
+    struct sequence_pool seats;
+    struct block_pool blocks[BACKEND_MAX_GROUPS];
+    struct request_list waiting; /* oldest first */
+    int32_t num_waiting;
+    int64_t num_queued_tokens;   /* of those that wait */
+    struct sequence **running;   /* [max_num_seqs] in order of start */
+    struct sequence **preempted; /* [max_num_seqs] oldest first */
+    int32_t num_running, num_preempted;
+    int32_t decode_turn; /* index in `running` where the next plan begins with decodes */
+    uint64_t step;
+    struct plan plan;
+};
+
+/* Returns 0 or -ENOMEM. */
+int scheduler_init(struct scheduler *s, const struct scheduler_limits *limits,
+                   struct reserve *reserve);
+
+/*
+ * Take a checked submit into the queue.
+ *
+ * Returns 0 and the request, or the failure to answer with: QUEUE_FULL, QUEUED_TOKENS, TOO_LONG.
+ * Free seats count as room in the queue, and so a resumed request finds the place that it had
+ * at an earlier engine.
+ */
+enum record_failure scheduler_admit(struct scheduler *s, int32_t frontend, uint64_t id,
+                                    const struct record_submit *submit,
+                                    struct request **ret_request);
+
+/* Decide the next step. Valid until the next call; num_rows is 0 when nothing can be computed. */
+const struct plan *scheduler_plan(struct scheduler *s);
+
+/* The sequence needs its blocks no more. */
+void scheduler_finish(struct scheduler *s, struct sequence *sequence);
+
+/* Stop everything of the request: its blocks and seats are free, it is no longer in the queue. */
+void scheduler_stop(struct scheduler *s, struct request *request);
+
+/* Is there anything to compute, now or later? */
+bool scheduler_has_work(const struct scheduler *s);
+
+#endif

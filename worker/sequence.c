@@ -1,0 +1,108 @@
+#include "worker/sequence.h"
+
+#include <assert.h>
+#include <errno.h>
+
+int sequence_pool_init(struct sequence_pool *pool, int32_t num_seats, int32_t max_len,
+                       int32_t block_size, int32_t num_groups, struct reserve *reserve)
+{
+    const size_t num = (size_t)num_seats;
+    const size_t max_blocks = ((size_t)max_len + (size_t)block_size - 1) / (size_t)block_size;
+    const size_t window = (size_t)SEQUENCE_WINDOW * SEQUENCE_LOGPROB_STRIDE;
+    struct sequence *seats = reserve_array(reserve, num, sizeof(*seats));
+    struct sequence **free = reserve_array(reserve, num, sizeof(struct sequence *));
+    int32_t *tokens = reserve_array(reserve, num * (size_t)max_len, sizeof(*tokens));
+    int32_t *blocks = reserve_array(reserve, num * (size_t)num_groups * max_blocks, sizeof(*blocks));
+    struct record_logprob *logprobs = reserve_array(reserve, num * window, 2 * sizeof(*logprobs));
+    if (seats == NULL || free == NULL || tokens == NULL || blocks == NULL || logprobs == NULL)
+        return -ENOMEM;
+
+    for (size_t i = 0; i < num; i++) {
+        seats[i].tokens = tokens + i * (size_t)max_len;
+        seats[i].logprobs = logprobs + 2 * i * window;
+        seats[i].scores = seats[i].logprobs + window;
+        for (size_t g = 0; g < (size_t)num_groups; g++)
+            seats[i].tables[g].ids = blocks + (i * (size_t)num_groups + g) * max_blocks;
+        free[num - 1 - i] = &seats[i];
+    }
+    *pool = (struct sequence_pool){
+        .seats = seats, .free = free, .num_seats = num_seats, .num_free = num_seats, .max_len = max_len
+    };
+    return 0;
+}
+
+struct sequence *sequence_pool_seat(struct sequence_pool *pool, const struct request_table *table,
+                                    struct request *request)
+{
+    if (pool->num_free == 0)
+        return NULL;
+    const int32_t nth = request->num_seated++;
+    const struct request_choice *choice = &request->choices[nth];
+    struct sequence *sequence = pool->free[--pool->num_free];
+    struct sequence fresh = {
+        .state = SEQUENCE_PREEMPTED,
+        .request = request,
+        .next_sibling = request->sequences,
+        .age = request->age * RECORD_MAX_CHOICES + (uint64_t)nth,
+        .choice = choice->index,
+        .tokens = sequence->tokens,
+        .num_prompt = request->num_prompt,
+        .num_tokens = request_read_tokens(table, request, nth, sequence->tokens),
+        .num_published = choice->num_ids,
+        .num_logprobs_published = choice->num_ids,
+        .logprobs = sequence->logprobs,
+        .scores = sequence->scores,
+        .is_scorer = nth == 0 && request_wants_scores(request),
+        .stop_id = -1,
+    };
+    for (int g = 0; g < BACKEND_MAX_GROUPS; g++)
+        fresh.tables[g].ids = sequence->tables[g].ids;
+    *sequence = fresh;
+    request->sequences = sequence;
+    return sequence;
+}
+
+void sequence_pool_leave(struct sequence_pool *pool, struct sequence *sequence)
+{
+    for (int g = 0; g < BACKEND_MAX_GROUPS; g++)
+        assert(sequence->tables[g].num == 0);
+    struct sequence **at = &sequence->request->sequences;
+    while (*at != sequence)
+        at = &(*at)->next_sibling;
+    *at = sequence->next_sibling;
+    sequence->state = SEQUENCE_FREE;
+    sequence->request = NULL;
+    pool->free[pool->num_free++] = sequence;
+}
+
+int32_t sequence_num_output(const struct sequence *sequence)
+{
+    return sequence->num_tokens - sequence->num_prompt;
+}
+
+bool sequence_has_whole_scores(const struct sequence *sequence)
+{
+    const int32_t end = sequence->first_score + sequence->num_scores;
+    return sequence->num_scores > 0 &&
+           (end % SEQUENCE_WINDOW == 0 || end == sequence->num_prompt);
+}
+
+bool sequence_is_paused(const struct sequence *sequence)
+{
+    if (sequence_has_whole_scores(sequence))
+        return true;
+    return sequence->request->params.num_logprobs >= 0 &&
+           sequence_num_output(sequence) - sequence->num_logprobs_published == SEQUENCE_WINDOW;
+}
+
+void sequence_append(struct sequence *sequence, int32_t token_id)
+{
+    const struct request *request = sequence->request;
+    sequence->tokens[sequence->num_tokens++] = token_id;
+    if (request_is_eos(request, token_id)) {
+        sequence->finish = RECORD_FINISH_EOS;
+        sequence->stop_id = token_id;
+    } else if ((uint32_t)sequence_num_output(sequence) >= request->params.max_tokens) {
+        sequence->finish = RECORD_FINISH_LENGTH;
+    }
+}
