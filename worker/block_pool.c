@@ -14,9 +14,10 @@ int block_pool_init(struct block_pool *pool, int32_t num_blocks, struct reserve 
 
     for (int32_t i = 0; i < num_blocks; i++) /* block 0 goes first */
         free_ids[i] = num_blocks - 1 - i;
-    *pool = (struct block_pool){
-        .num_blocks = num_blocks, .num_free = num_blocks, .free_ids = free_ids, .ref_counts = ref_counts
-    };
+    *pool = (struct block_pool){ .num_blocks = num_blocks,
+                                 .num_free = num_blocks,
+                                 .free_ids = free_ids,
+                                 .ref_counts = ref_counts };
     return 0;
 }
 

@@ -220,14 +220,16 @@ static int32_t max_of(int32_t a, int32_t b)
     return a > b ? a : b;
 }
 
-/* The row at position p scores position p + 1. */
+/* The row at position p scores position p + 1: the first of its rows that does. */
+static int32_t first_scoring_pos(const struct sequence *sequence)
+{
+    return max_of(sequence->num_computed, sequence->request->next_score - 1);
+}
+
 static int32_t num_scores_in(const struct sequence *sequence, int32_t num_tokens)
 {
-    if (!sequence->is_scorer)
-        return 0;
-    const int32_t first = max_of(sequence->num_computed, sequence->request->next_score - 1);
     const int32_t end = min_of(sequence->num_computed + num_tokens, sequence->num_prompt - 1);
-    return max_of(0, end - first);
+    return sequence->is_scorer ? max_of(0, end - first_scoring_pos(sequence)) : 0;
 }
 
 /* A chunk ends where the window of scores does. */
@@ -253,7 +255,8 @@ static int32_t chunk_of(const struct scheduler *s, const struct sequence *sequen
     int32_t num = min_of(sequence->num_tokens - sequence->num_computed,
                          s->limits.max_num_batched_tokens - s->plan.num_tokens);
     num = limit_by_window(sequence, num);
-    num -= max_of(0, num_scores_in(sequence, num) - logits);
+    if (num_scores_in(sequence, num) > logits)
+        num = first_scoring_pos(sequence) + logits - sequence->num_computed;
     if (num > 0 && samples_after(sequence, num) && num_scores_in(sequence, num) == logits)
         num--;
     return max_of(num, 0);

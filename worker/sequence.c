@@ -12,7 +12,8 @@ int sequence_pool_init(struct sequence_pool *pool, int32_t num_seats, int32_t ma
     struct sequence *seats = reserve_array(reserve, num, sizeof(*seats));
     struct sequence **free = reserve_array(reserve, num, sizeof(struct sequence *));
     int32_t *tokens = reserve_array(reserve, num * (size_t)max_len, sizeof(*tokens));
-    int32_t *blocks = reserve_array(reserve, num * (size_t)num_groups * max_blocks, sizeof(*blocks));
+    int32_t *blocks =
+        reserve_array(reserve, num * (size_t)num_groups * max_blocks, sizeof(*blocks));
     struct record_logprob *logprobs = reserve_array(reserve, num * window, 2 * sizeof(*logprobs));
     if (seats == NULL || free == NULL || tokens == NULL || blocks == NULL || logprobs == NULL)
         return -ENOMEM;
@@ -25,9 +26,11 @@ int sequence_pool_init(struct sequence_pool *pool, int32_t num_seats, int32_t ma
             seats[i].tables[g].ids = blocks + (i * (size_t)num_groups + g) * max_blocks;
         free[num - 1 - i] = &seats[i];
     }
-    *pool = (struct sequence_pool){
-        .seats = seats, .free = free, .num_seats = num_seats, .num_free = num_seats, .max_len = max_len
-    };
+    *pool = (struct sequence_pool){ .seats = seats,
+                                    .free = free,
+                                    .num_seats = num_seats,
+                                    .num_free = num_seats,
+                                    .max_len = max_len };
     return 0;
 }
 
@@ -52,6 +55,7 @@ struct sequence *sequence_pool_seat(struct sequence_pool *pool, const struct req
         .num_logprobs_published = choice->num_ids,
         .logprobs = sequence->logprobs,
         .scores = sequence->scores,
+        .first_score = 1,
         .is_scorer = nth == 0 && request_wants_scores(request),
         .stop_id = -1,
     };
@@ -83,8 +87,7 @@ int32_t sequence_num_output(const struct sequence *sequence)
 bool sequence_has_whole_scores(const struct sequence *sequence)
 {
     const int32_t end = sequence->first_score + sequence->num_scores;
-    return sequence->num_scores > 0 &&
-           (end % SEQUENCE_WINDOW == 0 || end == sequence->num_prompt);
+    return sequence->num_scores > 0 && (end % SEQUENCE_WINDOW == 0 || end == sequence->num_prompt);
 }
 
 bool sequence_is_paused(const struct sequence *sequence)

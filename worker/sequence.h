@@ -54,7 +54,7 @@ struct sequence {
     /* Scores of prompt positions [first_score, first_score + num_scores). */
     struct record_logprob *scores; /* [SEQUENCE_WINDOW][stride] */
     int32_t first_score, num_scores;
-    bool is_scorer; /* the one sequence that scores its request's prompt */
+    bool is_scorer;            /* the one sequence that scores its request's prompt */
     enum record_finish finish; /* 0: goes on */
     int32_t stop_id;
 };

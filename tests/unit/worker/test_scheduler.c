@@ -1,0 +1,571 @@
+/* The scheduler under a simulated device: a "KV cache" that stores, for every position, a hash
+ * of the tokens up to it, and a "model" whose next token is a function of that hash. A wrong
+ * block, a missing copy or a position computed twice shows as a wrong hash; the tokens of a
+ * request are known beforehand, whatever the schedule was. */
+#include "worker/scheduler.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    VOCAB = 97,
+    BLOCK = 4,
+    MAX_LEN = 96,
+    MAX_BLOCKS = 64,
+    MAX_REQUESTS = 4096,
+};
+
+struct expected { /* what a request was made of */
+    struct record_params params;
+    int32_t prompt[MAX_LEN];
+    int32_t num_prompt, num_choices, num_done;
+    bool live, cancelled;
+    int32_t first_score; /* next prompt position that has to be published */
+};
+
+struct sim {
+    struct scheduler s;
+    struct reserve reserve;
+    uint64_t kv[MAX_BLOCKS][BLOCK];
+    struct expected requests[MAX_REQUESTS];
+    int32_t num_requests, num_live, num_preempted, num_copied;
+    int64_t num_steps;
+    unsigned seed;
+};
+
+static struct sim sim;
+
+static unsigned draw(unsigned below)
+{
+    sim.seed = sim.seed * 1664525u + 1013904223u;
+    return (sim.seed >> 8) % below;
+}
+
+static struct scheduler_limits limits_of(int32_t num_seqs, int32_t budget, int32_t num_blocks)
+{
+    return (struct scheduler_limits){ .max_num_seqs = num_seqs,
+                                      .max_num_batched_tokens = budget,
+                                      .max_logits = budget < num_seqs ? budget : num_seqs,
+                                      .max_model_len = MAX_LEN,
+                                      .block_size = BLOCK,
+                                      .num_groups = 1,
+                                      .num_blocks = num_blocks,
+                                      .max_num_queued_reqs = 8,
+                                      .max_num_queued_tokens = 1000,
+                                      .vocab_size = VOCAB };
+}
+
+static void begin(struct scheduler_limits limits, unsigned seed)
+{
+    reserve_finish(&sim.reserve);
+    memset(&sim, 0, sizeof(sim));
+    sim.seed = seed;
+    ck_assert_int_eq(scheduler_init(&sim.s, &limits, &sim.reserve), 0);
+}
+
+static uint64_t hash_of(uint64_t before, int32_t token)
+{
+    const uint64_t h = (before ^ (uint64_t)(token + 1)) * 0x9E3779B97F4A7C15u;
+    return h ^ h >> 29;
+}
+
+static int32_t next_token(uint64_t hash, int32_t choice)
+{
+    return (int32_t)((hash + 31 * (uint64_t)choice) % VOCAB);
+}
+
+/* --- submitting --------------------------------------------------------------------------- */
+
+static int32_t eos_ids[1] = { 13 };
+
+static enum record_failure submit(int32_t num_prompt, int32_t num_choices, int32_t max_tokens,
+                                  int32_t num_logprobs, int32_t num_prompt_logprobs)
+{
+    const int32_t id = sim.num_requests;
+    struct expected *e = &sim.requests[id];
+    struct record_submit record = { .num_choices = (uint32_t)num_choices };
+    struct request *request;
+
+    ck_assert_int_lt(id, MAX_REQUESTS);
+    e->params = (struct record_params){ .max_tokens = (uint32_t)max_tokens,
+                                        .num_choices = (uint32_t)num_choices,
+                                        .num_logprobs = num_logprobs,
+                                        .num_prompt_logprobs = num_prompt_logprobs };
+    e->num_prompt = num_prompt;
+    e->num_choices = num_choices;
+    e->first_score = 1;
+    for (int32_t i = 0; i < num_prompt; i++)
+        e->prompt[i] = (int32_t)draw(VOCAB);
+    record.params = &e->params;
+    record.prompt = e->prompt;
+    record.num_prompt = (uint32_t)num_prompt;
+    record.eos_ids = eos_ids;
+    record.num_eos_ids = 1;
+    for (int32_t c = 0; c < num_choices; c++)
+        record.choices[c].index = (uint32_t)c;
+    const enum record_failure failure = scheduler_admit(&sim.s, 0, (uint64_t)id, &record, &request);
+    if (failure == 0) {
+        e->live = true;
+        sim.num_live++;
+        sim.num_requests++;
+    }
+    return failure;
+}
+
+static void submit_random(void)
+{
+    const int32_t num_prompt = 1 + (int32_t)draw(40), max_tokens = (int32_t)draw(30);
+    const int32_t num_choices = draw(4) == 0 ? 1 + (int32_t)draw(6) : 1;
+    submit(num_prompt, num_choices, max_tokens, draw(3) == 0 ? 0 : -1, draw(5) == 0 ? 0 : -1);
+}
+
+/* --- what must hold after every plan ------------------------------------------------------ */
+
+static void check_blocks(void)
+{
+    int32_t refs[MAX_BLOCKS] = { 0 }, num_used = 0;
+    for (int32_t i = 0; i < sim.s.seats.num_seats; i++) {
+        const struct sequence *q = &sim.s.seats.seats[i];
+        ck_assert(q->state == SEQUENCE_RUNNING || q->tables[0].num == 0);
+        if (q->state == SEQUENCE_RUNNING)
+            ck_assert_int_ge(q->tables[0].num * BLOCK, q->num_computed);
+        for (int32_t b = 0; b < q->tables[0].num; b++)
+            refs[q->tables[0].ids[b]]++;
+    }
+    for (int32_t b = 0; b < sim.s.limits.num_blocks; b++) {
+        ck_assert_int_eq(refs[b], sim.s.blocks[0].ref_counts[b]);
+        num_used += refs[b] > 0;
+    }
+    ck_assert_int_eq(sim.s.blocks[0].num_free, sim.s.limits.num_blocks - num_used);
+}
+
+static void check_plan(const struct plan *plan)
+{
+    int32_t num_tokens = 0, num_logits = 0;
+    for (int32_t i = 0; i < plan->num_rows; i++) {
+        const struct plan_row *row = &plan->rows[i];
+        ck_assert_int_eq(row->sequence->state, SEQUENCE_RUNNING);
+        ck_assert_int_gt(row->num_tokens, 0);
+        ck_assert_int_eq(row->first_pos + row->num_tokens, row->sequence->num_computed);
+        ck_assert_int_le(row->sequence->num_computed, row->sequence->num_tokens);
+        for (int32_t k = 0; k < i; k++)
+            ck_assert_ptr_ne(plan->rows[k].sequence, row->sequence);
+        num_tokens += row->num_tokens;
+        num_logits += row->num_scores + row->samples;
+    }
+    ck_assert_int_eq(num_tokens, plan->num_tokens);
+    ck_assert_int_eq(num_logits, plan->num_logits);
+    ck_assert_int_le(num_tokens, sim.s.limits.max_num_batched_tokens);
+    ck_assert_int_le(num_logits, sim.s.limits.max_logits);
+    ck_assert_int_le(sim.s.num_running + sim.s.num_preempted, sim.s.limits.max_num_seqs);
+    check_blocks();
+}
+
+/* --- the device --------------------------------------------------------------------------- */
+
+static uint64_t *place_of(const struct sequence *q, int32_t pos)
+{
+    return &sim.kv[q->tables[0].ids[pos / BLOCK]][pos % BLOCK];
+}
+
+static void compute_row(const struct plan_row *row)
+{
+    const struct sequence *q = row->sequence;
+    uint64_t hash = 0;
+    for (int32_t pos = 0; pos < row->first_pos + row->num_tokens; pos++) {
+        hash = hash_of(hash, q->tokens[pos]);
+        if (pos >= row->first_pos)
+            *place_of(q, pos) = hash;
+        ck_assert_uint_eq(*place_of(q, pos), hash);
+    }
+}
+
+static void finish_row(const struct plan_row *row)
+{
+    struct sequence *q = row->sequence;
+    if (row->num_scores > 0) {
+        ck_assert_int_eq(row->first_score, q->request->next_score);
+        q->num_scores += row->num_scores;
+        q->request->next_score += row->num_scores;
+        ck_assert_int_le(q->num_scores, SEQUENCE_WINDOW);
+    }
+    if (row->samples)
+        sequence_append(q, next_token(*place_of(q, q->num_tokens - 1), q->choice));
+    else if (q->request->params.max_tokens == 0 && q->num_computed == q->num_tokens)
+        q->finish = RECORD_FINISH_LENGTH;
+    if (q->finish != 0)
+        scheduler_finish(&sim.s, q);
+}
+
+static void execute(const struct plan *plan)
+{
+    for (int32_t i = 0; i < plan->copies[0].num; i++)
+        memcpy(sim.kv[plan->copies[0].to[i]], sim.kv[plan->copies[0].from[i]], sizeof(sim.kv[0]));
+    for (int32_t i = 0; i < plan->num_rows; i++)
+        compute_row(&plan->rows[i]);
+    for (int32_t i = 0; i < plan->num_rows; i++)
+        finish_row(&plan->rows[i]);
+    sim.num_preempted += plan->num_preempted;
+    sim.num_copied += plan->copies[0].num;
+}
+
+/* --- publishing --------------------------------------------------------------------------- */
+
+static void check_output(const struct sequence *q)
+{
+    const struct expected *e = &sim.requests[q->request->id];
+    const int32_t num_output = sequence_num_output(q);
+    uint64_t hash = 0;
+    for (int32_t i = 0; i < e->num_prompt; i++)
+        hash = hash_of(hash, e->prompt[i]);
+    for (int32_t i = 0; i < num_output; i++) {
+        const int32_t token = next_token(hash, q->choice);
+        ck_assert_int_eq(q->tokens[e->num_prompt + i], token);
+        ck_assert(token != eos_ids[0] || i == num_output - 1);
+        hash = hash_of(hash, token);
+    }
+    const bool is_eos = num_output > 0 && q->tokens[q->num_tokens - 1] == eos_ids[0];
+    ck_assert_int_eq(q->finish, is_eos ? RECORD_FINISH_EOS : RECORD_FINISH_LENGTH);
+    ck_assert(is_eos || (uint32_t)num_output == e->params.max_tokens);
+}
+
+static void publish(struct request *request)
+{
+    struct expected *e = &sim.requests[request->id];
+    struct sequence *q = request->sequences, *next;
+    for (; q != NULL; q = next) {
+        next = q->next_sibling;
+        if (sequence_has_whole_scores(q)) {
+            ck_assert_int_eq(q->first_score, e->first_score);
+            e->first_score = q->first_score += q->num_scores;
+            q->num_scores = 0;
+        }
+        q->num_logprobs_published = q->num_published = sequence_num_output(q);
+        if (q->finish == 0)
+            continue;
+        check_output(q);
+        sequence_pool_leave(&sim.s.seats, q);
+        e->num_done++;
+    }
+    if (e->num_done == e->num_choices) {
+        ck_assert(e->params.num_prompt_logprobs < 0 || e->first_score == e->num_prompt ||
+                  e->num_prompt == 1);
+        request_table_remove(&sim.s.requests, request);
+        e->live = false;
+        sim.num_live--;
+    }
+}
+
+/* Each request's frontend takes what there is in one step of `patience`. */
+static void publish_some(unsigned patience)
+{
+    struct request *request = TAILQ_FIRST(&sim.s.requests.active), *next;
+    for (; request != NULL; request = next) {
+        next = TAILQ_NEXT(request, in_active);
+        if (draw(patience) == 0)
+            publish(request);
+    }
+}
+
+static void cancel_one(void)
+{
+    struct request *request = TAILQ_FIRST(&sim.s.requests.active);
+    for (unsigned skip = draw(6); skip > 0 && request != NULL; skip--)
+        request = TAILQ_NEXT(request, in_active);
+    if (request == NULL)
+        return;
+    sim.requests[request->id].live = false;
+    sim.requests[request->id].cancelled = true;
+    sim.num_live--;
+    scheduler_stop(&sim.s, request);
+    request_table_remove(&sim.s.requests, request);
+}
+
+static void run_step(unsigned patience)
+{
+    const struct plan *plan = scheduler_plan(&sim.s);
+    check_plan(plan);
+    execute(plan);
+    check_blocks();
+    publish_some(patience);
+    sim.num_steps++;
+}
+
+static void check_empty(void)
+{
+    ck_assert(!scheduler_has_work(&sim.s));
+    ck_assert_int_eq(sim.num_live, 0);
+    ck_assert_int_eq(sim.s.blocks[0].num_free, sim.s.limits.num_blocks);
+    ck_assert_int_eq(sim.s.seats.num_free, sim.s.seats.num_seats);
+    ck_assert_int_eq(sim.s.num_queued_tokens, 0);
+    ck_assert_int_eq(sim.s.requests.store.num_free, sim.s.requests.store.num_chunks);
+    ck_assert_int_eq(sim.s.requests.num_free, sim.s.requests.max_requests);
+    ck_assert(TAILQ_EMPTY(&sim.s.requests.active));
+}
+
+static void drain(unsigned patience)
+{
+    for (int i = 0; sim.num_live > 0; i++) {
+        ck_assert_int_lt(i, 20000);
+        run_step(patience);
+    }
+    check_empty();
+}
+
+/* --- tests -------------------------------------------------------------------------------- */
+
+static const struct {
+    int32_t num_seqs, budget, num_blocks;
+    unsigned patience;
+} loads[] = {
+    { 1, 1, 32, 1 },  { 4, 3, 32, 1 },   { 8, 16, 64, 1 }, { 16, 64, 40, 1 },
+    { 16, 8, 26, 3 }, { 16, 48, 64, 9 }, { 3, 96, 24, 2 },
+};
+
+START_TEST(every_request_ends_with_its_tokens_under_random_load)
+{
+    begin(limits_of(loads[_i].num_seqs, loads[_i].budget, loads[_i].num_blocks), 1 + (unsigned)_i);
+
+    for (int i = 0; i < 3000; i++) {
+        if (draw(4) == 0)
+            submit_random();
+        if (draw(40) == 0)
+            cancel_one();
+        run_step(loads[_i].patience);
+    }
+    drain(loads[_i].patience);
+
+    ck_assert_int_gt(sim.num_requests, 50);
+    for (int32_t i = 0; i < sim.num_requests; i++)
+        ck_assert(sim.requests[i].cancelled ||
+                  sim.requests[i].num_done == sim.requests[i].num_choices);
+}
+END_TEST
+
+START_TEST(decodes_go_before_prefill_chunks)
+{
+    begin(limits_of(4, 8, 64), 1);
+    submit(3, 1, 20, -1, -1);
+    run_step(1); /* computes the first prompt, samples */
+    submit(30, 1, 2, -1, -1);
+
+    const struct plan *plan = scheduler_plan(&sim.s);
+
+    ck_assert_int_eq(plan->num_rows, 2);
+    ck_assert_int_eq(plan->rows[0].num_tokens, 1);
+    ck_assert_int_eq(plan->rows[1].num_tokens, 7); /* what the budget leaves */
+    ck_assert(!plan->rows[1].samples);
+    execute(plan);
+    drain(1);
+}
+END_TEST
+
+START_TEST(decodes_take_turns_when_the_budget_is_short)
+{
+    begin(limits_of(8, 8, 64), 1);
+    eos_ids[0] = VOCAB; /* none */
+    for (int i = 0; i < 8; i++)
+        submit(1, 1, 25, -1, -1);
+    run_step(1);
+    sim.s.limits.max_num_batched_tokens = 3;
+    for (int i = 0; i < 30; i++)
+        run_step(1);
+
+    int32_t least = 1000, most = 0;
+    for (int32_t i = 0; i < sim.s.num_running; i++) {
+        const int32_t num = sequence_num_output(sim.s.running[i]);
+        least = num < least ? num : least;
+        most = num > most ? num : most;
+    }
+    ck_assert_int_gt(least, 0);
+    ck_assert_int_le(most - least, 1);
+    drain(1);
+    eos_ids[0] = 13;
+}
+END_TEST
+
+START_TEST(the_youngest_is_preempted_and_keeps_its_tokens)
+{
+    begin(limits_of(4, 64, 12), 3);
+    eos_ids[0] = VOCAB; /* none */
+    submit(16, 1, 28, -1, -1);
+    submit(16, 1, 28, -1, -1);
+    while (sim.num_preempted == 0) {
+        ck_assert_int_lt(sim.num_steps, 100);
+        run_step(1);
+    }
+
+    ck_assert_int_eq(sim.s.num_preempted, 1);
+    ck_assert_uint_eq(sim.s.preempted[0]->request->id, 1);
+    ck_assert_int_gt(sequence_num_output(sim.s.preempted[0]), 0);
+    ck_assert_int_eq(sim.s.preempted[0]->num_computed, 0);
+    drain(1);
+    eos_ids[0] = 13;
+}
+END_TEST
+
+START_TEST(choices_share_the_prompt_by_reference_and_copy_its_last_block)
+{
+    begin(limits_of(4, 64, 64), 5);
+    submit(11, 3, 20, -1, -1);
+    run_step(1);
+
+    const struct plan *plan = scheduler_plan(&sim.s);
+
+    ck_assert_int_eq(plan->num_rows, 3); /* one decode, two choices that start */
+    ck_assert_int_eq(plan->num_tokens, 3);
+    ck_assert_int_eq(plan->copies[0].num, 2); /* position 10 is theirs; 8 and 9 are copied */
+    ck_assert_int_eq(sim.s.blocks[0].ref_counts[sim.s.running[0]->tables[0].ids[0]], 3);
+    ck_assert_int_eq(sim.s.blocks[0].ref_counts[sim.s.running[0]->tables[0].ids[1]], 3);
+    ck_assert_int_eq(sim.s.blocks[0].ref_counts[sim.s.running[0]->tables[0].ids[2]], 1);
+    execute(plan);
+    drain(1);
+}
+END_TEST
+
+START_TEST(more_choices_than_seats_run_one_after_another)
+{
+    begin(limits_of(2, 16, 64), 7);
+    submit(9, 6, 10, -1, -1);
+    drain(1);
+    ck_assert_int_eq(sim.requests[0].num_done, 6);
+}
+END_TEST
+
+START_TEST(a_sequence_with_unread_logprobs_pauses_at_a_full_buffer)
+{
+    begin(limits_of(2, 16, 64), 7);
+    eos_ids[0] = VOCAB;
+    submit(2, 1, 90, 0, -1);
+    for (int i = 0; i < 100; i++)
+        execute(scheduler_plan(&sim.s));
+
+    ck_assert_int_eq(sequence_num_output(sim.s.running[0]), SEQUENCE_WINDOW);
+    ck_assert_int_eq(scheduler_plan(&sim.s)->num_rows, 0);
+    drain(1);
+    eos_ids[0] = 13;
+}
+END_TEST
+
+START_TEST(a_full_queue_refuses_and_free_seats_count_as_room)
+{
+    begin(limits_of(2, 16, 64), 7);
+
+    for (int i = 0; i < 2 + 8; i++)
+        ck_assert_int_eq(submit(4, 1, 4, -1, -1), 0);
+    ck_assert_int_eq(submit(4, 1, 4, -1, -1), RECORD_FAILURE_QUEUE_FULL);
+    run_step(1);
+    ck_assert_int_eq(submit(4, 1, 4, -1, -1), RECORD_FAILURE_QUEUE_FULL);
+    drain(1);
+    ck_assert_int_eq(submit(4, 1, 4, -1, -1), 0);
+    drain(1);
+}
+END_TEST
+
+START_TEST(queued_tokens_are_limited_but_not_for_what_starts_at_once)
+{
+    struct scheduler_limits limits = limits_of(2, 16, 64);
+    limits.max_num_queued_tokens = 50;
+    begin(limits, 7);
+
+    ck_assert_int_eq(submit(60, 1, 4, -1, -1), 0);
+    ck_assert_int_eq(submit(1, 1, 4, -1, -1), RECORD_FAILURE_QUEUED_TOKENS);
+    run_step(1);
+    ck_assert_int_eq(submit(30, 1, 4, -1, -1), 0);
+    ck_assert_int_eq(submit(30, 1, 4, -1, -1), RECORD_FAILURE_QUEUED_TOKENS);
+    ck_assert_int_eq(submit(20, 1, 4, -1, -1), 0);
+    drain(1);
+}
+END_TEST
+
+START_TEST(what_can_never_fit_is_refused)
+{
+    begin(limits_of(2, 16, 10), 7); /* 40 positions */
+
+    ck_assert_int_eq(submit(31, 1, 10, -1, -1), 0); /* the 41st token is never stored */
+    ck_assert_int_eq(submit(32, 1, 10, -1, -1), RECORD_FAILURE_TOO_LONG);
+    drain(1);
+}
+END_TEST
+
+START_TEST(a_resumed_choice_goes_on_behind_its_tokens_even_past_a_full_queue)
+{
+    begin(limits_of(1, 16, 64), 7);
+    for (int i = 0; i < 1 + 8; i++)
+        ck_assert_int_eq(submit(4, 1, 4, -1, -1), 0);
+    const int32_t prompt[3] = { 1, 2, 3 }, ids[2] = { 4, 5 };
+    const struct record_params params = {
+        .max_tokens = 8, .num_choices = 3, .num_logprobs = -1, .num_prompt_logprobs = 0
+    };
+    struct record_submit record = {
+        .params = &params, .prompt = prompt, .num_prompt = 3, .num_choices = 1
+    };
+    record.choices[0].index = 2;
+    record.choices[0].ids = ids;
+    record.choices[0].num_ids = 2;
+    struct request *request;
+
+    ck_assert_int_eq(scheduler_admit(&sim.s, 0, 1000, &record, &request), 0);
+    sim.requests[1000].num_choices = 1;
+    while (request->sequences == NULL)
+        run_step(1);
+    const struct sequence *q = request->sequences;
+
+    ck_assert_int_eq(q->choice, 2);
+    ck_assert_int_ge(q->num_tokens, 5);
+    ck_assert_int_eq(q->tokens[4], 5);
+    ck_assert_int_eq(q->num_published, q->num_tokens > 5 ? q->num_tokens - 3 : 2);
+    ck_assert(!q->is_scorer); /* the earlier engine did that before its first token */
+}
+END_TEST
+
+START_TEST(scores_come_in_windows_whatever_the_chunks_were)
+{
+    begin(limits_of(2, _i, 64), 7);
+    submit(90, 1, 1, -1, 0);
+    int32_t first = 1;
+    while (first < 90) {
+        ck_assert_int_lt(sim.num_steps++, 200);
+        execute(scheduler_plan(&sim.s));
+        struct sequence *q = TAILQ_FIRST(&sim.s.requests.active)->sequences;
+        if (!sequence_has_whole_scores(q))
+            continue;
+        ck_assert_int_eq(q->first_score, first);
+        ck_assert_int_eq(q->num_scores, first == 1 ? 63 : 26);
+        ck_assert_int_eq(scheduler_plan(&sim.s)->num_rows, 0); /* waits to be read */
+        first = q->first_score += q->num_scores;
+        q->num_scores = 0;
+    }
+    sim.requests[0].first_score = 90;
+    drain(1);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("scheduler");
+    TCase *tc = tcase_create("scheduler");
+
+    tcase_set_timeout(tc, 60);
+    tcase_add_loop_test(tc, every_request_ends_with_its_tokens_under_random_load, 0,
+                        (int)(sizeof(loads) / sizeof(loads[0])));
+    tcase_add_test(tc, decodes_go_before_prefill_chunks);
+    tcase_add_test(tc, decodes_take_turns_when_the_budget_is_short);
+    tcase_add_test(tc, the_youngest_is_preempted_and_keeps_its_tokens);
+    tcase_add_test(tc, choices_share_the_prompt_by_reference_and_copy_its_last_block);
+    tcase_add_test(tc, more_choices_than_seats_run_one_after_another);
+    tcase_add_test(tc, a_sequence_with_unread_logprobs_pauses_at_a_full_buffer);
+    tcase_add_test(tc, a_full_queue_refuses_and_free_seats_count_as_room);
+    tcase_add_test(tc, queued_tokens_are_limited_but_not_for_what_starts_at_once);
+    tcase_add_test(tc, what_can_never_fit_is_refused);
+    tcase_add_test(tc, a_resumed_choice_goes_on_behind_its_tokens_even_past_a_full_queue);
+    tcase_add_loop_test(tc, scores_come_in_windows_whatever_the_chunks_were, 1, 100);
+    suite_add_tcase(suite, tc);
+
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,156 @@
+#include "worker/batch.h"
+
+#include <errno.h>
+
+enum { STRIDE = 1 + RECORD_MAX_LOGPROBS };
+
+int batch_init(struct batch *batch, const struct scheduler_limits *limits, struct reserve *reserve)
+{
+    const size_t rows = (size_t)limits->max_num_batched_tokens;
+    const size_t seqs = (size_t)limits->max_num_seqs, logits = (size_t)limits->max_logits;
+    struct batch b = { .num_groups = limits->num_groups, .block_size = limits->block_size };
+
+    b.token_ids = reserve_array(reserve, rows, sizeof(*b.token_ids));
+    b.positions = reserve_array(reserve, rows, sizeof(*b.positions));
+    b.logits_rows = reserve_array(reserve, logits, sizeof(*b.logits_rows));
+    b.samples = reserve_array(reserve, logits, sizeof(*b.samples));
+    b.ids = reserve_array(reserve, logits, sizeof(*b.ids));
+    b.ranks = reserve_array(reserve, logits, sizeof(*b.ranks));
+    b.bad = reserve_array(reserve, logits, sizeof(*b.bad));
+    b.logprobs = reserve_array(reserve, logits, STRIDE * sizeof(*b.logprobs));
+    b.top_ids = reserve_array(reserve, logits, STRIDE * sizeof(*b.top_ids));
+    if (b.token_ids == NULL || b.positions == NULL || b.logits_rows == NULL || b.samples == NULL ||
+        b.ids == NULL || b.ranks == NULL || b.bad == NULL || b.logprobs == NULL ||
+        b.top_ids == NULL)
+        return -ENOMEM;
+    for (int g = 0; g < limits->num_groups; g++) {
+        b.slots[g] = reserve_array(reserve, rows, sizeof(*b.slots[g]));
+        b.seqs[g] = reserve_array(reserve, seqs, sizeof(*b.seqs[g]));
+        if (b.slots[g] == NULL || b.seqs[g] == NULL)
+            return -ENOMEM;
+        b.model.slots[g] = b.slots[g];
+        b.model.seqs[g] = b.seqs[g];
+    }
+    b.model.token_ids = b.token_ids;
+    b.model.positions = b.positions;
+    b.model.logits_rows = b.logits_rows;
+    *batch = b;
+    return 0;
+}
+
+/* --- samples ------------------------------------------------------------------------------ */
+
+static struct sample_row *add_sample(struct batch *batch, int32_t row)
+{
+    const int32_t i = batch->model.num_logits++;
+    struct sample_row *sample = &batch->samples[i];
+    batch->logits_rows[i] = row;
+    batch->bad[i] = false;
+    *sample = (struct sample_row){ .forced_id = -1,
+                                   .num_logprobs = -1,
+                                   .bad = &batch->bad[i],
+                                   .ret_id = &batch->ids[i],
+                                   .ret_logprobs = batch->logprobs + (size_t)i * STRIDE,
+                                   .ret_ids = batch->top_ids + (size_t)i * STRIDE,
+                                   .ret_rank = &batch->ranks[i] };
+    return sample;
+}
+
+static void add_score(struct batch *batch, const struct sequence *sequence, int32_t pos,
+                      int32_t row)
+{
+    struct sample_row *sample = add_sample(batch, row);
+    sample->top_p = sample->typical_p = sample->repetition_penalty = 1;
+    sample->tokens = sequence->tokens;
+    sample->num_prompt = sample->num_tokens = pos;
+    sample->forced_id = sequence->tokens[pos];
+    sample->num_logprobs = sequence->request->params.num_prompt_logprobs;
+}
+
+static void add_draw(struct batch *batch, const struct sequence *sequence, int32_t row)
+{
+    const struct request *request = sequence->request;
+    const struct record_params *params = &request->params;
+    const uint32_t num_output = (uint32_t)sequence_num_output(sequence);
+    struct sample_row *sample = add_sample(batch, row);
+    sample->temperature = params->temperature;
+    sample->top_p = params->top_p;
+    sample->min_p = params->min_p;
+    sample->typical_p = params->typical_p;
+    sample->top_k = params->top_k;
+    sample->repetition_penalty = params->repetition_penalty;
+    sample->presence_penalty = params->presence_penalty;
+    sample->frequency_penalty = params->frequency_penalty;
+    sample->seed = request->seed;
+    sample->choice = (uint32_t)sequence->choice;
+    sample->output_pos = num_output;
+    sample->tokens = sequence->tokens;
+    sample->num_prompt = sequence->num_prompt;
+    sample->num_tokens = sequence->num_tokens;
+    sample->biases = request->biases;
+    sample->num_biases = request->num_biases;
+    sample->banned = num_output < params->min_tokens ? request->banned : NULL;
+    sample->num_logprobs = params->num_logprobs;
+}
+
+/* --- rows --------------------------------------------------------------------------------- */
+
+static void add_positions(struct batch *batch, const struct plan_row *part, int32_t first_row)
+{
+    const struct sequence *sequence = part->sequence;
+    for (int32_t i = 0; i < part->num_tokens; i++) {
+        const int32_t pos = part->first_pos + i, row = first_row + i;
+        batch->token_ids[row] = sequence->tokens[pos];
+        batch->positions[row] = pos;
+        for (int g = 0; g < batch->num_groups; g++)
+            batch->slots[g][row] =
+                (int64_t)sequence->tables[g].ids[pos / batch->block_size] * batch->block_size +
+                pos % batch->block_size;
+    }
+}
+
+static void add_attention(struct batch *batch, const struct plan_row *part, int32_t first_row)
+{
+    const int32_t i = batch->model.num_seqs++;
+    for (int g = 0; g < batch->num_groups; g++)
+        batch->seqs[g][i] = (struct attention_seq){ .first_row = first_row,
+                                                    .num_rows = part->num_tokens,
+                                                    .first_pos = part->first_pos,
+                                                    .blocks = part->sequence->tables[g].ids };
+}
+
+static void add_samples(struct batch *batch, const struct plan_row *part, int32_t first_row)
+{
+    for (int32_t i = 0; i < part->num_scores; i++) {
+        const int32_t pos = part->first_score + i;
+        add_score(batch, part->sequence, pos, first_row + pos - 1 - part->first_pos);
+    }
+    if (part->samples)
+        add_draw(batch, part->sequence, first_row + part->num_tokens - 1);
+}
+
+void batch_build(struct batch *batch, const struct plan *plan)
+{
+    batch->model.num_rows = batch->model.num_seqs = batch->model.num_logits = 0;
+    for (int32_t i = 0; i < plan->num_rows; i++) {
+        const struct plan_row *part = &plan->rows[i];
+        const int32_t first_row = batch->model.num_rows;
+        add_positions(batch, part, first_row);
+        add_attention(batch, part, first_row);
+        add_samples(batch, part, first_row);
+        batch->model.num_rows += part->num_tokens;
+    }
+}
+
+/* --- results ------------------------------------------------------------------------------ */
+
+void batch_read_logprobs(const struct batch *batch, int32_t i, int32_t num,
+                         struct record_logprob *ret_logprobs)
+{
+    const float *logprobs = batch->logprobs + (size_t)i * STRIDE;
+    const int32_t *ids = batch->top_ids + (size_t)i * STRIDE;
+    for (int32_t k = 0; k <= num; k++)
+        ret_logprobs[k] = (struct record_logprob){ .token_id = ids[k],
+                                                   .logprob = logprobs[k],
+                                                   .rank = k == 0 ? batch->ranks[i] : k };
+}

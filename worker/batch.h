@@ -1,0 +1,46 @@
+/*
+ * batch.h - a plan as the flat arrays that the forward pass and the sampler read
+ *
+ *     row             r   one position of one sequence, sequences behind each other
+ *     logits row      i   a row whose logits are wanted; sample i works on it and writes
+ *                         ids[i], logprobs[i], top_ids[i], ranks[i], bad[i]
+ *
+ * A sample either draws the next token of a sequence, or scores a prompt position: then the
+ * position's own token is forced and only log-probabilities are wanted.
+ *
+ * Everything is allocated by batch_init(). Engine thread only.
+ */
+#ifndef WORKER_BATCH_H
+#define WORKER_BATCH_H
+
+#include "worker/model/model.h"
+#include "worker/scheduler.h"
+
+struct batch {
+    struct model_batch model; /* points into the arrays below */
+    int32_t *token_ids, *positions;
+    int64_t *slots[BACKEND_MAX_GROUPS];
+    struct attention_seq *seqs[BACKEND_MAX_GROUPS];
+    int32_t *logits_rows;
+
+    struct sample_row *samples; /* [num_logits] */
+    int32_t *ids;               /* results, [num_logits] each */
+    int32_t *ranks;
+    bool *bad;
+    float *logprobs; /* [num_logits][stride], stride = 1 + RECORD_MAX_LOGPROBS */
+    int32_t *top_ids;
+
+    int32_t num_groups, block_size;
+};
+
+/* Returns 0 or -ENOMEM. */
+int batch_init(struct batch *batch, const struct scheduler_limits *limits, struct reserve *reserve);
+
+/* Flatten `plan`. Samples are in the order of the plan's rows, of each row first the scores. */
+void batch_build(struct batch *batch, const struct plan *plan);
+
+/* Log-probabilities of sample i as the ring carries them: [1 + num]. */
+void batch_read_logprobs(const struct batch *batch, int32_t i, int32_t num,
+                         struct record_logprob *ret_logprobs);
+
+#endif

@@ -1,0 +1,600 @@
+#include "worker/engine.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "proto/records/stats.h"
+#include "shm/doorbell.h"
+#include "worker/batch.h"
+#include "worker/publish.h"
+
+enum { FULL_US = 10 * 1000 * 1000, SPIN_US = 20, BLOCKED_MS = 1, MAX_RETRY_MS = 60 * 1000 };
+
+struct engine {
+    struct engine_options options;
+    const struct backend *backend;
+    struct device *device;
+    struct reserve reserve;
+    struct scheduler scheduler;
+    struct batch batch;
+    struct kv_pool *pools[BACKEND_MAX_GROUPS];
+    struct record_bounds bounds;
+    struct link links[CONTROL_MAX_FRONTENDS];
+    bool is_blocked;          /* some ring was full */
+    int64_t next_deadline_us; /* no request's deadline is earlier */
+    double first_us, each_us; /* expected time of a step: of its first position, of each other */
+    double us_per_request;    /* between the ends of two requests, in the mean */
+    int64_t last_end_us;
+};
+
+/* --- life --------------------------------------------------------------------------------- */
+
+static int alloc_pools(struct engine *engine, struct error *err)
+{
+    const struct arch *arch = model_arch(engine->options.model);
+    for (int32_t g = 0; g < arch->num_kv_groups; g++) {
+        const int r =
+            engine->backend->kv_alloc(engine->device, &arch->kv_groups[g],
+                                      engine->options.limits.num_blocks, &engine->pools[g], err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int engine_create(const struct engine_options *options, struct engine **ret_engine,
+                  struct error *err)
+{
+    struct engine *engine = calloc(1, sizeof(*engine));
+    if (engine == NULL)
+        return error_set(err, -ENOMEM, "no memory for the engine");
+    engine->options = *options;
+    engine->backend = options->backend;
+    engine->device = options->device;
+    engine->next_deadline_us = INT64_MAX;
+    engine->bounds = (struct record_bounds){ .vocab_size = options->limits.vocab_size,
+                                             .max_model_len = options->limits.max_model_len };
+    int r = scheduler_init(&engine->scheduler, &options->limits, &engine->reserve);
+    if (r == 0)
+        r = batch_init(&engine->batch, &options->limits, &engine->reserve);
+    if (r < 0) {
+        r = error_set(err, r, "no address space for the tables of %d sequences of %d tokens",
+                      options->limits.max_num_seqs, options->limits.max_model_len);
+        goto fail;
+    }
+    r = alloc_pools(engine, err);
+    if (r < 0)
+        goto fail;
+    stat_set(options->page->words, STAT_KV_BLOCKS_TOTAL, (uint64_t)options->limits.num_blocks);
+    *ret_engine = engine;
+    return 0;
+
+fail:
+    engine_destroy(engine);
+    return r;
+}
+
+void engine_destroy(struct engine *engine)
+{
+    if (engine == NULL)
+        return;
+    for (uint32_t i = 0; i < CONTROL_MAX_FRONTENDS; i++)
+        link_close(&engine->links[i]);
+    for (int g = 0; g < BACKEND_MAX_GROUPS; g++)
+        if (engine->pools[g] != NULL)
+            engine->backend->kv_free(engine->pools[g]);
+    reserve_finish(&engine->reserve);
+    free(engine);
+}
+
+bool engine_is_empty(const struct engine *engine)
+{
+    const struct scheduler *s = &engine->scheduler;
+    return !scheduler_has_work(s) && TAILQ_EMPTY(&s->requests.active) &&
+           s->seats.num_free == s->seats.num_seats &&
+           s->blocks[0].num_free == s->blocks[0].num_blocks;
+}
+
+/* --- requests ----------------------------------------------------------------------------- */
+
+static struct link *link_of(struct engine *engine, const struct request *request)
+{
+    return &engine->links[request->frontend];
+}
+
+static void owe(struct engine *engine, struct request *request)
+{
+    if (request->is_unpublished)
+        return;
+    request->is_unpublished = true;
+    TAILQ_INSERT_TAIL(&link_of(engine, request)->unpublished, request, in_unpublished);
+}
+
+static void forgive(struct engine *engine, struct request *request)
+{
+    if (request->is_unpublished)
+        TAILQ_REMOVE(&link_of(engine, request)->unpublished, request, in_unpublished);
+    request->is_unpublished = false;
+}
+
+/* Nothing more is said about it. */
+static void drop_request(struct engine *engine, struct request *request)
+{
+    scheduler_stop(&engine->scheduler, request);
+    forgive(engine, request);
+    request_table_remove(&engine->scheduler.requests, request);
+}
+
+static void fail_request(struct engine *engine, struct request *request,
+                         enum record_failure failure)
+{
+    scheduler_stop(&engine->scheduler, request);
+    request->failure = failure;
+    owe(engine, request);
+}
+
+static bool is_complete(const struct request *request)
+{
+    for (const struct sequence *q = request->sequences; q != NULL; q = q->next_sibling)
+        if (q->finish == 0)
+            return false;
+    return request->num_seated == request->num_choices;
+}
+
+/* --- links -------------------------------------------------------------------------------- */
+
+void engine_connect(struct engine *engine, uint32_t frontend, struct link *link)
+{
+    engine_disconnect(engine, frontend);
+    struct link *place = &engine->links[frontend];
+    *place = *link;
+    TAILQ_INIT(&place->unpublished); /* an empty list's head points into itself */
+    *link = (struct link){ 0 };
+}
+
+void engine_disconnect(struct engine *engine, uint32_t frontend)
+{
+    struct request *request = TAILQ_FIRST(&engine->scheduler.requests.active), *next;
+    if (!engine->links[frontend].is_up)
+        return;
+    for (; request != NULL; request = next) {
+        next = TAILQ_NEXT(request, in_active);
+        if (request->frontend == (int32_t)frontend)
+            drop_request(engine, request);
+    }
+    link_close(&engine->links[frontend]);
+}
+
+static void give_up_link(struct engine *engine, uint32_t frontend, const char *text)
+{
+    engine_disconnect(engine, frontend);
+    if (engine->options.report != NULL)
+        engine->options.report(engine->options.context, frontend, text);
+}
+
+/* --- admit -------------------------------------------------------------------------------- */
+
+static uint32_t retry_after_ms(const struct engine *engine)
+{
+    const double ms = engine->us_per_request * engine->scheduler.num_waiting / 1000;
+    return ms < MAX_RETRY_MS ? (uint32_t)ms : MAX_RETRY_MS;
+}
+
+static int admit_submit(struct engine *engine, uint32_t frontend,
+                        const struct link_message *message, struct error *err)
+{
+    struct scheduler *s = &engine->scheduler;
+    struct link *link = &engine->links[frontend];
+    struct request *request;
+    stat_add(engine->options.page->words, STAT_ENGINE_SUBMITS, 1);
+    if (request_table_find(&s->requests, (int32_t)frontend, message->id) != NULL)
+        return error_set(err, -EPROTO, "SUBMIT with id %llu, which is in use",
+                         (unsigned long long)message->id);
+    const uint32_t num_waiting = (uint32_t)s->num_waiting;
+    const enum record_failure failure =
+        scheduler_admit(s, (int32_t)frontend, message->id, &message->submit, &request);
+    if (failure != 0) {
+        link_push_refused(link, message->id, failure, retry_after_ms(engine));
+        return 0;
+    }
+    link_push_accepted(link, message->id, num_waiting);
+    if (request->deadline_us != 0 && request->deadline_us < engine->next_deadline_us)
+        engine->next_deadline_us = request->deadline_us;
+    return 0;
+}
+
+static void admit_cancel(struct engine *engine, uint32_t frontend, uint64_t id)
+{
+    struct request *request =
+        request_table_find(&engine->scheduler.requests, (int32_t)frontend, id);
+    stat_add(engine->options.page->words, STAT_ENGINE_CANCELS, 1);
+    if (request != NULL)
+        drop_request(engine, request);
+    else
+        stat_add(engine->options.page->words, STAT_RING_DROPPED, 1); /* it has just ended */
+}
+
+static int admit_from(struct engine *engine, uint32_t frontend, bool *ret_any, struct error *err)
+{
+    struct link *link = &engine->links[frontend];
+    struct link_message message;
+    int r;
+    while ((r = link_take(link, &engine->bounds, &message, err)) > 0) {
+        *ret_any = true;
+        if (message.kind == RECORD_CANCEL)
+            admit_cancel(engine, frontend, message.id);
+        else if ((r = admit_submit(engine, frontend, &message, err)) < 0)
+            return r;
+    }
+    link_release(link);
+    return r;
+}
+
+static bool admit(struct engine *engine)
+{
+    struct error err;
+    bool any = false;
+    for (uint32_t i = 0; i < CONTROL_MAX_FRONTENDS; i++)
+        if (engine->links[i].is_up && admit_from(engine, i, &any, &err) < 0)
+            give_up_link(engine, i, err.message);
+    return any;
+}
+
+static bool expire(struct engine *engine, int64_t now)
+{
+    struct request *request;
+    bool any = false;
+    if (now < engine->next_deadline_us)
+        return false;
+    engine->next_deadline_us = INT64_MAX;
+    TAILQ_FOREACH(request, &engine->scheduler.requests.active, in_active)
+    {
+        if (request->deadline_us == 0 || request->failure != 0 || is_complete(request))
+            continue;
+        if (request->deadline_us <= now) {
+            fail_request(engine, request, RECORD_FAILURE_DEADLINE);
+            any = true;
+        } else if (request->deadline_us < engine->next_deadline_us) {
+            engine->next_deadline_us = request->deadline_us;
+        }
+    }
+    return any;
+}
+
+/* --- execute ------------------------------------------------------------------------------ */
+
+static int launch(struct engine *engine, const struct plan *plan)
+{
+    const struct backend *backend = engine->backend;
+    struct batch *batch = &engine->batch;
+    float *logits;
+
+    batch_build(batch, plan);
+    backend->begin(engine->device);
+    for (int g = 0; g < engine->options.limits.num_groups; g++)
+        if (plan->copies[g].num > 0)
+            backend->copy_blocks(engine->device, engine->pools[g], plan->copies[g].from,
+                                 plan->copies[g].to, plan->copies[g].num);
+    model_forward(engine->options.model, engine->pools, &batch->model, &logits);
+    if (batch->model.num_logits > 0)
+        backend->sample(engine->device, logits, engine->bounds.vocab_size, batch->samples,
+                        batch->model.num_logits);
+    return backend->submit(engine->device);
+}
+
+static void start_requests(struct engine *engine, const struct plan *plan)
+{
+    for (int32_t i = 0; i < plan->num_rows; i++) {
+        struct request *request = plan->rows[i].sequence->request;
+        if (request->is_started)
+            continue;
+        request->is_started = request->owes_started = true;
+            owe(engine, request);
+    }
+}
+
+/* --- results ------------------------------------------------------------------------------ */
+
+/* Returns false when one of the row's logits is not a number. */
+static bool take_scores(struct engine *engine, const struct plan_row *row, int32_t sample)
+{
+    struct sequence *sequence = row->sequence;
+    const int32_t num_logprobs = sequence->request->params.num_prompt_logprobs;
+    for (int32_t i = 0; i < row->num_scores; i++) {
+        if (engine->batch.bad[sample + i])
+            return false;
+        batch_read_logprobs(&engine->batch, sample + i, num_logprobs,
+                            sequence->scores +
+                                (size_t)sequence->num_scores++ * (size_t)(1 + num_logprobs));
+    }
+    sequence->request->next_score += row->num_scores;
+    return true;
+}
+
+static bool take_token(struct engine *engine, struct sequence *sequence, int32_t sample)
+{
+    const int32_t num_logprobs = sequence->request->params.num_logprobs;
+    const int32_t at = sequence_num_output(sequence) % SEQUENCE_WINDOW;
+    if (engine->batch.bad[sample])
+        return false;
+    if (num_logprobs >= 0)
+        batch_read_logprobs(&engine->batch, sample, num_logprobs,
+                            sequence->logprobs + (size_t)at * (size_t)(1 + num_logprobs));
+    sequence_append(sequence, engine->batch.ids[sample]);
+    return true;
+}
+
+/* A prompt that was only to be scored. */
+static void end_of_prompt(const struct plan_row *row)
+{
+    struct sequence *sequence = row->sequence;
+    if (sequence->request->params.max_tokens == 0 && sequence->num_computed == sequence->num_tokens)
+        sequence->finish = RECORD_FINISH_LENGTH;
+}
+
+static void take_row(struct engine *engine, const struct plan_row *row, int32_t sample)
+{
+    struct sequence *sequence = row->sequence;
+    struct request *request = sequence->request;
+    const bool good = take_scores(engine, row, sample) &&
+                      (!row->samples || take_token(engine, sequence, sample + row->num_scores));
+    if (!good) {
+        fail_request(engine, request, RECORD_FAILURE_NAN_LOGITS);
+        return;
+    }
+    end_of_prompt(row);
+    if (sequence->finish != 0)
+        scheduler_finish(&engine->scheduler, sequence);
+    if (row->num_scores > 0 || row->samples || sequence->finish != 0)
+        owe(engine, request);
+}
+
+static void take_results(struct engine *engine, const struct plan *plan)
+{
+    int32_t sample = 0;
+    for (int32_t i = 0; i < plan->num_rows; i++) {
+        const struct plan_row *row = &plan->rows[i];
+        if (row->sequence->state != SEQUENCE_FREE) /* a sibling's row may have failed both */
+            take_row(engine, row, sample);
+        sample += row->num_scores + row->samples;
+    }
+}
+
+/* --- publish ------------------------------------------------------------------------------ */
+
+static void note_end(struct engine *engine, int64_t now)
+{
+    const double gap = (double)(now - engine->last_end_us);
+    if (engine->last_end_us != 0)
+        engine->us_per_request += 0.1 * (gap - engine->us_per_request);
+    engine->last_end_us = now;
+}
+
+/* Returns false when the ring is full. */
+static bool publish_choices(struct engine *engine, struct link *link, struct request *request)
+{
+    struct sequence *sequence = request->sequences, *next;
+    for (; sequence != NULL; sequence = next) {
+        next = sequence->next_sibling;
+        if (!publish_sequence(link, sequence))
+            return false;
+        if (sequence->finish == 0)
+            continue;
+        sequence_pool_leave(&engine->scheduler.seats, sequence);
+        request->num_done++;
+    }
+    return true;
+}
+
+static bool publish_one(struct engine *engine, struct link *link, struct request *request,
+                        int64_t now)
+{
+    if (!publish_request(link, request) || !publish_choices(engine, link, request))
+        return false;
+    if (request->failure == 0 && request->num_done < request->num_choices) {
+        forgive(engine, request);
+        return true;
+    }
+    drop_request(engine, request);
+    note_end(engine, now);
+    return true;
+}
+
+static void publish_link(struct engine *engine, uint32_t frontend, int64_t now)
+{
+    struct link *link = &engine->links[frontend];
+    bool room = true;
+    while (room && !TAILQ_EMPTY(&link->unpublished))
+        room = publish_one(engine, link, TAILQ_FIRST(&link->unpublished), now);
+    link_publish(link);
+    link->full_since_us = room ? 0 : link->full_since_us != 0 ? link->full_since_us : now;
+    if (link->end.corrupt)
+        give_up_link(engine, frontend, "the heads of its complete ring are impossible");
+    else if (!room && now - link->full_since_us > FULL_US)
+        give_up_link(engine, frontend, "its complete ring was full for 10 s");
+    engine->is_blocked |= !room;
+}
+
+static void publish(struct engine *engine)
+{
+    const int64_t now = clock_now_us();
+    engine->is_blocked = false;
+    for (uint32_t i = 0; i < CONTROL_MAX_FRONTENDS; i++)
+        if (engine->links[i].is_up)
+            publish_link(engine, i, now);
+}
+
+/* --- the status page ---------------------------------------------------------------------- */
+
+static double expected_us(const struct engine *engine, const struct plan *plan)
+{
+    return engine->first_us + engine->each_us * (plan->num_tokens - 1);
+}
+
+static void begin_step(struct engine *engine, const struct plan *plan, int64_t now)
+{
+    struct status_page *page = engine->options.page;
+    atomic_store_explicit(&page->step_expected_us, (uint64_t)expected_us(engine, plan),
+                          memory_order_relaxed);
+    atomic_store_explicit(&page->step_started_us, (uint64_t)now, memory_order_relaxed);
+}
+
+/* What a step costs grows with the contexts; the expectation follows the measurement. */
+static void end_step(struct engine *engine, const struct plan *plan, int64_t us)
+{
+    struct status_page *page = engine->options.page;
+    const double ratio = expected_us(engine, plan) > 0 ? (double)us / expected_us(engine, plan) : 1;
+    const double factor = 1 + 0.05 * ((ratio < 4 ? ratio : 4) - 1);
+    engine->first_us *= factor;
+    engine->each_us *= factor;
+    atomic_store_explicit(&page->step_started_us, 0, memory_order_relaxed);
+    atomic_fetch_add_explicit(&page->step, 1, memory_order_relaxed);
+    stat_observe_us(page->words, STAT_STEP_SECONDS, us);
+    stat_observe(page->words, STAT_ITERATION_TOKENS, (uint64_t)plan->num_tokens);
+    stat_add(page->words, STAT_PREEMPTIONS, (uint64_t)plan->num_preempted);
+}
+
+static void show_load(struct engine *engine)
+{
+    const struct scheduler *s = &engine->scheduler;
+    _Atomic uint64_t *words = engine->options.page->words;
+    stat_set(words, STAT_NUM_REQUESTS_RUNNING, (uint64_t)s->num_running);
+    stat_set(words, STAT_NUM_REQUESTS_WAITING, (uint64_t)(s->num_waiting + s->num_preempted));
+    stat_set(words, STAT_QUEUED_TOKENS, (uint64_t)s->num_queued_tokens);
+    stat_set(words, STAT_KV_BLOCKS_USED,
+             (uint64_t)(s->blocks[0].num_blocks - s->blocks[0].num_free));
+    status_beat(engine->options.page);
+}
+
+/* --- the step ----------------------------------------------------------------------------- */
+
+static int execute(struct engine *engine, const struct plan *plan)
+{
+    const int64_t started = clock_now_us();
+    begin_step(engine, plan, started);
+    start_requests(engine, plan);
+    int r = launch(engine, plan);
+    publish(engine); /* ACCEPTED and STARTED go out while the device works */
+    if (r == 0)
+        r = engine->backend->wait(engine->device);
+    if (r < 0)
+        return r;
+    take_results(engine, plan);
+    end_step(engine, plan, clock_now_us() - started);
+    return 0;
+}
+
+int engine_step(struct engine *engine)
+{
+    bool any = admit(engine);
+    any |= expire(engine, clock_now_us());
+    const struct plan *plan = scheduler_plan(&engine->scheduler);
+    if (plan->num_rows > 0) {
+        const int r = execute(engine, plan);
+        if (r < 0)
+            return r;
+    }
+    publish(engine);
+    show_load(engine);
+    return any || plan->num_rows > 0;
+}
+
+/* --- idle --------------------------------------------------------------------------------- */
+
+static void wake(struct engine *engine, uint32_t num_links)
+{
+    for (uint32_t i = 0; i < num_links; i++)
+        if (engine->links[i].is_up)
+            ring_end_sleep(&engine->links[i].end);
+}
+
+/* Returns false when there is something to take after all. */
+static bool prepare_sleep(struct engine *engine)
+{
+    for (uint32_t i = 0; i < CONTROL_MAX_FRONTENDS; i++)
+        if (engine->links[i].is_up && !ring_prepare_sleep(&engine->links[i].end)) {
+            wake(engine, i);
+            return false;
+        }
+    return true;
+}
+
+static bool spin(struct engine *engine)
+{
+    const int64_t end = clock_now_us() + SPIN_US;
+    do {
+        if (!prepare_sleep(engine))
+            return true;
+        wake(engine, CONTROL_MAX_FRONTENDS);
+    } while (clock_now_us() < end);
+    return false;
+}
+
+void engine_idle(struct engine *engine, int64_t max_us)
+{
+    struct pollfd bell = { .fd = engine->options.doorbell, .events = POLLIN };
+    const int64_t now = clock_now_us(), deadline = engine->next_deadline_us;
+    const int64_t us = deadline < now ? 0 : deadline - now < max_us ? deadline - now : max_us;
+    if (engine->is_blocked) { /* nobody rings when a full ring gets room */
+        poll(&bell, 1, BLOCKED_MS);
+    } else if (!spin(engine) && prepare_sleep(engine)) {
+        poll(&bell, 1, (int)(us / 1000) + (us % 1000 != 0));
+        wake(engine, CONTROL_MAX_FRONTENDS);
+    }
+    doorbell_clear(engine->options.doorbell);
+    status_beat(engine->options.page);
+}
+
+/* --- warm-up ------------------------------------------------------------------------------ */
+
+static int64_t measure_step(struct engine *engine)
+{
+    const struct plan *plan = scheduler_plan(&engine->scheduler);
+    const int64_t started = clock_now_us();
+    int r = launch(engine, plan);
+    if (r == 0)
+        r = engine->backend->wait(engine->device);
+    return r < 0 ? r : clock_now_us() - started;
+}
+
+int64_t engine_measure(struct engine *engine, int32_t num_tokens)
+{
+    const struct record_params params = { .max_tokens = 1,
+                                          .num_choices = 1,
+                                          .top_p = 1,
+                                          .typical_p = 1,
+                                          .repetition_penalty = 1,
+                                          .num_logprobs = -1,
+                                          .num_prompt_logprobs = -1 };
+    struct record_submit submit = { .params = &params, .num_choices = 1 };
+    struct request *request;
+    int32_t *prompt = calloc((size_t)num_tokens, sizeof(*prompt));
+    if (prompt == NULL)
+        return -ENOMEM;
+    for (int32_t i = 0; i < num_tokens; i++)
+        prompt[i] = i % engine->bounds.vocab_size;
+    submit.prompt = prompt;
+    submit.num_prompt = (uint32_t)num_tokens;
+    const enum record_failure failure =
+        scheduler_admit(&engine->scheduler, -1, 0, &submit, &request);
+    free(prompt);
+    if (failure != 0)
+        return -ENOSPC;
+    const int64_t us = measure_step(engine);
+    drop_request(engine, request);
+    return us;
+}
+
+void engine_set_budget(struct engine *engine, int32_t max_num_batched_tokens)
+{
+    engine->scheduler.limits.max_num_batched_tokens = max_num_batched_tokens;
+}
+
+void engine_set_cost(struct engine *engine, double first_us, double each_us)
+{
+    engine->first_us = first_us;
+    engine->each_us = each_us;
+}
