@@ -292,7 +292,7 @@ static void start_requests(struct engine *engine, const struct plan *plan)
         if (request->is_started)
             continue;
         request->is_started = request->owes_started = true;
-            owe(engine, request);
+        owe(engine, request);
     }
 }
 

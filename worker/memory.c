@@ -1,0 +1,157 @@
+#include "worker/memory.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PATH_BYTES = 4096 };
+
+/* --- files of one number, and of "key number" lines ---------------------------------------- */
+
+static bool read_number(const char *dir, const char *name, int64_t *ret_value)
+{
+    char path[PATH_BYTES + 64];
+    long long value;
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return false;
+    const bool found = fscanf(file, "%lld", &value) == 1; /* "max" is no number: no limit */
+    fclose(file);
+    if (found)
+        *ret_value = value;
+    return found;
+}
+
+static bool read_keyed(const char *dir, const char *name, const char *key, int64_t *ret_value)
+{
+    char path[PATH_BYTES + 64], line[256];
+    const size_t len = strlen(key);
+    bool found = false;
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    FILE *file = fopen(path, "re");
+    while (file != NULL && !found && fgets(line, sizeof(line), file) != NULL)
+        if (strncmp(line, key, len) == 0 && (line[len] == ' ' || line[len] == ':')) {
+            *ret_value = strtoll(line + len + 1, NULL, 10);
+            found = true;
+        }
+    if (file != NULL)
+        fclose(file);
+    return found;
+}
+
+/* --- control groups ----------------------------------------------------------------------- */
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < 0 ? b : b < 0 || a < b ? a : b;
+}
+
+/* What this group leaves: pages of files count as used but can be dropped. -1: no limit. */
+static int64_t group_left(const char *dir, const char *limit_name, const char *used_name,
+                          const char *cache_key)
+{
+    int64_t limit, used, cache = 0;
+    if (!read_number(dir, limit_name, &limit) || !read_number(dir, used_name, &used))
+        return -1;
+    (void)read_keyed(dir, "memory.stat", cache_key, &cache);
+    const int64_t left = limit - used + cache;
+    return left > 0 ? left : 0;
+}
+
+static int64_t v2_left(const char *dir)
+{
+    return group_left(dir, "memory.max", "memory.current", "inactive_file");
+}
+
+static int64_t v1_left(const char *dir)
+{
+    return group_left(dir, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file");
+}
+
+/* The group and all its parents up to the mount point. Inside a container the path may name
+ * a place that is not mounted; then the mount point itself is the group. */
+static int64_t groups_left(const char *mount, const char *path, int64_t (*left_in)(const char *))
+{
+    char dir[PATH_BYTES];
+    int64_t left = -1;
+    const size_t root = (size_t)snprintf(dir, sizeof(dir), "%s", mount);
+    snprintf(dir, sizeof(dir), "%s%s", mount, path);
+    for (;;) {
+        left = least(left, left_in(dir));
+        char *slash = strrchr(dir, '/');
+        if (slash == NULL || slash < dir + root)
+            return left;
+        *slash = '\0';
+    }
+}
+
+/* A line of /proc/self/cgroup is "id:controllers:path"; v2's has neither. */
+static int64_t line_left(char *line, const char *cgroup)
+{
+    char mount[PATH_BYTES];
+    char *controllers = strchr(line, ':'), *path;
+    line[strcspn(line, "\n")] = '\0';
+    if (controllers == NULL || (path = strchr(controllers + 1, ':')) == NULL)
+        return -1;
+    *path++ = '\0';
+    controllers++;
+    if (*controllers == '\0')
+        return groups_left(cgroup, path, v2_left);
+    if (strstr(controllers, "memory") == NULL)
+        return -1;
+    snprintf(mount, sizeof(mount), "%s/memory", cgroup);
+    return groups_left(mount, path, v1_left);
+}
+
+int64_t memory_available_at(const char *proc, const char *cgroup)
+{
+    char path[PATH_BYTES], line[PATH_BYTES];
+    int64_t available = -1, kib;
+    if (read_keyed(proc, "meminfo", "MemAvailable", &kib))
+        available = kib * 1024;
+    snprintf(path, sizeof(path), "%s/self/cgroup", proc);
+    FILE *file = fopen(path, "re");
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL)
+        available = least(available, line_left(line, cgroup));
+    if (file != NULL)
+        fclose(file);
+    return available;
+}
+
+int64_t memory_available(void)
+{
+    return memory_available_at("/proc", "/sys/fs/cgroup");
+}
+
+/* --- the KV cache ------------------------------------------------------------------------- */
+
+static int too_small(const struct memory_kv *kv, const char *option, struct error *err)
+{
+    const double mib = 1024.0 * 1024.0;
+    return error_set_param(
+        err, -ENOMEM, option,
+        "KV cache: one sequence of full length needs %.1f MiB, %.1f MiB are wanted and %.1f MiB "
+        "of memory are free; change --kv-cache-memory or lower --max-model-len",
+        (double)kv->block_bytes * kv->blocks_per_seq / mib, (double)kv->wanted_bytes / mib,
+        (double)kv->available_bytes / mib);
+}
+
+int memory_size_kv(const struct memory_kv *kv, int32_t *ret_num_blocks, struct error *err)
+{
+    const int64_t available = kv->available_bytes >= 0 ? kv->available_bytes : INT64_MAX;
+    const int64_t one = kv->block_bytes * kv->blocks_per_seq;
+    int64_t bytes = kv->wanted_bytes > 0 ? kv->wanted_bytes : available / 4;
+    if (kv->wanted_bytes == 0 && bytes < one && one <= available / 4 * 3)
+        bytes = one;
+    if (bytes < one || bytes > available)
+        return too_small(kv, "kv_cache_memory", err);
+    const int64_t most = (int64_t)kv->blocks_per_seq * kv->max_num_seqs;
+    int64_t num = bytes / kv->block_bytes;
+    num = kv->wanted_bytes > 0 || num < most ? num : most;
+    *ret_num_blocks = (int32_t)(num < INT32_MAX / 64 ? num : INT32_MAX / 64);
+    return 0;
+}

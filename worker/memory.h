@@ -1,0 +1,37 @@
+/*
+ * memory.h - how much memory is free for this process, and how large the KV cache gets
+ */
+#ifndef WORKER_MEMORY_H
+#define WORKER_MEMORY_H
+
+#include <stdint.h>
+
+#include "base/error.h"
+
+/*
+ * Bytes that can be taken without swapping or being killed: the least of MemAvailable and what
+ * the control group and its parents (v2, or v1's memory controller) leave. -1 when /proc does
+ * not tell.
+ */
+int64_t memory_available(void);
+
+/* The same from given places, for tests: `proc` and `cgroup` are the mount points. */
+int64_t memory_available_at(const char *proc, const char *cgroup);
+
+struct memory_kv {
+    int64_t block_bytes;    /* of one block in all KV groups */
+    int32_t blocks_per_seq; /* of a sequence of full length */
+    int32_t max_num_seqs;
+    int64_t wanted_bytes;    /* --kv-cache-memory; 0: from what is free */
+    int64_t available_bytes; /* -1: not known */
+};
+
+/*
+ * Blocks of the KV cache: as many as max_num_seqs sequences of full length need, at most what
+ * was wanted or a quarter of what is free, at least one sequence of full length.
+ *
+ * Returns 0; -ENOMEM with what is needed, what is free and the option to change.
+ */
+int memory_size_kv(const struct memory_kv *kv, int32_t *ret_num_blocks, struct error *err);
+
+#endif

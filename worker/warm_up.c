@@ -1,0 +1,50 @@
+#include "worker/warm_up.h"
+
+static int32_t min_of(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The longest made-up prompt that a single step can compute. */
+static int32_t longest(const struct scheduler_limits *limits)
+{
+    const int64_t pool = (int64_t)limits->num_blocks * limits->block_size;
+    int32_t most = min_of(limits->max_num_batched_tokens, limits->max_model_len - 1);
+    most = pool < most ? (int32_t)pool : most;
+    return most > 0 ? most : 1;
+}
+
+static int32_t tokens_within(double us, double first_us, double each_us, int32_t least,
+                             int32_t most)
+{
+    const double num = each_us > 0 ? 1 + (us - first_us) / each_us : most;
+    return num < least ? least : num < most ? (int32_t)num : most;
+}
+
+int32_t warm_up(struct engine *engine, const struct scheduler_limits *limits, bool choose)
+{
+    const int32_t most = longest(limits), least = min_of(WARM_UP_MIN_TOKENS, most);
+    const int32_t max_budget = limits->max_num_batched_tokens;
+    const int32_t min_budget = min_of(WARM_UP_MIN_TOKENS, max_budget);
+    int64_t first_us = engine_measure(engine, 1), us = 0;
+    double each_us = 0;
+    int32_t num = least, budget = max_budget;
+
+    if (first_us >= 0)
+        first_us = engine_measure(engine, 1); /* the first one touched everything */
+    if (first_us < 0)
+        return (int32_t)first_us;
+    /* Twice: what a small chunk costs is a coarse guess at what a large one does. */
+    for (int round = 0; round < 2 && num > 1; round++) {
+        us = engine_measure(engine, num);
+        if (us < 0)
+            return (int32_t)us;
+        each_us = us > first_us ? (double)(us - first_us) / (num - 1) : 0;
+        budget = tokens_within(WARM_UP_STEP_US, (double)first_us, each_us, min_budget, max_budget);
+        num = min_of(budget, most);
+    }
+    budget = choose ? budget : max_budget;
+    engine_set_budget(engine, budget);
+    engine_set_cost(engine, (double)first_us, each_us);
+    return budget;
+}

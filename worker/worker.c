@@ -1,0 +1,309 @@
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "supervisor/supervised.h"
+#include "worker/engine.h"
+#include "worker/inbox.h"
+#include "worker/memory.h"
+#include "worker/warm_up.h"
+
+enum { IDLE_US = 500 * 1000, QUEUED_REQS_PER_SEQ = 4 };
+
+struct worker {
+    struct supervised child;
+    struct settings settings;
+    struct inbox *inbox;
+    const struct backend *backend;
+    struct device *device;
+    struct model *model;
+    struct engine *engine;
+    struct arch arch;
+    struct scheduler_limits limits;
+    int exit_code; /* of the stage that is running */
+};
+
+/* --- loading ------------------------------------------------------------------------------ */
+
+static enum dtype kv_dtype_of(const struct settings *settings)
+{
+    return strcmp(settings->kv_cache_dtype, "f32") == 0 ? DTYPE_F32 : DTYPE_F16;
+}
+
+static void set_state(struct worker *w, enum status_state state)
+{
+    atomic_store_explicit(&w->child.page->state, state, memory_order_release);
+}
+
+static int read_arch(struct worker *w, struct error *err)
+{
+    if (w->settings.model == NULL)
+        return error_set_param(err, -EINVAL, "model", "no model directory is set; see --model");
+    return model_read_arch(w->settings.model, kv_dtype_of(&w->settings),
+                           (int32_t)w->settings.block_size, &w->arch, err);
+}
+
+static int64_t kv_block_bytes(const struct arch *arch)
+{
+    int64_t bytes = 0;
+    for (int32_t g = 0; g < arch->num_kv_groups; g++) {
+        const struct kv_layout *kv = &arch->kv_groups[g];
+        bytes += (int64_t)kv->num_layers * 2 * kv->num_kv_heads * kv->block_size * kv->head_dim *
+                 (int64_t)dtype_bytes(kv->dtype);
+    }
+    return bytes;
+}
+
+/* All but the KV blocks, which depend on what the weights leave. */
+static void set_limits(struct worker *w)
+{
+    const struct settings *settings = &w->settings;
+    const int32_t seqs = (int32_t)settings->max_num_seqs;
+    const int32_t tokens = settings->max_num_batched_tokens > 0
+                               ? (int32_t)settings->max_num_batched_tokens
+                               : WARM_UP_MAX_TOKENS;
+    const int32_t logits = seqs + SEQUENCE_WINDOW;
+    w->limits = (struct scheduler_limits){
+        .max_num_seqs = seqs,
+        .max_num_batched_tokens = tokens,
+        .max_logits = logits < tokens ? logits : tokens,
+        .block_size = (int32_t)settings->block_size,
+        .num_groups = w->arch.num_kv_groups,
+        .max_num_queued_reqs = settings->max_num_queued_reqs > 0
+                                   ? (int32_t)settings->max_num_queued_reqs
+                                   : QUEUED_REQS_PER_SEQ * seqs,
+        .max_num_queued_tokens = settings->max_num_queued_tokens,
+        .vocab_size = w->arch.vocab_size,
+    };
+}
+
+static int open_device(struct worker *w, struct error *err)
+{
+    const char *isa = w->settings.cpu_isa;
+    /* Beside the forward's: a copy of blocks for each KV group, and the sampler. */
+    const int32_t max_ops = model_max_ops(w->arch.num_hidden_layers) + BACKEND_MAX_GROUPS + 1;
+    const struct device_options options = {
+        .num_threads = (int32_t)w->settings.threads,
+        .isa = strcmp(isa, "auto") == 0 ? NULL : isa,
+        .max_rows = w->limits.max_num_batched_tokens,
+        .max_ops = max_ops,
+        .max_vocab = w->arch.vocab_size,
+    };
+    const int r = backend_open("cpu", &w->backend, err);
+    return r < 0 ? r : w->backend->device_open(&options, &w->device, err);
+}
+
+static int open_model(struct worker *w, struct error *err)
+{
+    const struct model_options options = {
+        .dir = w->settings.model,
+        .kv_dtype = kv_dtype_of(&w->settings),
+        .block_size = w->limits.block_size,
+        .max_model_len = (int32_t)w->settings.max_model_len,
+        .max_rows = w->limits.max_num_batched_tokens,
+        .max_logits = w->limits.max_logits,
+        .progress_bytes = &w->child.page->load_done_bytes,
+        .total_bytes = &w->child.page->load_total_bytes,
+    };
+    const int r = model_open(w->backend, w->device, &options, &w->model, err);
+    if (r == 0)
+        w->limits.max_model_len = model_max_len(w->model);
+    return r;
+}
+
+static int size_kv(struct worker *w, struct error *err)
+{
+    const struct memory_kv kv = {
+        .block_bytes = kv_block_bytes(&w->arch),
+        .blocks_per_seq =
+            (w->limits.max_model_len + w->limits.block_size - 1) / w->limits.block_size,
+        .max_num_seqs = w->limits.max_num_seqs,
+        .wanted_bytes = w->settings.kv_cache_memory,
+        .available_bytes = memory_available(),
+    };
+    return memory_size_kv(&kv, &w->limits.num_blocks, err);
+}
+
+static void report(void *context, uint32_t frontend, const char *text)
+{
+    const struct worker *w = context;
+    supervised_report(&w->child, CONTROL_ROLE_FRONTEND, frontend, text);
+}
+
+static int open_engine(struct worker *w, struct error *err)
+{
+    const struct engine_options options = { .backend = w->backend,
+                                            .device = w->device,
+                                            .model = w->model,
+                                            .limits = w->limits,
+                                            .page = w->child.page,
+                                            .doorbell = w->child.doorbell,
+                                            .report = report,
+                                            .context = w };
+    return engine_create(&options, &w->engine, err);
+}
+
+static int run_warm_up(struct worker *w, struct error *err)
+{
+    const int32_t r = warm_up(w->engine, &w->limits, w->settings.max_num_batched_tokens == 0);
+    if (r < 0)
+        return error_set(err, r, "warm-up: the device failed: %s", strerror(-r));
+    w->limits.max_num_batched_tokens = r;
+    return 0;
+}
+
+static int load(struct worker *w, struct error *err)
+{
+    static const struct {
+        int (*run)(struct worker *w, struct error *err);
+        int exit_code;
+    } stages[] = {
+        { read_arch, EXIT_CODE_MODEL },    { open_device, EXIT_CODE_DEVICE },
+        { open_model, EXIT_CODE_MODEL },   { size_kv, EXIT_CODE_MEMORY },
+        { open_engine, EXIT_CODE_MEMORY }, { run_warm_up, EXIT_CODE_DEVICE },
+    };
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < sizeof(stages) / sizeof(stages[0]); i++) {
+        w->exit_code = stages[i].exit_code;
+        r = stages[i].run(w, err);
+        if (i == 0 && r == 0)
+            set_limits(w);
+    }
+    if (r == -ENOMEM)
+        w->exit_code = EXIT_CODE_MEMORY;
+    else if (r < 0 && strcmp(err->param, "max_model_len") == 0)
+        w->exit_code = EXIT_CODE_USAGE;
+    return r;
+}
+
+/* --- facts -------------------------------------------------------------------------------- */
+
+static void tell_facts(struct worker *w)
+{
+    char text[STATUS_TEXT_BYTES];
+    const struct scheduler_limits *limits = &w->limits;
+    snprintf(text, sizeof(text),
+             "max_model_len=%d\nvocab_size=%d\nnum_blocks=%d\nblock_size=%d\nkv_bytes=%" PRId64 "\n"
+             "kv_dtype=%s\nweight_bytes=%zu\nisa=%s\nthreads=%d\nmax_num_seqs=%d\n"
+             "max_num_batched_tokens=%d\nmax_num_queued_reqs=%d\nmax_num_queued_tokens=%" PRId64
+             "\nmodel_type=%s\ndtype=%s\nidentity=%016" PRIx64 "\n",
+             limits->max_model_len, limits->vocab_size, limits->num_blocks, limits->block_size,
+             kv_block_bytes(&w->arch) * limits->num_blocks, dtype_name(w->arch.kv_groups[0].dtype),
+             model_weight_bytes(w->model), w->backend->device_isa(w->device),
+             w->backend->device_threads(w->device), limits->max_num_seqs,
+             limits->max_num_batched_tokens, limits->max_num_queued_reqs,
+             limits->max_num_queued_tokens, w->arch.model_type, dtype_name(w->arch.dtype),
+             model_identity(w->model));
+    status_set_texts(w->child.page, text, NULL);
+}
+
+/* --- serving ------------------------------------------------------------------------------ */
+
+static void close_fds(const struct inbox_message *message)
+{
+    for (size_t i = 0; i < message->num_fds; i++)
+        close(message->fds[i]);
+}
+
+static void connect_frontend(struct worker *w, const struct inbox_message *message)
+{
+    const struct control_message *control = &message->control;
+    struct error err;
+    struct link link;
+    int r = control->peer < CONTROL_MAX_FRONTENDS ? 0 : -EPROTO;
+    if (r == 0)
+        r = link_open(&link, control, message->fds, message->num_fds, &err);
+    if (r < 0) {
+        log_event(LOG_LEVEL_ERROR, "frontend %u cannot be joined: %s", control->peer,
+                  control->peer < CONTROL_MAX_FRONTENDS ? err.message : "no such number");
+        close_fds(message);
+        return;
+    }
+    engine_connect(w->engine, control->peer, &link);
+    close(message->fds[0]);
+    close(message->fds[1]); /* the doorbell has moved into the link */
+}
+
+static void obey(struct worker *w, const struct inbox_message *message)
+{
+    switch (message->control.kind) {
+    case CONTROL_FRONTEND_LINK:
+        connect_frontend(w, message);
+        return;
+    case CONTROL_FRONTEND_DOWN:
+        if (message->control.peer < CONTROL_MAX_FRONTENDS)
+            engine_disconnect(w->engine, message->control.peer);
+        break;
+    case CONTROL_DRAIN:
+        set_state(w, STATUS_DRAINING);
+        break;
+    default: /* nothing for a worker */
+        break;
+    }
+    close_fds(message);
+}
+
+static int serve(struct worker *w)
+{
+    struct inbox_message message;
+    int r = 0;
+    while (r >= 0 && !inbox_must_stop(w->inbox)) {
+        while (inbox_take(w->inbox, &message))
+            obey(w, &message);
+        r = engine_step(w->engine);
+        if (r == 0)
+            engine_idle(w->engine, IDLE_US);
+    }
+    return r < 0 ? r : 0;
+}
+
+/* --- the role ----------------------------------------------------------------------------- */
+
+static void close_worker(struct worker *w)
+{
+    engine_destroy(w->engine);
+    model_close(w->model);
+    if (w->device != NULL)
+        w->backend->device_close(w->device);
+}
+
+static int run(struct worker *w, struct error *err)
+{
+    set_state(w, STATUS_LOADING);
+    int r = load(w, err);
+    if (r < 0)
+        return r;
+    tell_facts(w);
+    inbox_end_loading(w->inbox);
+    set_state(w, STATUS_READY);
+    supervised_tell(&w->child, CONTROL_READY);
+    r = serve(w);
+    if (r < 0) {
+        w->exit_code = EXIT_CODE_DEVICE;
+        return error_set(err, r, "the device failed in a step: %s", strerror(-r));
+    }
+    return 0;
+}
+
+int worker_main(int control_fd, const struct control_message *hello, const int *fds, size_t num_fds)
+{
+    static struct worker worker;
+    struct worker *w = &worker;
+    struct error err = { 0 };
+    w->exit_code = EXIT_CODE_USAGE;
+    int r = supervised_open(&w->child, control_fd, hello, fds, num_fds, SETTINGS_SERVE,
+                            &w->settings, &err);
+    if (r == 0)
+        r = inbox_open(control_fd, w->child.doorbell, w->child.page, &w->inbox, &err);
+    if (r == 0)
+        r = run(w, &err);
+    if (r < 0)
+        return supervised_fail(&w->child, w->exit_code, err.message);
+    close_worker(w);
+    return EXIT_CODE_OK;
+}
