@@ -284,7 +284,7 @@ static bool plan_sequence(struct scheduler *s, struct sequence *sequence)
     return true;
 }
 
-/* Positions that were computed by earlier steps. */
+/* Positions whose keys and values earlier steps have put into this sequence's own blocks. */
 static int32_t computed_before(const struct scheduler *s, const struct sequence *sequence)
 {
     return sequence->planned_step == s->step ? sequence->num_computed_before
@@ -396,6 +396,9 @@ static void start(struct scheduler *s, struct sequence *sequence, const struct s
     sequence->state = SEQUENCE_RUNNING;
     insert_into(s->running, &s->num_running, sequence);
     plan_sequence(s, sequence);
+    /* Its blocks are filled by this step at the earliest: nobody can copy from them yet. */
+    sequence->planned_step = s->step;
+    sequence->num_computed_before = 0;
 }
 
 static bool has_budget(const struct scheduler *s)
@@ -425,8 +428,10 @@ static bool start_preempted(struct scheduler *s)
 /* Seat and start the choices of a request; returns false when there is no room for the next. */
 static bool start_choices(struct scheduler *s, struct request *request)
 {
-    while (request->num_seated < request->num_choices && !is_prompt_underway(s, request)) {
+    while (request->num_seated < request->num_choices) {
         const struct sequence *source = find_source(s, request);
+        if (source == NULL && is_prompt_underway(s, request))
+            return true; /* others may pass meanwhile */
         const int32_t num_ids = request->choices[request->num_seated].num_ids;
         if (!has_budget(s) || num_free_places(s) == 0 || s->seats.num_free == 0 ||
             !can_start(s, request->num_prompt + num_ids, source))

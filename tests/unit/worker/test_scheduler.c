@@ -200,7 +200,7 @@ static void finish_row(const struct plan_row *row)
 
 static void execute(const struct plan *plan)
 {
-    for (int32_t i = 0; i < plan->copies[0].num; i++)
+    for (int32_t i = plan->copies[0].num - 1; i >= 0; i--) /* a device promises no order */
         memcpy(sim.kv[plan->copies[0].to[i]], sim.kv[plan->copies[0].from[i]], sizeof(sim.kv[0]));
     for (int32_t i = 0; i < plan->num_rows; i++)
         compute_row(&plan->rows[i]);
