@@ -125,7 +125,7 @@ static void drop_request(struct engine *engine, struct request *request)
 {
     scheduler_stop(&engine->scheduler, request);
     forgive(engine, request);
-    request_table_remove(&engine->scheduler.requests, request);
+    request_set_remove(&engine->scheduler.requests, request);
 }
 
 static void fail_request(struct engine *engine, struct request *request,
@@ -190,7 +190,7 @@ static int admit_submit(struct engine *engine, uint32_t frontend,
     struct link *link = &engine->links[frontend];
     struct request *request;
     stat_add(engine->options.page->words, STAT_ENGINE_SUBMITS, 1);
-    if (request_table_find(&s->requests, (int32_t)frontend, message->id) != NULL)
+    if (request_set_find(&s->requests, (int32_t)frontend, message->id) != NULL)
         return error_set(err, -EPROTO, "SUBMIT with id %llu, which is in use",
                          (unsigned long long)message->id);
     const uint32_t num_waiting = (uint32_t)s->num_waiting;
@@ -208,8 +208,7 @@ static int admit_submit(struct engine *engine, uint32_t frontend,
 
 static void admit_cancel(struct engine *engine, uint32_t frontend, uint64_t id)
 {
-    struct request *request =
-        request_table_find(&engine->scheduler.requests, (int32_t)frontend, id);
+    struct request *request = request_set_find(&engine->scheduler.requests, (int32_t)frontend, id);
     stat_add(engine->options.page->words, STAT_ENGINE_CANCELS, 1);
     if (request != NULL)
         drop_request(engine, request);

@@ -4,15 +4,15 @@
 #include <errno.h>
 #include <string.h>
 
-int request_table_init(struct request_table *table, int32_t max_requests, int64_t num_tokens,
-                       int32_t vocab_size, struct reserve *reserve)
+int request_set_init(struct request_set *table, int32_t max_requests, int64_t num_tokens,
+                     int32_t vocab_size, struct reserve *reserve)
 {
     const size_t num = (size_t)max_requests;
-    struct request_table made = { .max_requests = max_requests,
-                                  .num_free = max_requests,
-                                  .num_buckets = 1,
-                                  .vocab_size = vocab_size,
-                                  .banned_words = ((size_t)vocab_size + 31) / 32 };
+    struct request_set made = { .max_requests = max_requests,
+                                .num_free = max_requests,
+                                .num_buckets = 1,
+                                .vocab_size = vocab_size,
+                                .banned_words = ((size_t)vocab_size + 31) / 32 };
     while (made.num_buckets < 2 * max_requests)
         made.num_buckets *= 2;
     made.slots = reserve_array(reserve, num, sizeof(*made.slots));
@@ -33,13 +33,13 @@ int request_table_init(struct request_table *table, int32_t max_requests, int64_
     return 0;
 }
 
-static struct request **bucket_of(const struct request_table *table, int32_t frontend, uint64_t id)
+static struct request **bucket_of(const struct request_set *table, int32_t frontend, uint64_t id)
 {
     const uint64_t mixed = (id ^ (uint64_t)frontend << 56) * 0x9E3779B97F4A7C15u;
     return &table->buckets[(mixed >> 32) & (uint64_t)(table->num_buckets - 1)];
 }
 
-struct request *request_table_find(const struct request_table *table, int32_t frontend, uint64_t id)
+struct request *request_set_find(const struct request_set *table, int32_t frontend, uint64_t id)
 {
     struct request *request = *bucket_of(table, frontend, id);
     while (request != NULL && (request->id != id || request->frontend != frontend))
@@ -47,7 +47,7 @@ struct request *request_table_find(const struct request_table *table, int32_t fr
     return request;
 }
 
-static int store_tokens(struct request_table *table, struct request *request,
+static int store_tokens(struct request_set *table, struct request *request,
                         const struct record_submit *submit)
 {
     int r = token_store_append(&table->store, &request->tokens, submit->prompt,
@@ -73,7 +73,7 @@ static void set_banned(struct request *request, bool banned)
     }
 }
 
-static void copy_rules(struct request_table *table, struct request *request,
+static void copy_rules(struct request_set *table, struct request *request,
                        const struct record_submit *submit)
 {
     const size_t slot = (size_t)(request - table->slots);
@@ -91,8 +91,8 @@ static void copy_rules(struct request_table *table, struct request *request,
     set_banned(request, true);
 }
 
-int request_table_add(struct request_table *table, int32_t frontend, uint64_t id,
-                      const struct record_submit *submit, struct request **ret_request)
+int request_set_add(struct request_set *table, int32_t frontend, uint64_t id,
+                    const struct record_submit *submit, struct request **ret_request)
 {
     if (table->num_free == 0)
         return -ENOSPC;
@@ -124,7 +124,7 @@ int request_table_add(struct request_table *table, int32_t frontend, uint64_t id
     return 0;
 }
 
-void request_table_remove(struct request_table *table, struct request *request)
+void request_set_remove(struct request_set *table, struct request *request)
 {
     assert(!request->is_waiting && !request->is_unpublished && request->sequences == NULL);
     struct request **at = bucket_of(table, request->frontend, request->id);
@@ -137,7 +137,7 @@ void request_table_remove(struct request_table *table, struct request *request)
     table->free[table->num_free++] = request;
 }
 
-int32_t request_read_tokens(const struct request_table *table, const struct request *request,
+int32_t request_read_tokens(const struct request_set *table, const struct request *request,
                             int32_t nth, int32_t *ret_ids)
 {
     const struct request_choice *choice = &request->choices[nth];

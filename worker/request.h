@@ -61,7 +61,7 @@ struct request {
 
 TAILQ_HEAD(request_list, request);
 
-struct request_table {
+struct request_set {
     struct request *slots; /* [max_requests] */
     struct request **free; /* a stack */
     struct request **buckets;
@@ -76,25 +76,24 @@ struct request_table {
 };
 
 /* Room for `max_requests` requests with `num_tokens` waiting tokens. Returns 0 or -ENOMEM. */
-int request_table_init(struct request_table *table, int32_t max_requests, int64_t num_tokens,
-                       int32_t vocab_size, struct reserve *reserve);
+int request_set_init(struct request_set *table, int32_t max_requests, int64_t num_tokens,
+                     int32_t vocab_size, struct reserve *reserve);
 
-struct request *request_table_find(const struct request_table *table, int32_t frontend,
-                                   uint64_t id);
+struct request *request_set_find(const struct request_set *table, int32_t frontend, uint64_t id);
 
 /*
  * Copy a checked submit. The id must not be in use by this frontend.
  *
  * Returns 0, or -ENOSPC when there is no slot or no room for its tokens (ordinary).
  */
-int request_table_add(struct request_table *table, int32_t frontend, uint64_t id,
-                      const struct record_submit *submit, struct request **ret_request);
+int request_set_add(struct request_set *table, int32_t frontend, uint64_t id,
+                    const struct record_submit *submit, struct request **ret_request);
 
 /* Forget it. It must be in no list but `active`, and hold no seat. */
-void request_table_remove(struct request_table *table, struct request *request);
+void request_set_remove(struct request_set *table, struct request *request);
 
 /* The n-th choice's tokens: prompt and what it already has. Returns their number. */
-int32_t request_read_tokens(const struct request_table *table, const struct request *request,
+int32_t request_read_tokens(const struct request_set *table, const struct request *request,
                             int32_t nth, int32_t *ret_ids);
 
 bool request_wants_scores(const struct request *request);

@@ -45,8 +45,8 @@ int scheduler_init(struct scheduler *s, const struct scheduler_limits *limits,
     s->preempted = reserve_array(reserve, num, sizeof(struct sequence *));
     if (s->running == NULL || s->preempted == NULL)
         return -ENOMEM;
-    int r = request_table_init(&s->requests, max_requests, waiting_tokens(limits, max_requests),
-                               limits->vocab_size, reserve);
+    int r = request_set_init(&s->requests, max_requests, waiting_tokens(limits, max_requests),
+                             limits->vocab_size, reserve);
     if (r == 0)
         r = sequence_pool_init(&s->seats, num_seats, limits->max_model_len, limits->block_size,
                                limits->num_groups, reserve);
@@ -100,7 +100,7 @@ enum record_failure scheduler_admit(struct scheduler *s, int32_t frontend, uint6
     const enum record_failure failure = refusal(s, submit);
     if (failure != 0)
         return failure;
-    if (request_table_add(&s->requests, frontend, id, submit, &request) < 0)
+    if (request_set_add(&s->requests, frontend, id, submit, &request) < 0)
         return RECORD_FAILURE_QUEUE_FULL;
     TAILQ_INSERT_TAIL(&s->waiting, request, in_waiting);
     request->is_waiting = true;

@@ -58,7 +58,7 @@ struct plan {
 
 struct scheduler {
     struct scheduler_limits limits;
-    struct request_table requests;
+    struct request_set requests;
     struct sequence_pool seats;
     struct block_pool blocks[BACKEND_MAX_GROUPS];
     struct request_list waiting; /* oldest first */

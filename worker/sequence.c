@@ -34,7 +34,7 @@ int sequence_pool_init(struct sequence_pool *pool, int32_t num_seats, int32_t ma
     return 0;
 }
 
-struct sequence *sequence_pool_seat(struct sequence_pool *pool, const struct request_table *table,
+struct sequence *sequence_pool_seat(struct sequence_pool *pool, const struct request_set *table,
                                     struct request *request)
 {
     if (pool->num_free == 0)

@@ -71,7 +71,7 @@ int sequence_pool_init(struct sequence_pool *pool, int32_t num_seats, int32_t ma
 
 /* Seat the request's next choice; NULL without a free seat (ordinary). It holds no blocks and
  * counts as PREEMPTED. */
-struct sequence *sequence_pool_seat(struct sequence_pool *pool, const struct request_table *table,
+struct sequence *sequence_pool_seat(struct sequence_pool *pool, const struct request_set *table,
                                     struct request *request);
 
 /* Give the seat back; the sequence must hold no blocks. */

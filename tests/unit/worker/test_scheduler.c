@@ -251,7 +251,7 @@ static void publish(struct request *request)
     if (e->num_done == e->num_choices) {
         ck_assert(e->params.num_prompt_logprobs < 0 || e->first_score == e->num_prompt ||
                   e->num_prompt == 1);
-        request_table_remove(&sim.s.requests, request);
+        request_set_remove(&sim.s.requests, request);
         e->live = false;
         sim.num_live--;
     }
@@ -279,7 +279,7 @@ static void cancel_one(void)
     sim.requests[request->id].cancelled = true;
     sim.num_live--;
     scheduler_stop(&sim.s, request);
-    request_table_remove(&sim.s.requests, request);
+    request_set_remove(&sim.s.requests, request);
 }
 
 static void run_step(unsigned patience)
