@@ -50,7 +50,7 @@ static void table_finish(struct table *table)
     *table = (struct table){ 0 };
 }
 
-/* --- reading --------------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------------ */
 
 static int reserve(struct table *table)
 {
@@ -237,7 +237,7 @@ int auth_refresh(struct auth *auth, struct error *err)
     return 1;
 }
 
-/* --- checking -------------------------------------------------------------------------------- */
+/* --- checking ----------------------------------------------------------------------------- */
 
 bool auth_is_required(const struct auth *auth)
 {

@@ -44,7 +44,7 @@ static void name_request(struct frontend *frontend, struct http_request *request
     http_add_header(request, "x-request-id", id);
 }
 
-/* --- keys ------------------------------------------------------------------------------------- */
+/* --- keys --------------------------------------------------------------------------------- */
 
 static int32_t tenant_of(const struct auth *auth, const struct http_request *request)
 {
@@ -73,7 +73,7 @@ static bool needs_key(const struct frontend *frontend, const struct route *route
            (route->access == ROUTE_METRICS && frontend->settings.metrics_auth);
 }
 
-/* --- bodies ----------------------------------------------------------------------------------- */
+/* --- bodies ------------------------------------------------------------------------------- */
 
 static bool is_json_type(struct http_text type)
 {
@@ -110,7 +110,7 @@ static bool body_is_acceptable(struct frontend *frontend, struct http_request *r
     return true;
 }
 
-/* --- the order of checks ---------------------------------------------------------------------- */
+/* --- the order of checks ------------------------------------------------------------------ */
 
 static void handle_admitted(void *data, struct http_request *request)
 {

@@ -35,8 +35,7 @@ static int fail(struct failure *failure, int exit_code, int code)
     return code;
 }
 
-/* --- parts
- * ---------------------------------------------------------------------------------------------- */
+/* --- parts -------------------------------------------------------------------------------- */
 
 static int open_model(struct frontend *frontend, struct failure *failure)
 {
@@ -94,8 +93,7 @@ static int open_session(struct frontend *frontend, struct failure *failure)
                  : 0;
 }
 
-/* --- the loop's work
- * --------------------------------------------------------------------------------------- */
+/* --- the loop's work ---------------------------------------------------------------------- */
 
 static void receive(struct frontend *frontend)
 {
@@ -193,8 +191,7 @@ static int open_server(struct frontend *frontend, void *tls, struct failure *fai
     return r < 0 ? fail(failure, EXIT_CODE_MEMORY, r) : 0;
 }
 
-/* --- start and run
- * ------------------------------------------------------------------------------------------ */
+/* --- start and run ------------------------------------------------------------------------ */
 
 /* Why is my temperature not 1? */
 static void log_sampling(const struct frontend *frontend)

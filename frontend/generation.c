@@ -8,13 +8,18 @@
 
 #include "base/clock.h"
 #include "frontend/dispatch.h"
+#include "frontend/event_log.h"
 #include "frontend/prepare.h"
 #include "frontend/reply.h"
 #include "frontend/state.h"
 #include "frontend/stream.h"
 #include "proto/wire/wire_answer.h"
 
-enum { SIDE_BODY_BYTES = 64 * 1024, FOLDED_LIMIT_BYTES = 256 * 1024 * 1024 };
+enum {
+    SIDE_BODY_BYTES = 64 * 1024,
+    FOLDED_LIMIT_BYTES = 256 * 1024 * 1024,
+    UNSENT_BYTES = 1024 * 1024, /* of a stream; beyond it events wait unformatted */
+};
 
 enum phase { PHASE_PREPARING, PHASE_QUEUED, PHASE_PREFILL, PHASE_DECODE };
 
@@ -33,6 +38,7 @@ struct generation {
     bool failed; /* before anything was sent: `error` is the answer */
     struct wire_error error;
     struct strbuf folded; /* not streaming: the body to come */
+    struct event_log log; /* streaming to a slow client: what is not formatted yet */
 };
 
 /* What the side thread works on: copies only. */
@@ -48,8 +54,7 @@ struct job {
     struct prepared prepared;
 };
 
-/* --- the record
- * --------------------------------------------------------------------------------------- */
+/* --- the record --------------------------------------------------------------------------- */
 
 static void generation_free(struct generation *g)
 {
@@ -65,6 +70,7 @@ static void generation_free(struct generation *g)
         session_cancel(g->frontend->session, g->session);
     wire_answer_destroy(g->answer);
     strbuf_finish(&g->folded);
+    event_log_finish(&g->log);
     free(g);
 }
 
@@ -81,7 +87,9 @@ static void on_gone(void *owner)
     generation_free(g);
 }
 
-static const struct http_owner owner_kind = { .gone = on_gone };
+static void on_writable(void *owner);
+
+static const struct http_owner owner_kind = { .gone = on_gone, .writable = on_writable };
 
 static struct generation *generation_create(struct frontend *frontend, struct http_request *request,
                                             enum wire_endpoint endpoint)
@@ -101,9 +109,7 @@ static struct generation *generation_create(struct frontend *frontend, struct ht
     return g;
 }
 
-/* --- ends
- * -----------------------------------------------------------------------------------------------
- */
+/* --- ends --------------------------------------------------------------------------------- */
 
 static void count_refusal(const struct frontend *frontend, enum wire_code code)
 {
@@ -162,11 +168,10 @@ static void finish(struct generation *g)
 static void finish_later(void *data, struct http_request *request)
 {
     (void)request;
-    finish(data);
+    generation_flush(data);
 }
 
-/* --- events of the session
- * --------------------------------------------------------------------------------- */
+/* --- events of the session ---------------------------------------------------------------- */
 
 static void note_usage(const struct generation *g, const struct answer_usage *usage)
 {
@@ -177,14 +182,9 @@ static void note_usage(const struct generation *g, const struct answer_usage *us
     http_set_note(g->http, note);
 }
 
-static void take_failure(struct generation *g, const struct answer_event *event, struct strbuf *out)
+/* Before anything was sent, a failure decides the status. */
+static void take_failure(struct generation *g, const struct answer_event *event)
 {
-    g->session = NULL;
-    g->done = true;
-    if (g->stream && http_is_streaming(g->http)) {
-        wire_answer_event(g->answer, event, out);
-        return;
-    }
     g->failed = true;
     wire_error_from_failure(&g->error, event->failure, http_request_id(g->http));
     g->error.retry_after_ms = event->retry_after_ms;
@@ -198,38 +198,63 @@ static void set_phase(struct generation *g, enum answer_event_kind kind)
         g->phase = PHASE_DECODE;
 }
 
+static bool is_full(struct generation *g)
+{
+    return !event_log_is_empty(&g->log) || http_stream_buffer(g->http)->len >= UNSENT_BYTES;
+}
+
+static void write_event(struct generation *g, const struct answer_event *event)
+{
+    if (!g->stream)
+        wire_answer_event(g->answer, event, &g->folded);
+    else if (!is_full(g))
+        wire_answer_event(g->answer, event, http_stream_buffer(g->http));
+    else if (!event_log_push(&g->log, event))
+        http_stream_buffer(g->http)->failed = true; /* no memory: the next flush cuts it */
+}
+
 static void on_event(void *owner, const struct answer_event *event)
 {
     struct generation *g = owner;
-    struct strbuf *out = g->stream ? http_stream_buffer(g->http) : &g->folded;
 
     set_phase(g, event->kind);
     if (event->kind == ANSWER_ACCEPTED && g->stream)
         stream_begin(g->http);
-    if (event->kind == ANSWER_FAILED)
-        take_failure(g, event, out);
+    if (event->kind == ANSWER_FAILED && !http_is_streaming(g->http))
+        take_failure(g, event);
     else
-        wire_answer_event(g->answer, event, out);
-    if (event->kind == ANSWER_END) {
+        write_event(g, event);
+    if (event->kind == ANSWER_END)
+        note_usage(g, &event->usage);
+    if (event->kind == ANSWER_END || event->kind == ANSWER_FAILED) {
         g->session = NULL;
         g->done = true;
-        note_usage(g, &event->usage);
-    }
-    if (g->done)
         http_defer(g->http, finish_later, g); /* in case no flush follows */
+    }
 }
 
 void generation_flush(void *owner)
 {
     struct generation *g = owner;
-    if (g->done)
+    if (g->done && event_log_is_empty(&g->log))
         finish(g);
     else if (g->stream)
         http_stream_flush(g->http);
 }
 
-/* --- submission
- * --------------------------------------------------------------------------------------------- */
+/* A piece has left: format what waits, as far as it goes. */
+static void on_writable(void *owner)
+{
+    struct generation *g = owner;
+    struct strbuf *out = http_stream_buffer(g->http);
+    struct answer_event event;
+    while (out->len < UNSENT_BYTES && event_log_pop(&g->log, &event))
+        wire_answer_event(g->answer, &event, out);
+    if (g->done && event_log_is_empty(&g->log))
+        http_defer(g->http, finish_later, g);
+}
+
+/* --- submission --------------------------------------------------------------------------- */
 
 static void set_deadline(const struct generation *g, struct wire_request *request)
 {
@@ -333,6 +358,7 @@ static void submit(struct generation *g, struct prepared *prepared, int result)
     stat_add(g->frontend->own->words, STAT_UNKNOWN_FIELDS, prepared->request.num_unknown);
     complete_params(g, &prepared->request);
     g->stream = prepared->request.stream;
+    g->log.drop_tokens = !prepared->request.logprobs;
     g->phase = PHASE_QUEUED;
     if (prepared->clamped > 0) {
         snprintf(value, sizeof(value), "%u", (unsigned)prepared->clamped);
@@ -346,8 +372,7 @@ static void submit(struct generation *g, struct prepared *prepared, int result)
         refuse_submit(g, r);
 }
 
-/* --- preparation
- * -------------------------------------------------------------------------------------------- */
+/* --- preparation -------------------------------------------------------------------------- */
 
 static struct prepare_options options_of(const struct frontend *frontend)
 {
@@ -446,8 +471,7 @@ static void prepare_here(struct generation *g, struct http_text body)
     submit(g, &prepared, r);
 }
 
-/* --- admission
- * ---------------------------------------------------------------------------------------------- */
+/* --- admission ---------------------------------------------------------------------------- */
 
 static bool is_admitted(const struct frontend *frontend, struct wire_error *error)
 {
@@ -496,9 +520,9 @@ void generation_cut_all(struct frontend *frontend)
     wire_error_set(&error, WIRE_DRAINING, "", "The server is shutting down.");
     for (struct generation *g = frontend->generations; g != NULL; g = next) {
         next = g->next;
-        if (g->done) {
+        if (g->done && event_log_is_empty(&g->log)) {
             finish(g);
-        } else if (g->stream && http_is_streaming(g->http)) {
+        } else if (http_is_streaming(g->http)) {
             wire_answer_error(g->answer, &error, http_stream_buffer(g->http));
             finish(g);
         } else {

@@ -11,8 +11,7 @@
 #include "frontend/state.h"
 #include "shm/channel.h"
 
-/* --- fingerprint
- * -------------------------------------------------------------------------------------- */
+/* --- fingerprint -------------------------------------------------------------------------- */
 
 /* Facts on which a request's tokens depend. */
 static const char *const fingerprint_facts[] = {
@@ -48,8 +47,7 @@ static void take_facts(struct frontend *frontend, const struct status_page *page
         set_fingerprint(frontend);
 }
 
-/* --- engines
- * ------------------------------------------------------------------------------------------- */
+/* --- engines ------------------------------------------------------------------------------ */
 
 static void drop_engine(struct frontend_engine *engine)
 {
@@ -125,8 +123,7 @@ static void peer_status(struct frontend *frontend, const struct control_message 
         log_event(LOG_LEVEL_WARN, "frontend %u cannot be counted: %s", message->peer, err.message);
 }
 
-/* --- messages
- * ------------------------------------------------------------------------------------------- */
+/* --- messages ----------------------------------------------------------------------------- */
 
 static void close_all(const int *fds, size_t num_fds)
 {

@@ -103,8 +103,7 @@ static void write_rows(struct page *page)
                   stat == 0 || strcmp(stat_rows[stat].name, stat_rows[stat - 1].name) != 0);
 }
 
-/* --- derived
- * ------------------------------------------------------------------------------------------- */
+/* --- derived ------------------------------------------------------------------------------ */
 
 static void write_gauge(struct page *page, const char *name, const char *help, bool model,
                         const char *labels, double value)

@@ -16,8 +16,7 @@ static int no_memory(struct wire_error *error)
     return wire_error_set(error, WIRE_NO_WORKER, "", "The server is out of memory; try again.");
 }
 
-/* --- body and model
- * -------------------------------------------------------------------------------- */
+/* --- body and model ----------------------------------------------------------------------- */
 
 static int read_body(const char *body, size_t len, struct prepared *prepared)
 {
@@ -50,8 +49,7 @@ static int find_model(const struct prepare_options *options, struct prepared *pr
                           request->model, options->card->names[0]);
 }
 
-/* --- tokens
- * ------------------------------------------------------------------------------------------ */
+/* --- tokens ------------------------------------------------------------------------------- */
 
 static const char *prompt_field(const struct prepared *prepared)
 {
@@ -195,8 +193,7 @@ static int encode_prompts(const struct prepare_options *options, struct tokenize
     return 0;
 }
 
-/* --- lengths
- * ------------------------------------------------------------------------------------------ */
+/* --- lengths ------------------------------------------------------------------------------ */
 
 static uint32_t longest_prompt(const struct prepared *prepared)
 {

@@ -56,7 +56,7 @@ struct http_request *request_of_link(struct http_request_link *link)
     return (struct http_request *)(void *)((char *)link - offsetof(struct http_request, link));
 }
 
-/* --- what was asked ------------------------------------------------------------------------ */
+/* --- what was asked ----------------------------------------------------------------------- */
 
 static struct http_text text_of(h2o_iovec_t v)
 {
@@ -153,7 +153,7 @@ void http_set_tenant(struct http_request *request, int32_t tenant)
     request->tenant = tenant;
 }
 
-/* --- the end of a request ------------------------------------------------------------------ */
+/* --- the end of a request ----------------------------------------------------------------- */
 
 static void tell_gone(struct http_request *request)
 {
@@ -210,7 +210,7 @@ static void on_dispose(void *data)
     strbuf_finish(&request->buffers[1]);
 }
 
-/* --- sending -------------------------------------------------------------------------------- */
+/* --- sending ------------------------------------------------------------------------------ */
 
 static void send_last(struct http_request *request, h2o_iovec_t piece)
 {
@@ -380,7 +380,7 @@ int64_t http_stream_last_write_us(const struct http_request *request)
     return request->written_us;
 }
 
-/* --- giving up ------------------------------------------------------------------------------ */
+/* --- giving up ---------------------------------------------------------------------------- */
 
 /* The client has gone, or is made to go. With the socket shut down every write fails, so the
  * library closes the connection by whichever of its paths comes next. */
@@ -416,7 +416,7 @@ void request_on_hangup(void *data)
         abandon(request);
 }
 
-/* --- holding on ----------------------------------------------------------------------------- */
+/* --- holding on --------------------------------------------------------------------------- */
 
 void http_attach(struct http_request *request, const struct http_owner *kind, void *owner)
 {
@@ -454,7 +454,7 @@ void http_set_quiet(struct http_request *request)
     request->quiet = true;
 }
 
-/* --- arrival -------------------------------------------------------------------------------- */
+/* --- arrival ------------------------------------------------------------------------------ */
 
 int request_begin(struct server *server, h2o_req_t *req)
 {

@@ -72,7 +72,7 @@ void server_handle(struct server *server, struct http_request *request)
     server->options.handle(server->options.data, request);
 }
 
-/* --- requests ------------------------------------------------------------------------------- */
+/* --- requests ----------------------------------------------------------------------------- */
 
 void server_link_request(struct server *server, struct http_request *request)
 {
@@ -120,7 +120,7 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
     return request_begin(((struct handler *)(void *)handler)->server, req);
 }
 
-/* --- connections ---------------------------------------------------------------------------- */
+/* --- connections -------------------------------------------------------------------------- */
 
 static bool has_input(void *socket)
 {
@@ -197,7 +197,7 @@ static void on_second(void *data)
     stat_set(server->options.stats, STAT_CONNECTIONS, server->connections.num);
 }
 
-/* --- start and end -------------------------------------------------------------------------- */
+/* --- start and end ------------------------------------------------------------------------ */
 
 static uint64_t to_ms(double seconds)
 {

@@ -14,8 +14,7 @@ struct mark {
     size_t len;
 };
 
-/* --- message text
- * --------------------------------------------------------------------------------- */
+/* --- message text ------------------------------------------------------------------------- */
 
 /* Copy `text` with the mark behind the first character of each special token's literal. */
 static bool cut_specials(const struct model_card *card, const char *text, size_t len,
@@ -105,8 +104,7 @@ static bool any_special(const struct model_card *card, const json_t *value)
     return false;
 }
 
-/* --- messages as the template wants them
- * ----------------------------------------------------------- */
+/* --- messages as the template wants them -------------------------------------------------- */
 
 /* Text parts joined with newlines, for templates that take a string. */
 static json_t *join_parts(const json_t *parts)
@@ -206,8 +204,7 @@ static json_t *shape_messages(const struct model_card *card, const json_t *messa
     return shaped;
 }
 
-/* --- rendering
- * -------------------------------------------------------------------------------------- */
+/* --- rendering ---------------------------------------------------------------------------- */
 
 static bool set_new(json_t *object, const char *key, json_t *value)
 {
@@ -295,8 +292,7 @@ int chat_prompt_render(const struct model_card *card, const struct chat_prompt_o
     return r;
 }
 
-/* --- tokens
- * ------------------------------------------------------------------------------------------ */
+/* --- tokens ------------------------------------------------------------------------------- */
 
 /* A private-use character that the text does not use. */
 static bool choose_mark(const struct strbuf *text, struct mark *ret_mark)

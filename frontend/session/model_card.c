@@ -12,8 +12,7 @@
 
 enum { MAX_CONFIG_BYTES = 1024 * 1024, MAX_TOKENIZER_CONFIG_BYTES = 16 * 1024 * 1024 };
 
-/* --- where the model is ------------------------------------------------------------------------
- */
+/* --- where the model is ------------------------------------------------------------------- */
 
 static bool has_file(const char *directory, const char *name)
 {
@@ -72,8 +71,7 @@ static int read_config(const struct model_card *card, const char *name, size_t m
     return r;
 }
 
-/* --- names --------------------------------------------------------------------------------------
- */
+/* --- names -------------------------------------------------------------------------------- */
 
 static int add_name(struct model_card *card, const char *name, size_t len)
 {
@@ -132,8 +130,7 @@ const char *model_card_find_name(const struct model_card *card, const char *name
     return NULL;
 }
 
-/* --- special tokens -----------------------------------------------------------------------------
- */
+/* --- special tokens ----------------------------------------------------------------------- */
 
 static int compare_specials(const void *a, const void *b)
 {
@@ -199,8 +196,7 @@ size_t model_card_match_special(const struct model_card *card, const char *text,
     return longest;
 }
 
-/* --- chat template ------------------------------------------------------------------------------
- */
+/* --- chat template ------------------------------------------------------------------------ */
 
 /* tokenizer_config.json holds one text, or a list of named ones of which "default" is for chat. */
 static const json_t *template_of(const json_t *config)
@@ -278,8 +274,7 @@ static void copy_token(char *out, size_t size, const char *text)
         snprintf(out, size, "%s", text);
 }
 
-/* --- ends of text and sampling -------------------------------------------------------------------
- */
+/* --- ends of text and sampling ------------------------------------------------------------ */
 
 static void add_eos(struct model_card *card, int64_t id)
 {
@@ -344,8 +339,7 @@ static void set_sampling(struct model_card *card, const json_t *generation)
         s->temperature = 0;
 }
 
-/* --- the whole -----------------------------------------------------------------------------------
- */
+/* --- the whole ---------------------------------------------------------------------------- */
 
 struct configs {
     json_t *tokenizer, *generation, *model;
