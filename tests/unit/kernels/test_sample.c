@@ -270,6 +270,8 @@ START_TEST(equal_logits_are_kept_by_lowest_id)
         highest = run(from, WIDE, &row) > highest ? id : highest;
     }
     ck_assert_int_eq(highest, 15);
+    row.top_p = 0.0f; /* one token always is kept */
+    ck_assert_int_eq(run(from, WIDE, &row), 0);
 }
 END_TEST
 
