@@ -1,6 +1,7 @@
 #include <check.h>
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -232,6 +233,62 @@ START_TEST(every_filter_draws_its_exact_distribution)
         check_distribution(from, row);
     }
     ck_assert(!bad);
+}
+END_TEST
+
+/* A row of tests/golden/sample.py. */
+struct golden {
+    float repetition_penalty, temperature, top_k, typical_p, top_p, min_p;
+    float logits[VOCAB], p[VOCAB];
+};
+enum { MAX_GOLDEN = 256, GOLDEN_DRAWS = 4000, SEEN_STEP = 3 };
+
+static int32_t read_golden(struct golden *rows)
+{
+    FILE *file = fopen(GOLDEN "/sample/cases.f32", "rb");
+    ck_assert_ptr_nonnull(file);
+    const size_t num = fread(rows, sizeof(*rows), MAX_GOLDEN, file);
+    ck_assert_int_eq(fgetc(file), EOF);
+    fclose(file);
+    ck_assert_uint_gt(num, 0);
+    return (int32_t)num;
+}
+
+/* Nothing drawn that was filtered, every likely token drawn, each as often as 6 sigma allow. */
+static void check_counts(const int32_t *seen, const float *p, int32_t index)
+{
+    for (int32_t i = 0; i < VOCAB; i++) {
+        const double mean = (double)p[i] * GOLDEN_DRAWS, sigma = sqrt(mean * (1.0 - (double)p[i]));
+        ck_assert_msg(p[i] > 0.0f || seen[i] == 0, "case %d draws token %d", index, i);
+        ck_assert_msg(fabs(seen[i] - mean) <= 6.0 * sigma + 1.0,
+                      "case %d: token %d %d times, not %g", index, i, seen[i], mean);
+    }
+}
+
+START_TEST(filters_leave_what_transformers_leaves)
+{
+    static struct golden rows[MAX_GOLDEN];
+    const int32_t num = read_golden(rows);
+    int32_t tokens[VOCAB], num_tokens = 0;
+    for (int32_t i = 0; i < VOCAB; i += SEEN_STEP)
+        tokens[num_tokens++] = i;
+    for (int32_t k = 0; k < num; k++) {
+        struct sample_row row = plain_row(rows[k].temperature);
+        int32_t seen[VOCAB] = { 0 };
+        row.seed = (uint64_t)k;
+        row.tokens = tokens;
+        row.num_tokens = row.num_prompt = num_tokens;
+        row.repetition_penalty = rows[k].repetition_penalty;
+        row.top_k = (int32_t)rows[k].top_k;
+        row.typical_p = rows[k].typical_p;
+        row.top_p = rows[k].top_p;
+        row.min_p = rows[k].min_p;
+        for (uint32_t i = 0; i < GOLDEN_DRAWS; i++) {
+            row.output_pos = i;
+            seen[run(rows[k].logits, VOCAB, &row)]++;
+        }
+        check_counts(seen, rows[k].p, k);
+    }
 }
 END_TEST
 
@@ -504,6 +561,7 @@ int main(void)
     tcase_add_test(tc, philox_gives_the_published_words);
     tcase_add_test(tc, uniform_is_the_upper_24_bits_of_the_first_word);
     tcase_add_test(tc, every_filter_draws_its_exact_distribution);
+    tcase_add_test(tc, filters_leave_what_transformers_leaves);
     tcase_add_test(tc, draws_of_different_choices_and_positions_are_independent);
     tcase_add_test(tc, equal_logits_are_kept_by_lowest_id);
     tcase_add_test(tc, greedy_takes_the_lowest_of_equal_maxima);
