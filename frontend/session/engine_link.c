@@ -56,8 +56,8 @@ int engine_link_open(struct engine_link *link, uint32_t number, uint64_t epoch,
                                   .epoch = epoch,
                                   .page = page,
                                   .doorbell = doorbell,
-                                  .first_cancel = REQUEST_TABLE_NONE,
-                                  .last_cancel = REQUEST_TABLE_NONE };
+                                  .first_cancel = JOURNAL_TABLE_NONE,
+                                  .last_cancel = JOURNAL_TABLE_NONE };
     const int r = read_limits(&opened, page, err);
     if (r < 0)
         return r;
@@ -67,14 +67,14 @@ int engine_link_open(struct engine_link *link, uint32_t number, uint64_t epoch,
     return 0;
 }
 
-void engine_link_close(struct engine_link *link, struct request_table *table)
+void engine_link_close(struct engine_link *link, struct journal_table *table)
 {
     if (!link->is_up)
         return;
-    while (link->first_cancel != REQUEST_TABLE_NONE) {
+    while (link->first_cancel != JOURNAL_TABLE_NONE) {
         const struct request_slot *slot = &table->slots[link->first_cancel];
         link->first_cancel = slot->next;
-        request_table_remove(table, slot->id);
+        journal_table_remove(table, slot->id);
     }
     struct segment page = { .base = (void *)(uintptr_t)link->page,
                             .size = (size_t)status_segment_header().size };
@@ -143,32 +143,32 @@ static int push(struct engine_link *link, const struct ring_cell *cell, const vo
     return r;
 }
 
-static void push_cancels(struct engine_link *link, struct request_table *table)
+static void push_cancels(struct engine_link *link, struct journal_table *table)
 {
-    while (link->first_cancel != REQUEST_TABLE_NONE) {
+    while (link->first_cancel != JOURNAL_TABLE_NONE) {
         const struct request_slot *slot = &table->slots[link->first_cancel];
         const struct ring_cell cell = { .kind = RECORD_CANCEL, .id = slot->id };
         if (push(link, &cell, NULL, 0) < 0)
             return;
         link->first_cancel = slot->next;
-        request_table_remove(table, slot->id);
+        journal_table_remove(table, slot->id);
     }
 }
 
-void engine_link_cancel(struct engine_link *link, struct request_table *table, uint64_t id)
+void engine_link_cancel(struct engine_link *link, struct journal_table *table, uint64_t id)
 {
-    struct request_slot *slot = request_table_slot(table, id);
+    struct request_slot *slot = journal_table_slot(table, id);
     const uint32_t index = (uint32_t)(slot - table->slots);
     slot->journal = NULL;
-    slot->next = REQUEST_TABLE_NONE;
-    if (link->first_cancel == REQUEST_TABLE_NONE)
+    slot->next = JOURNAL_TABLE_NONE;
+    if (link->first_cancel == JOURNAL_TABLE_NONE)
         link->first_cancel = index;
     else
         table->slots[link->last_cancel].next = index;
     link->last_cancel = index;
 }
 
-void engine_link_publish(struct engine_link *link, struct request_table *table)
+void engine_link_publish(struct engine_link *link, struct journal_table *table)
 {
     if (!engine_link_takes_requests(link))
         return;
@@ -185,13 +185,13 @@ static int check_room(struct engine_link *link, uint32_t num_journals, size_t nu
         return error_set(err, -EMSGSIZE,
                          "the request takes %zu bytes for the engine, at most %zu fit", num_bytes,
                          most);
-    if (link->first_cancel != REQUEST_TABLE_NONE || ring_room(&link->end) < num_journals ||
+    if (link->first_cancel != JOURNAL_TABLE_NONE || ring_room(&link->end) < num_journals ||
         !ring_bulk_fits(&link->end, (uint32_t)num_bytes))
         return error_set(err, -EAGAIN, "the engine has not taken the requests before this one");
     return 0;
 }
 
-int engine_link_submit(struct engine_link *link, struct request_table *table,
+int engine_link_submit(struct engine_link *link, struct journal_table *table,
                        struct journal *const *journals, uint32_t num_journals, struct error *err)
 {
     size_t num_bytes = 0;

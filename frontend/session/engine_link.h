@@ -9,7 +9,7 @@
 #define FRONTEND_SESSION_ENGINE_LINK_H
 
 #include "frontend/session/journal.h"
-#include "frontend/session/request_table.h"
+#include "frontend/session/journal_table.h"
 
 struct engine_link {
     bool is_up;
@@ -24,7 +24,7 @@ struct engine_link {
     int64_t max_num_seqs, max_queued;
     struct journal *journals; /* at this engine, newest first */
     uint32_t num_journals;
-    uint32_t first_cancel, last_cancel; /* slots, or REQUEST_TABLE_NONE */
+    uint32_t first_cancel, last_cancel; /* slots, or JOURNAL_TABLE_NONE */
     char report[ERROR_MESSAGE_BYTES];
 };
 
@@ -38,7 +38,7 @@ int engine_link_open(struct engine_link *link, uint32_t number, uint64_t epoch,
                      struct error *err);
 
 /* Gives back what was taken over and the slots of CANCELs that wait. Accepts one that is down. */
-void engine_link_close(struct engine_link *link, struct request_table *table);
+void engine_link_close(struct engine_link *link, struct journal_table *table);
 
 bool engine_link_takes_requests(const struct engine_link *link);
 
@@ -51,17 +51,17 @@ bool engine_link_is_full(const struct engine_link *link);
  * Returns 0; -EAGAIN without room now; -EMSGSIZE when they never fit; -EPROTO (the engine's
  * memory broke a rule).
  */
-int engine_link_submit(struct engine_link *link, struct request_table *table,
+int engine_link_submit(struct engine_link *link, struct journal_table *table,
                        struct journal *const *journals, uint32_t num_journals, struct error *err);
 
 void engine_link_attach(struct engine_link *link, struct journal *journal);
 void engine_link_detach(struct engine_link *link, struct journal *journal);
 
 /* The engine forgets the id; its slot is given back once the CANCEL is on the ring. */
-void engine_link_cancel(struct engine_link *link, struct request_table *table, uint64_t id);
+void engine_link_cancel(struct engine_link *link, struct journal_table *table, uint64_t id);
 
 /* Put waiting CANCELs on the ring, show everything, ring the doorbell of a sleeping engine. */
-void engine_link_publish(struct engine_link *link, struct request_table *table);
+void engine_link_publish(struct engine_link *link, struct journal_table *table);
 
 void engine_link_set_corrupt(struct engine_link *link, const char *what);
 

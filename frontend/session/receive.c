@@ -170,7 +170,7 @@ static int find_journal(struct session *session, const struct engine_link *link,
                         const struct ring_cell *cell, struct journal **ret_journal,
                         struct error *err)
 {
-    const int r = request_table_find(&session->table, cell->id, ret_journal);
+    const int r = journal_table_find(&session->table, cell->id, ret_journal);
     if (r < 0)
         return error_set(err, -EPROTO, "id %llu was never given", (unsigned long long)cell->id);
     if (r > 0 && (*ret_journal)->engine != link->number)

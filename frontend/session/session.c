@@ -13,12 +13,12 @@ int session_create(const struct session_options *options, struct session **ret_s
 {
     const size_t max_requests =
         options->max_requests == 0 ? DEFAULT_MAX_REQUESTS : options->max_requests;
-    if (max_requests > REQUEST_TABLE_MAX)
+    if (max_requests > JOURNAL_TABLE_MAX)
         return -EINVAL;
     struct session *session = calloc(1, sizeof(*session));
     if (session == NULL)
         return -ENOMEM;
-    if (request_table_init(&session->table, (uint32_t)max_requests) < 0) {
+    if (journal_table_init(&session->table, (uint32_t)max_requests) < 0) {
         free(session);
         return -ENOMEM;
     }
@@ -70,7 +70,7 @@ void session_release_journal(struct session *session, struct journal *journal)
     if (journal->num_at_engine > 0 && engine_link_takes_requests(link))
         engine_link_cancel(link, &session->table, journal->id);
     else
-        request_table_remove(&session->table, journal->id);
+        journal_table_remove(&session->table, journal->id);
     journal->id = 0;
 }
 
@@ -144,7 +144,7 @@ void session_destroy(struct session *session)
     publish_all(session);
     for (uint32_t i = 0; i < SESSION_MAX_ENGINES; i++)
         engine_link_close(&session->links[i], &session->table);
-    request_table_finish(&session->table);
+    journal_table_finish(&session->table);
     free(session->bulk);
     free(session->tokens);
     free(session);
@@ -337,14 +337,14 @@ static int send_request(struct session *session, struct engine_link *link,
                         struct session_request *request, struct error *err)
 {
     for (uint32_t i = 0; i < request->num_journals; i++)
-        request->journals[i]->id = request_table_add(&session->table, request->journals[i]);
+        request->journals[i]->id = journal_table_add(&session->table, request->journals[i]);
     const int r =
         engine_link_submit(link, &session->table, request->journals, request->num_journals, err);
     for (uint32_t i = 0; i < request->num_journals; i++) {
         if (r == 0)
             engine_link_attach(link, request->journals[i]);
         else
-            request_table_remove(&session->table, request->journals[i]->id);
+            journal_table_remove(&session->table, request->journals[i]->id);
     }
     return r == -EPROTO ? error_set(err, -ENOTCONN, "no engine takes requests") : r;
 }

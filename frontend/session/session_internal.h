@@ -35,7 +35,7 @@ struct session_request {
 struct session {
     const struct tokenizer *tokenizer;
     _Atomic uint64_t *words; /* of the own status page, or NULL */
-    struct request_table table;
+    struct journal_table table;
     struct engine_link links[SESSION_MAX_ENGINES];
     struct record_bounds last_bounds; /* of the engine that came last */
     int64_t last_max_num_seqs, last_max_queued;

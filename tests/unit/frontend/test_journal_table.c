@@ -1,4 +1,4 @@
-#include "frontend/session/request_table.h"
+#include "frontend/session/journal_table.h"
 
 #include <check.h>
 #include <errno.h>
@@ -6,7 +6,7 @@
 
 enum { NUM_SLOTS = 4 };
 
-static struct request_table table;
+static struct journal_table table;
 static int things[NUM_SLOTS + 1];
 
 static struct journal *thing(int i)
@@ -16,12 +16,12 @@ static struct journal *thing(int i)
 
 static void setup(void)
 {
-    ck_assert_int_eq(request_table_init(&table, NUM_SLOTS), 0);
+    ck_assert_int_eq(journal_table_init(&table, NUM_SLOTS), 0);
 }
 
 static void teardown(void)
 {
-    request_table_finish(&table);
+    journal_table_finish(&table);
 }
 
 START_TEST(a_live_id_finds_its_journal)
@@ -29,10 +29,10 @@ START_TEST(a_live_id_finds_its_journal)
     uint64_t ids[NUM_SLOTS];
     struct journal *found;
     for (int i = 0; i < NUM_SLOTS; i++)
-        ids[i] = request_table_add(&table, thing(i));
+        ids[i] = journal_table_add(&table, thing(i));
     ck_assert_uint_eq(table.num_used, NUM_SLOTS);
     for (int i = 0; i < NUM_SLOTS; i++) {
-        ck_assert_int_eq(request_table_find(&table, ids[i], &found), 1);
+        ck_assert_int_eq(journal_table_find(&table, ids[i], &found), 1);
         ck_assert_ptr_eq(found, thing(i));
     }
 }
@@ -40,15 +40,15 @@ END_TEST
 
 START_TEST(an_id_is_never_given_twice_though_its_slot_is)
 {
-    const uint64_t first = request_table_add(&table, thing(0));
+    const uint64_t first = journal_table_add(&table, thing(0));
     struct journal *found = NULL;
-    request_table_remove(&table, first);
-    const uint64_t second = request_table_add(&table, thing(1));
+    journal_table_remove(&table, first);
+    const uint64_t second = journal_table_add(&table, thing(1));
 
-    ck_assert_ptr_eq(request_table_slot(&table, first), request_table_slot(&table, second));
+    ck_assert_ptr_eq(journal_table_slot(&table, first), journal_table_slot(&table, second));
     ck_assert_uint_lt(first, second);
-    ck_assert_int_eq(request_table_find(&table, first, &found), 0);
-    ck_assert_int_eq(request_table_find(&table, second, &found), 1);
+    ck_assert_int_eq(journal_table_find(&table, first, &found), 0);
+    ck_assert_int_eq(journal_table_find(&table, second, &found), 1);
     ck_assert_ptr_eq(found, thing(1));
 }
 END_TEST
@@ -56,21 +56,21 @@ END_TEST
 START_TEST(an_id_that_was_never_given_is_told_from_one_of_the_past)
 {
     struct journal *found = NULL;
-    const uint64_t id = request_table_add(&table, thing(0));
-    request_table_remove(&table, id);
-    ck_assert_int_eq(request_table_find(&table, id, &found), 0);
-    ck_assert_int_eq(request_table_find(&table, 0, &found), -ENOENT);
-    ck_assert_int_eq(request_table_find(&table, id + (1ull << REQUEST_TABLE_SLOT_BITS), &found),
+    const uint64_t id = journal_table_add(&table, thing(0));
+    journal_table_remove(&table, id);
+    ck_assert_int_eq(journal_table_find(&table, id, &found), 0);
+    ck_assert_int_eq(journal_table_find(&table, 0, &found), -ENOENT);
+    ck_assert_int_eq(journal_table_find(&table, id + (1ull << JOURNAL_TABLE_SLOT_BITS), &found),
                      -ENOENT);
-    ck_assert_int_eq(request_table_find(&table, id + NUM_SLOTS, &found), -ENOENT);
-    ck_assert_int_eq(request_table_find(&table, UINT64_MAX, &found), -ENOENT);
+    ck_assert_int_eq(journal_table_find(&table, id + NUM_SLOTS, &found), -ENOENT);
+    ck_assert_int_eq(journal_table_find(&table, UINT64_MAX, &found), -ENOENT);
 }
 END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("request_table");
-    TCase *tc = tcase_create("request_table");
+    Suite *suite = suite_create("journal_table");
+    TCase *tc = tcase_create("journal_table");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, a_live_id_finds_its_journal);
     tcase_add_test(tc, an_id_is_never_given_twice_though_its_slot_is);
