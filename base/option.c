@@ -33,7 +33,7 @@ static void env_name(const struct option_row *row, char out[NAME_BYTES])
         *c = (char)toupper((unsigned char)*c);
 }
 
-/* --- values ------------------------------------------------------------------------------- */
+/* --- values --- */
 
 static double unit_of(char letter)
 {
@@ -221,7 +221,7 @@ int option_read_env(struct option_set *set, struct error *err)
     return 0;
 }
 
-/* --- arguments ---------------------------------------------------------------------------- */
+/* --- arguments --- */
 
 /* One argument taken apart: name with '-' for '_', and what stands behind '='. */
 struct argument {
@@ -368,7 +368,7 @@ int option_read_args(struct option_set *set, int argc, char **argv,
     return 0;
 }
 
-/* --- lines, help -------------------------------------------------------------------------- */
+/* --- lines, help --- */
 
 static void write_value(const struct option_set *set, const struct option_row *row,
                         struct strbuf *out)

@@ -36,7 +36,7 @@ struct generate {
     struct answer_usage usage;
 };
 
-/* --- control -------------------------------------------------------------------------------- */
+/* --- control --- */
 
 /* Take one message; false when the supervisor is gone or wants an end. */
 static bool take_control(struct generate *g)
@@ -86,7 +86,7 @@ static bool wait_and_drain(struct generate *g)
     return true;
 }
 
-/* --- one answer ----------------------------------------------------------------------------- */
+/* --- one answer --- */
 
 static void on_event(void *owner, const struct answer_event *event)
 {
@@ -260,7 +260,7 @@ static int answer(struct generate *g, const char *text, size_t len)
     return 0;
 }
 
-/* --- prompts -------------------------------------------------------------------------------- */
+/* --- prompts --- */
 
 static int read_pipe(struct strbuf *text)
 {
@@ -313,7 +313,7 @@ static int run(struct generate *g)
     return r;
 }
 
-/* --- the role ------------------------------------------------------------------------------- */
+/* --- the role --- */
 
 static int open_model(struct generate *g, struct status_page *page, struct error *err)
 {

@@ -21,7 +21,7 @@ static void stop_taking(struct frontend *frontend)
     if (frontend->draining)
         return;
     frontend->draining = true;
-    server_stop_accepting(frontend->server);
+    server_request_shutdown(frontend->server);
 }
 
 void drain_stop(struct frontend *frontend)
@@ -30,6 +30,7 @@ void drain_stop(struct frontend *frontend)
         return;
     frontend->stop_us = clock_now_us() + STOP_US;
     stop_taking(frontend);
+    server_stop_accepting(frontend->server);
     generation_cut_all(frontend);
 }
 

@@ -193,16 +193,9 @@ static int open_server(struct frontend *frontend, void *tls, struct failure *fai
 
 /* --- start and run ------------------------------------------------------------------------ */
 
-/* Why is my temperature not 1? */
-static void log_sampling(const struct frontend *frontend)
+static void log_request(const char *line)
 {
-    const struct model_card_sampling *s = &frontend->card->sampling;
-    log_event(LOG_LEVEL_INFO,
-              "serving model=%s temperature=%g top_p=%g top_k=%d min_p=%g repetition_penalty=%g "
-              "eos_ids=%u chat_template=%s",
-              frontend->card->names[0], s->temperature, s->top_p, s->top_k, s->min_p,
-              s->repetition_penalty, frontend->card->num_eos_ids,
-              frontend->card->template != NULL ? "yes" : "none");
+    log_event(LOG_LEVEL_INFO, "%s", line);
 }
 
 static int open_child(struct frontend *frontend, int control_fd,
@@ -264,7 +257,8 @@ int frontend_main(int control_fd, const struct control_message *hello, const int
         start(&frontend, hello, &failure) < 0)
         return supervised_fail(&frontend.child, failure.exit_code, failure.err.message);
     atomic_store(&frontend.own->state, STATUS_READY);
-    log_sampling(&frontend);
+    if (frontend.settings.log_requests)
+        session_set_log(frontend.session, log_request);
     supervised_tell(&frontend.child, CONTROL_READY);
     run(&frontend);
     return EXIT_CODE_OK;

@@ -285,6 +285,11 @@ static void complete_params(const struct generation *g, struct wire_request *req
     set_deadline(g, request);
 }
 
+static const char *token_bytes(const void *owner, int32_t id, size_t *ret_len)
+{
+    return tokenizer_bytes(owner, id, ret_len);
+}
+
 static int create_answer(struct generation *g, const struct prepared *prepared)
 {
     const struct wire_request *request = &prepared->request;
@@ -303,12 +308,17 @@ static int create_answer(struct generation *g, const struct prepared *prepared)
         .model = prepared->model,
         .system_fingerprint = g->frontend->fingerprint,
         .created = clock_wall_us() / 1000000,
+        .token_bytes = token_bytes,
+        .token_owner = g->frontend->card->tokenizer,
+        .return_token_ids_as_text = request->return_token_ids_as_text,
+        .service_tier = request->service_tier_given,
         .request_id = http_request_id(g->http),
     };
     return wire_answer_create(&options, &g->answer);
 }
 
-static int submit_to_session(struct generation *g, const struct prepared *prepared)
+static int submit_to_session(struct generation *g, const struct prepared *prepared,
+                             struct error *why)
 {
     const struct wire_request *request = &prepared->request;
     const struct session_submit submit = {
@@ -329,17 +339,22 @@ static int submit_to_session(struct generation *g, const struct prepared *prepar
         .owner = g,
         .request_id = http_request_id(g->http),
     };
-    struct error why = { 0 };
-    return session_submit(g->frontend->session, &submit, &g->session, &why);
+    const int r = session_submit(g->frontend->session, &submit, &g->session, why);
+    if (r == 0)
+        http_set_quiet(g->http); /* the session writes the line when the request is over */
+    return r;
 }
 
-static void refuse_submit(struct generation *g, int code)
+static void refuse_submit(struct generation *g, int code, const struct error *why)
 {
     struct wire_error error = { .retry_after_ms = 1000 };
     if (code == -EAGAIN)
         wire_error_set(&error, WIRE_QUEUE_FULL, "", "The server's queue is full; try again later.");
     else if (code == -ENOTCONN)
         wire_error_set(&error, WIRE_NO_WORKER, "", "No engine is ready; try again later.");
+    else if (code == -EMSGSIZE || code == -EINVAL)
+        wire_error_set(&error, code == -EINVAL ? WIRE_INVALID_VALUE : WIRE_REQUEST_TOO_LARGE, "",
+                       "The request cannot be run: %s.", why->message);
     else
         wire_error_set(&error, WIRE_NO_WORKER, "", "The server is out of memory; try again later.");
     refuse(g, &error);
@@ -348,6 +363,7 @@ static void refuse_submit(struct generation *g, int code)
 /* `prepared` is used up. */
 static void submit(struct generation *g, struct prepared *prepared, int result)
 {
+    struct error why = { 0 };
     char value[24];
     if (result < 0) {
         const struct wire_error error = prepared->error;
@@ -366,10 +382,10 @@ static void submit(struct generation *g, struct prepared *prepared, int result)
     }
     int r = create_answer(g, prepared);
     if (r == 0)
-        r = submit_to_session(g, prepared);
+        r = submit_to_session(g, prepared, &why);
     prepared_finish(prepared);
     if (r < 0)
-        refuse_submit(g, r);
+        refuse_submit(g, r, &why);
 }
 
 /* --- preparation -------------------------------------------------------------------------- */

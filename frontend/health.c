@@ -45,11 +45,12 @@ static bool any_engine_moves(const struct frontend *frontend, int64_t now_us, bo
 struct health health_look(const struct frontend *frontend)
 {
     const struct status_page *supervisor = frontend->supervisor;
+    const struct status_page *worker = frontend->worker_page.base;
     const int64_t now = clock_now_us();
     struct health health = {
         .live = now - (int64_t)load(&supervisor->heartbeat_us) < SUPERVISOR_LATE_US,
-        .load_done_bytes = load(&supervisor->load_done_bytes),
-        .load_total_bytes = load(&supervisor->load_total_bytes),
+        .load_done_bytes = worker != NULL ? load(&worker->load_done_bytes) : 0,
+        .load_total_bytes = worker != NULL ? load(&worker->load_total_bytes) : 0,
     };
     bool stalled;
     const bool moves = any_engine_moves(frontend, now, &stalled);

@@ -15,7 +15,7 @@
 
 /* Facts on which a request's tokens depend. */
 static const char *const fingerprint_facts[] = {
-    "model_identity", "dtype", "quantization", "kv_cache_dtype", "isa", "deterministic",
+    "identity", "dtype", "quantization", "kv_dtype", "isa", "deterministic",
 };
 
 static void set_fingerprint(struct frontend *frontend)
@@ -45,6 +45,18 @@ static void take_facts(struct frontend *frontend, const struct status_page *page
     char last_words[STATUS_ERROR_BYTES];
     if (status_get_texts(page, frontend->facts, last_words))
         set_fingerprint(frontend);
+}
+
+/* Why is my temperature not 1? */
+static void log_sampling(const struct frontend *frontend)
+{
+    const struct model_card_sampling *s = &frontend->card->sampling;
+    log_event(LOG_LEVEL_INFO,
+              "serving model=%s temperature=%g top_p=%g top_k=%d min_p=%g repetition_penalty=%g "
+              "eos_ids=%u chat_template=%s",
+              frontend->card->names[0], s->temperature, s->top_p, s->top_k, s->min_p,
+              s->repetition_penalty, frontend->card->num_eos_ids,
+              frontend->card->template != NULL ? "yes" : "none");
 }
 
 /* --- engines ------------------------------------------------------------------------------ */
@@ -89,9 +101,11 @@ static void engine_link(struct frontend *frontend, const struct control_message 
     drop_engine(engine);
     *engine =
         (struct frontend_engine){ .page = page.base, .mapping = page, .epoch = message->epoch };
-    frontend->was_ready = true;
     take_facts(frontend, engine->page);
-    log_event(LOG_LEVEL_INFO, "engine %u takes requests epoch=%llu", message->engine,
+    if (!frontend->was_ready)
+        log_sampling(frontend);
+    frontend->was_ready = true;
+    log_event(LOG_LEVEL_DEBUG, "engine %u takes requests epoch=%llu", message->engine,
               (unsigned long long)message->epoch);
 }
 
@@ -107,20 +121,32 @@ static void engine_down(struct frontend *frontend, const struct control_message 
               engine->failed ? " for good" : "");
 }
 
+/* Where the page of another process is kept; NULL for one that is not watched. */
+static struct segment *page_place(struct frontend *frontend, const struct control_message *message)
+{
+    if (message->peer_role == CONTROL_ROLE_WORKER)
+        return &frontend->worker_page;
+    if (message->peer >= CONTROL_MAX_FRONTENDS || message->peer == frontend->index)
+        return NULL;
+    return &frontend->peers[message->peer];
+}
+
 static void peer_status(struct frontend *frontend, const struct control_message *message,
                         const int *fds, size_t num_fds)
 {
     const struct segment_header header = status_segment_header();
     struct segment mapping = { 0 };
     struct error err = { 0 };
-    if (message->peer >= CONTROL_MAX_FRONTENDS || message->peer == frontend->index || num_fds != 1)
+    struct segment *place = page_place(frontend, message);
+    if (place == NULL || num_fds != 1)
         return;
-    segment_unmap(&frontend->peers[message->peer]);
-    frontend->peers[message->peer] = (struct segment){ 0 };
+    segment_unmap(place);
+    *place = (struct segment){ 0 };
     if (segment_map(&mapping, fds[0], false, &header, &err) == 0)
-        frontend->peers[message->peer] = mapping;
+        *place = mapping;
     else
-        log_event(LOG_LEVEL_WARN, "frontend %u cannot be counted: %s", message->peer, err.message);
+        log_event(LOG_LEVEL_WARN, "process %u of role %u cannot be watched: %s", message->peer,
+                  message->peer_role, err.message);
 }
 
 /* --- messages ----------------------------------------------------------------------------- */

@@ -278,15 +278,17 @@ int server_create(struct loop *loop, const struct server_options *options,
     return 0;
 }
 
+void server_request_shutdown(struct server *server)
+{
+    h2o_context_request_shutdown(&server->context);
+    server_close_idle(server);
+}
+
 void server_stop_accepting(struct server *server)
 {
-    if (server->num_listeners == 0)
-        return;
     for (size_t i = 0; i < server->num_listeners; i++)
         h2o_socket_close(server->listeners[i]);
     server->num_listeners = 0;
-    h2o_context_request_shutdown(&server->context);
-    server_close_idle(server);
 }
 
 void server_close_idle(struct server *server)

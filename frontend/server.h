@@ -37,7 +37,10 @@ struct server_options {
 int server_create(struct loop *loop, const struct server_options *options,
                   struct server **ret_server, struct error *err);
 
-/* Accept no more, say goodbye on open connections, close idle ones at once. */
+/* Say goodbye on open connections and close idle ones at once; new ones are still answered. */
+void server_request_shutdown(struct server *server);
+
+/* Close the listeners. */
 void server_stop_accepting(struct server *server);
 
 /* Close connections without a request (after server_stop_accepting(), each second). */

@@ -47,6 +47,7 @@ struct frontend {
     struct status_page *own;              /* written here */
     const struct status_page *supervisor; /* read */
     struct segment peers[CONTROL_MAX_FRONTENDS]; /* other frontends' pages */
+    struct segment worker_page;                  /* from its start on: how far it has loaded */
     struct frontend_engine engines[FRONTEND_MAX_ENGINES];
     char fingerprint[96]; /* system_fingerprint, "" before the first engine */
     char backend[32];

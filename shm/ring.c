@@ -85,7 +85,7 @@ void ring_end_finish(struct ring_end *end)
     *end = (struct ring_end){ 0 };
 }
 
-/* --- producing ---------------------------------------------------------------------------- */
+/* --- producing --- */
 
 uint32_t ring_room(struct ring_end *end)
 {
@@ -160,7 +160,7 @@ bool ring_publish(struct ring_end *end)
     return atomic_load_explicit(&peer_words(end)->sleeping, memory_order_relaxed) != 0;
 }
 
-/* --- consuming ---------------------------------------------------------------------------- */
+/* --- consuming --- */
 
 static int corrupt(struct ring_end *end, struct error *err, const char *field, uint32_t found,
                    uint32_t wanted)

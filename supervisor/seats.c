@@ -41,7 +41,7 @@ static void end(struct seats *seats, int exit_code)
     seats->ending = true;
 }
 
-/* --- telling each other --------------------------------------------------------------------- */
+/* --- telling each other --- */
 
 static void show_page(struct child *to, const struct child *of)
 {
@@ -75,7 +75,7 @@ void seats_tell_all(struct seats *seats, enum control_kind kind)
     child_send(child, &message, NULL, 0);
 }
 
-/* --- sitting down --------------------------------------------------------------------------- */
+/* --- sitting down --- */
 
 static int sit(struct seats *seats, struct child *child, struct error *err)
 {
@@ -109,7 +109,7 @@ int seats_open(struct seats *seats, enum control_role seat, struct error *err)
     return r;
 }
 
-/* --- messages ------------------------------------------------------------------------------- */
+/* --- messages --- */
 
 static void worker_ready(struct seats *seats)
 {
@@ -164,7 +164,7 @@ void seats_receive(struct seats *seats, struct child *child, const struct contro
     }
 }
 
-/* --- deaths --------------------------------------------------------------------------------- */
+/* --- deaths --- */
 
 static void last_words(const struct child *child, int wait_status, char *out, size_t size)
 {
@@ -279,7 +279,7 @@ void seats_bury(struct seats *seats, struct child *child)
         frontend_died(seats, child, wait_status, now);
 }
 
-/* --- watching ------------------------------------------------------------------------------- */
+/* --- watching --- */
 
 static bool hangs(const struct child *child, int64_t now)
 {

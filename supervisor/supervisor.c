@@ -36,7 +36,7 @@ struct supervisor {
     bool announced;
 };
 
-/* --- start ---------------------------------------------------------------------------------- */
+/* --- start --- */
 
 static int seal_options(const struct option_set *set, struct child_start *start, struct error *err)
 {
@@ -140,7 +140,7 @@ static int open_all(struct supervisor *s, const struct option_set *set, struct e
     return seats_open(seats, s->seat, err);
 }
 
-/* --- ending --------------------------------------------------------------------------------- */
+/* --- ending --- */
 
 static void stop_all(struct supervisor *s, int exit_code)
 {
@@ -195,7 +195,7 @@ static void check_end(struct supervisor *s, int64_t now)
     child_kill(child);
 }
 
-/* --- the loop ------------------------------------------------------------------------------- */
+/* --- the loop --- */
 
 static void take_messages(struct seats *seats, struct child *child)
 {

@@ -28,7 +28,7 @@ static void observe_us(const struct session *session, enum stat_id stat, int64_t
         stat_observe_us(session->words, stat, to - from);
 }
 
-/* --- events of a request's life -------------------------------------------------------------- */
+/* --- events of a request's life --- */
 
 void request_stats_submit(struct session_request *request)
 {
@@ -59,7 +59,7 @@ void request_stats_tokens(struct session_request *request, struct journal_choice
     choice->last_token_us = request->last_token_us = now;
 }
 
-/* --- the end --------------------------------------------------------------------------------- */
+/* --- the end --- */
 
 /* What is known of every request that ended, however it did. */
 static void observe_sizes(const struct session_request *request)

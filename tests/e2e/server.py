@@ -143,3 +143,13 @@ CHAT = "/v1/chat/completions"
 
 def ask(text, **more):
     return {"messages": [{"role": "user", "content": text}], "temperature": 0, **more}
+
+
+def streamed_text(body):
+    """The content of all chunks of a streamed chat, put together."""
+    text = ""
+    for line in body.splitlines():
+        if line.startswith("data: {"):
+            for choice in json.loads(line[6:])["choices"]:
+                text += choice["delta"].get("content") or ""
+    return text

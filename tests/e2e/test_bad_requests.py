@@ -74,7 +74,7 @@ CASES = [
     (CHAT, chat(logit_bias=[1]), 400, "invalid_type", "logit_bias"),
     (CHAT, chat(logit_bias={"x": 1}), 400, "invalid_value", "logit_bias"),
     (CHAT, chat(logit_bias={"99999": 1}), 400, "invalid_value", "logit_bias"),
-    (CHAT, chat(logit_bias={"5": 101}), 400, "decimal_above_max_value", "logit_bias"),
+    (CHAT, chat(logit_bias={"5": 101}), 400, "decimal_above_max_value", "logit_bias.5"),
     (CHAT, chat(logprobs=5), 400, "invalid_type", "logprobs"),
     (CHAT, chat(top_logprobs=3), 400, None, "top_logprobs"),
     (CHAT, chat(logprobs=True, top_logprobs=21), 400, "integer_above_max_value", "top_logprobs"),

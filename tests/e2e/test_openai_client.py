@@ -150,8 +150,14 @@ def test_completions_of_several_prompts_and_ids(client):
 
 
 def test_logit_bias_bans_and_forces(client):
-    banned = chat(client, FRANCE, logit_bias={str(i): -100 for i in range(51, 53)})
-    assert banned.choices[0].message.content[:1] != "T"
+    letter_a = 32
+    assert chat(client, FRANCE, logit_bias={str(letter_a): 100}, max_tokens=3).choices[0].message.content == "AAA"
+    first = client.completions.create(model="ringlet", prompt="The capital of France is", max_tokens=1, temperature=0,
+                                      logprobs=1, extra_body={"return_tokens_as_token_ids": True})
+    best = first.choices[0].logprobs.tokens[0].removeprefix("token_id:")
+    other = client.completions.create(model="ringlet", prompt="The capital of France is", max_tokens=1, temperature=0,
+                                      logit_bias={best: -100})
+    assert other.choices[0].text != first.choices[0].text
 
 
 def test_text_parts_and_system_messages(client):

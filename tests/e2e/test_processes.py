@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 
-from server import CHAT, Server, ask, children, free_port, is_alive, program, title, wait_until
+from server import CHAT, Server, ask, children, is_alive, program, streamed_text, title, wait_until
 
 STORY = "Tell me a story."
 
@@ -54,7 +54,7 @@ def test_the_terminal_shows_what_was_started_and_a_line_per_request(own_server):
         assert wanted in log, log
     curl = log[log.index("curl "):].split("\n\n")[0]
     out = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, timeout=30).stdout
-    assert "Paris" in out and out.rstrip().endswith("data: [DONE]")
+    assert streamed_text(out) == "The capital of France is Paris." and out.rstrip().endswith("data: [DONE]")
     wait_until(lambda: any("prompt" in line and "ttft" in line for line in s.log().splitlines()), 5)
 
 
