@@ -3,10 +3,11 @@
 
 /*
  * Many rows are bound by FMA when what the inner loop reads is near: the rows' part of x
- * (TILE_ROWS * BLOCK_K floats, 12 KiB) in the first-level cache, the panels' part of w
- * (BLOCK_PANELS * BLOCK_K columns, 256 KiB of bf16) in the second.
+ * (TILE_ROWS * BLOCK_K floats, 24 KiB) in the first-level cache, the panels' part of w
+ * (BLOCK_PANELS * BLOCK_K columns, 256 KiB of bf16) in the second. Up to STREAM_ROWS the whole of
+ * x is near, and panels are read from end to end.
  */
-enum { BLOCK_PANELS = 8, BLOCK_K = 512 };
+enum { BLOCK_PANELS = 8, BLOCK_K = 512, STREAM_ROWS = 3 };
 
 static struct tile_job make_job(const struct linear_args *args, int32_t panel, int32_t row_from)
 {
@@ -20,6 +21,7 @@ static struct tile_job make_job(const struct linear_args *args, int32_t panel, i
         .w = weight_panel(weight, panel),
         .k_stride = PANEL_ROWS,
         .panel_stride = (int64_t)weight->cols * PANEL_ROWS,
+        .prefetch_bytes = 4096, /* the next page: hardware stops at the end of this one */
         .out = args->out + (int64_t)row_from * weight->rows + column,
         .out_stride = weight->rows,
         .bias = args->bias ? args->bias + column : NULL,
@@ -46,7 +48,7 @@ static void run_panels(const struct linear_args *args, int32_t panel, int32_t nu
 {
     const struct tile_job job = make_job(args, panel, row_from);
     const int32_t cols = args->weight->cols;
-    const int32_t block = num_rows <= TILE_ROWS ? cols : BLOCK_K;
+    const int32_t block = num_rows <= STREAM_ROWS ? cols : BLOCK_K;
 
     for (int32_t k = 0; k < cols; k += block)
         run_part(args, &job, k, cols - k < block ? cols - k : block, num_rows, num_panels);

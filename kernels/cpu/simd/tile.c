@@ -5,7 +5,8 @@ enum { TILE_PANELS = VEC_LANES == 16 ? 4 : 2 };
 /*
  * The loop over k, for constant `rows`, `panels` and `dtype`: the compiler makes a straight run
  * of FMAs of it with all sums in registers. Bound by bytes of w for one to three rows, where
- * several panels are as many streams of memory; by FMA for more.
+ * several panels are as many streams of memory; by FMA for more. Fewer streams than four leave
+ * the processor's own prefetcher short of requests: a line is asked for a page ahead.
  */
 static ALWAYS_INLINE void tile_kernel(const struct tile_job *job, int64_t first_row,
                                       int64_t first_panel, const int rows, const int panels,
@@ -16,7 +17,7 @@ static ALWAYS_INLINE void tile_kernel(const struct tile_job *job, int64_t first_
     float *out = job->out + first_row * job->out_stride + first_panel * PANEL_ROWS;
     const int64_t x_stride = job->x_stride, out_stride = job->out_stride;
     const int64_t panel_stride = job->panel_stride, k_stride = job->k_stride;
-    const size_t size = dtype == DTYPE_F32 ? 4 : 2;
+    const size_t size = dtype == DTYPE_F32 ? 4 : 2, prefetch = job->prefetch_bytes;
     const unsigned char *w =
         (const unsigned char *)job->w + (size_t)(first_panel * panel_stride) * size;
     vec sums[TILE_ROWS][TILE_PANELS * PANEL_VECS];
@@ -32,7 +33,11 @@ static ALWAYS_INLINE void tile_kernel(const struct tile_job *job, int64_t first_
     for (int32_t k = 0; k < job->num_k; k++) {
         UNROLLED
         for (int p = 0; p < panels; p++) {
+            const unsigned char *ahead = w + (size_t)(p * panel_stride) * size + prefetch;
             vec column[PANEL_VECS];
+            __builtin_prefetch(ahead, 0, 2);
+            if (size == 4)
+                __builtin_prefetch(ahead + 64, 0, 2);
             vec_load_panel(dtype, w, p * panel_stride, column);
             UNROLLED
             for (int r = 0; r < rows; r++) {
@@ -94,25 +99,35 @@ KERNELS(6, 2)
 KERNELS(1, 4)
 KERNELS(2, 4)
 KERNELS(3, 4)
+KERNELS(7, 1)
+KERNELS(8, 1)
+KERNELS(9, 1)
+KERNELS(10, 1)
+KERNELS(11, 1)
+KERNELS(12, 1)
 
 static kernel_function *const kernels[3][TILE_ROWS][NUM_DTYPES] = {
-    { ROW(1, 1), ROW(2, 1), ROW(3, 1), ROW(4, 1), ROW(5, 1), ROW(6, 1) },
+    { ROW(1, 1), ROW(2, 1), ROW(3, 1), ROW(4, 1), ROW(5, 1), ROW(6, 1), ROW(7, 1), ROW(8, 1),
+      ROW(9, 1), ROW(10, 1), ROW(11, 1), ROW(12, 1) },
     { ROW(1, 2), ROW(2, 2), ROW(3, 2), ROW(4, 2), ROW(5, 2), ROW(6, 2) },
     { ROW(1, 4), ROW(2, 4), ROW(3, 4) },
 };
 static const int32_t most_panels_log2[TILE_ROWS] = { 2, 2, 2, 1, 1, 1 };
+enum { MANY_ROWS = 6 };
 #else
 static kernel_function *const kernels[2][TILE_ROWS][NUM_DTYPES] = {
     { ROW(1, 1), ROW(2, 1), ROW(3, 1) },
     { ROW(1, 2) },
 };
 static const int32_t most_panels_log2[TILE_ROWS] = { 1, 0, 0 };
+enum { MANY_ROWS = TILE_ROWS };
 #endif
 
 void SIMD(tile_run)(const struct tile_job *job, int32_t num_rows, int32_t num_panels)
 {
-    for (int32_t row = 0; row < num_rows; row += TILE_ROWS) {
-        const int32_t rows = num_rows - row < TILE_ROWS ? num_rows - row : TILE_ROWS;
+    int32_t rows;
+    for (int32_t row = 0; row < num_rows; row += rows) {
+        rows = num_rows - row <= TILE_ROWS ? num_rows - row : MANY_ROWS;
         int32_t log2 = most_panels_log2[rows - 1];
 
         for (int32_t panel = 0; panel < num_panels; panel += 1 << log2) {

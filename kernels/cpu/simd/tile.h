@@ -12,8 +12,8 @@
 
 #include "kernels/cpu/simd/vec.h"
 
-/* Rows that share one pass over a panel, by the number of registers. */
-enum { TILE_ROWS = VEC_LANES == 16 ? 6 : 3 };
+/* Most rows that share one pass over a panel, by the number of registers. */
+enum { TILE_ROWS = VEC_LANES == 16 ? 12 : 3 };
 
 /* Strides are in elements. */
 struct tile_job {
@@ -24,6 +24,7 @@ struct tile_job {
     int64_t x_stride; /* between rows */
     const void *w;
     int64_t k_stride, panel_stride;
+    size_t prefetch_bytes; /* how far ahead in w; 0 when w is near */
     float *out;
     int64_t out_stride;
     const float *bias; /* of column 0, or NULL */
