@@ -12,7 +12,8 @@
  * over its inputs in one fixed order; attention runs over spans of BACKEND_SPAN absolute
  * positions, each reduced from scratch, combined in order, reading K and V as stored.
  *
- * After device_open() nothing here allocates but the alloc calls. One thread enqueues.
+ * After device_open() nothing here allocates but the alloc calls, and a device waits by futex
+ * only. One thread enqueues; it may do other things between submit() and wait().
  */
 #ifndef KERNELS_BACKEND_H
 #define KERNELS_BACKEND_H
@@ -38,7 +39,7 @@ struct device_options {
     int32_t num_threads; /* 0: as many as this process may run on */
     const char *isa;     /* NULL: best; or "scalar", "avx2", "avx512": for tests and benches */
     int32_t max_rows;    /* most rows of a step */
-    int32_t max_ops;     /* most operations between begin() and submit() */
+    int32_t max_ops;     /* most operations between begin() and submit(); more may be accepted */
     int32_t max_vocab;   /* widest row of logits */
 };
 
@@ -159,8 +160,7 @@ struct backend {
                       const struct attention_seq *seqs, int32_t num_seqs, int32_t rows);
 
     /* gate_up: [rows][2 cols]; out[r][i] = silu(gate_up[r][i]) * gate_up[r][cols + i]. */
-    void (*silu_mul)(struct device *, float *out, const float *gate_up, int32_t rows,
-                     int32_t cols);
+    void (*silu_mul)(struct device *, float *out, const float *gate_up, int32_t rows, int32_t cols);
 
     /* out[i] = x[indices[i]] */
     void (*gather_rows)(struct device *, float *out, const float *x, const int32_t *indices,

@@ -3,9 +3,9 @@
  * from their pages, scores by tile_run() with positions as lanes, one softmax step per query,
  * the weighted sum of V by tile_run() again.
  *
- * A block that all of the tile's rows see in full is done for all at once. In the blocks at the
- * rows' own ends each row is done alone, over exactly its positions: a row never multiplies by
- * what lies behind it, so its bits do not depend on the tile it is in.
+ * In the blocks where the tile's rows end, the sum over V runs for all rows together over the
+ * positions that all see, and goes on for each row over exactly its own: a row never multiplies
+ * by what lies behind it, so its bits do not depend on the tile it is in.
  */
 #include <math.h>
 
@@ -78,6 +78,22 @@ static void widen_page(const struct attention_args *args, const unsigned char *k
               (int64_t)(offset + i) * dim, dim);
 }
 
+/* Pages lie anywhere, so the processor's own prefetcher starts anew in each. It needs no help
+ * within long ones. */
+enum { ASKED_PLANE_BYTES = 16384 };
+
+static void ask_for_page(const struct attention_args *args, const struct attention_tile *tile,
+                         int32_t pos)
+{
+    if (pos > attention_pos(tile, tile->num_rows - 1) ||
+        args->pool->plane_bytes > ASKED_PLANE_BYTES)
+        return;
+    const int32_t block = tile->seq->blocks[pos / args->pool->layout.block_size];
+    const unsigned char *keys = kv_keys(args->pool, block, args->layer, tile->kv_head);
+    for (size_t i = 0; i < 2 * args->pool->plane_bytes; i += 64)
+        __builtin_prefetch(keys + i, 0, 2);
+}
+
 /* Positions [from, to) of the tile's kv head. */
 static void widen_block(const struct attention_args *args, const struct attention_tile *tile,
                         int32_t from, int32_t to, struct attention_scratch *scratch)
@@ -87,6 +103,7 @@ static void widen_block(const struct attention_args *args, const struct attentio
         const int32_t offset = pos % block_size, num = min_i32(block_size - offset, to - pos);
         const int32_t block = tile->seq->blocks[pos / block_size];
         const unsigned char *keys = kv_keys(args->pool, block, args->layer, tile->kv_head);
+        ask_for_page(args, tile, pos + num);
         widen_page(args, keys, offset, num, pos - from, scratch);
         pos += num;
     }
@@ -135,14 +152,39 @@ static void softmax_step(const struct attention_args *args, const struct attenti
     sum->max[query] = max;
 }
 
-/* Queries [query, query + num_queries), each of which sees `num` positions of the block. */
-static void attend_block(const struct attention_args *args, struct attention_scratch *scratch,
-                         const struct attention_sum *sum, int32_t query, int32_t num_queries,
-                         int32_t num)
+/* Positions of the block at `pos` that a row sees. */
+static int32_t num_seen(const struct attention_tile *tile, int32_t row, int32_t pos)
 {
-    const int32_t dim = args->pool->layout.head_dim, padded_dim = args->padded_dim;
-    float *scores = scratch->scores + query * BLOCK;
-    const struct tile_job score_job = {
+    return min_i32(attention_pos(tile, row) + 1 - pos, BLOCK);
+}
+
+/* acc += p V over positions [from, to) of the block, for rows [row, row_to). */
+static void add_values(const struct attention_args *args, const struct attention_tile *tile,
+                       const struct attention_scratch *scratch, const struct attention_sum *sum,
+                       int32_t row, int32_t row_to, int32_t from, int32_t to)
+{
+    const int32_t query = row * tile->num_heads;
+    const struct tile_job job = {
+        .dtype = DTYPE_F32,
+        .accumulate = true,
+        .num_k = to - from,
+        .x = scratch->scores + query * BLOCK + from,
+        .x_stride = BLOCK,
+        .w = scratch->values + from * args->padded_dim,
+        .k_stride = args->padded_dim,
+        .panel_stride = PANEL_ROWS,
+        .out = sum->acc + query * args->padded_dim,
+        .out_stride = args->padded_dim,
+    };
+    if (row < row_to && from < to)
+        SIMD(tile_run)(&job, (row_to - row) * tile->num_heads, args->padded_dim / PANEL_ROWS);
+}
+
+static void make_scores(const struct attention_args *args, struct attention_scratch *scratch,
+                        int32_t query, int32_t num_queries)
+{
+    const int32_t dim = args->pool->layout.head_dim;
+    const struct tile_job job = {
         .dtype = DTYPE_F32,
         .num_k = dim,
         .x = scratch->queries + query * dim,
@@ -150,26 +192,29 @@ static void attend_block(const struct attention_args *args, struct attention_scr
         .w = scratch->keys,
         .k_stride = BLOCK,
         .panel_stride = PANEL_ROWS,
-        .out = scores,
+        .out = scratch->scores + query * BLOCK,
         .out_stride = BLOCK,
     };
-    const struct tile_job value_job = {
-        .dtype = DTYPE_F32,
-        .accumulate = true,
-        .num_k = num,
-        .x = scores,
-        .x_stride = BLOCK,
-        .w = scratch->values,
-        .k_stride = padded_dim,
-        .panel_stride = PANEL_ROWS,
-        .out = sum->acc + query * padded_dim,
-        .out_stride = padded_dim,
-    };
+    SIMD(tile_run)(&job, num_queries, BLOCK / PANEL_ROWS);
+}
 
-    SIMD(tile_run)(&score_job, num_queries, BLOCK / PANEL_ROWS);
-    for (int32_t i = 0; i < num_queries; i++)
-        softmax_step(args, sum, query + i, scores + i * BLOCK, num);
-    SIMD(tile_run)(&value_job, num_queries, padded_dim / PANEL_ROWS);
+/* The block at `pos`, for the rows from `first`: those that see something of it. */
+static void attend_block(const struct attention_args *args, const struct attention_tile *tile,
+                         int32_t pos, int32_t first, struct attention_scratch *scratch,
+                         const struct attention_sum *sum)
+{
+    const int32_t heads = tile->num_heads, num_rows = tile->num_rows;
+    const int32_t first_full = attention_first_row(tile, pos + BLOCK - 1);
+    const int32_t common = num_seen(tile, first, pos);
+
+    make_scores(args, scratch, first * heads, (num_rows - first) * heads);
+    for (int32_t i = first * heads; i < num_rows * heads; i++)
+        softmax_step(args, sum, i, scratch->scores + i * BLOCK, num_seen(tile, i / heads, pos));
+
+    add_values(args, tile, scratch, sum, first, num_rows, 0, common);
+    for (int32_t row = first + 1; row < first_full; row++)
+        add_values(args, tile, scratch, sum, row, row + 1, common, num_seen(tile, row, pos));
+    add_values(args, tile, scratch, sum, first_full, num_rows, common, BLOCK);
 }
 
 static void clear_sum(const struct attention_args *args, const struct attention_sum *sum,
@@ -186,21 +231,13 @@ void SIMD(attention_span)(const struct attention_args *args, const struct attent
                           int32_t span, struct attention_scratch *scratch,
                           const struct attention_sum *sum)
 {
-    const int32_t heads = tile->num_heads;
     const int32_t end = attention_pos(tile, tile->num_rows - 1) + 1;
     const int32_t from = span * BACKEND_SPAN, to = min_i32(end, from + BACKEND_SPAN);
 
-    clear_sum(args, sum, tile->num_rows * heads);
+    clear_sum(args, sum, tile->num_rows * tile->num_heads);
     for (int32_t pos = from; pos < to; pos += BLOCK) {
-        const int32_t first_full = attention_first_row(tile, pos + BLOCK - 1);
-
         widen_block(args, tile, pos, min_i32(to, pos + BLOCK), scratch);
-        for (int32_t row = attention_first_row(tile, pos); row < first_full; row++)
-            attend_block(args, scratch, sum, row * heads, heads,
-                         attention_pos(tile, row) + 1 - pos);
-        if (first_full < tile->num_rows)
-            attend_block(args, scratch, sum, first_full * heads,
-                         (tile->num_rows - first_full) * heads, BLOCK);
+        attend_block(args, tile, pos, attention_first_row(tile, pos), scratch, sum);
     }
 }
 
