@@ -92,14 +92,12 @@ struct probe_thread {
     *flops = (double)times * CHAINS * (lanes)*2;                                                   \
     return sink;
 
-__attribute__((target("avx512f"), optimize("unroll-loops"))) static float
-read_512(const unsigned char *data, size_t bytes)
+__attribute__((target("avx512f"))) static float read_512(const unsigned char *data, size_t bytes)
 {
     READ_LOOP(__m512, _mm512_loadu_ps, _mm512_add_ps, 64)
 }
 
-__attribute__((target("avx2,fma"), optimize("unroll-loops"))) static float
-read_256(const unsigned char *data, size_t bytes)
+__attribute__((target("avx2,fma"))) static float read_256(const unsigned char *data, size_t bytes)
 {
     READ_LOOP(__m256, _mm256_loadu_ps, _mm256_add_ps, 32)
 }

@@ -1,5 +1,16 @@
 #include "kernels/cpu/simd/ops.h"
 
+#if !defined(__AVX512F__)
+#include <cpuid.h>
+
+/* Not every compiler knows it by name. It uses the registers of AVX. */
+static bool has_f16c(void)
+{
+    unsigned a, b, c = 0, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
 /* __builtin_cpu_supports() asks the processor and, through XGETBV, whether the system saves the
  * registers. */
 static bool is_supported(void)
@@ -9,8 +20,7 @@ static bool is_supported(void)
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #else
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("f16c");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 #endif
 }
 
