@@ -11,6 +11,8 @@ and for Ringlet, whose weights lie in models/ringlet, ringlet/ with
     top_ids.i32  [8][32]: at positions 0, 8, ... 56 the 32 best ids, best first
     top.f32      [8][32]: their logits
     last.f32     [vocab_size]: logits of position 63
+    prompt.i32   a chat prompt
+    greedy.i32   [32]: what follows it, greedily
 """
 
 import json
@@ -113,9 +115,13 @@ def save(folder, tensors, sharded):
     (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1))
 
 
+def load(folder):
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32,
+                                                attn_implementation="eager")
+
+
 def logits_of(folder, tokens):
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32,
-                                                 attn_implementation="eager")
+    model = load(folder)
     with torch.no_grad():
         return model(torch.from_numpy(tokens.astype(np.int64))[None]).logits[0].float().numpy()
 
@@ -140,7 +146,8 @@ def record_ringlet():
     text = ("<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
             "The capital of France is Paris.<|im_end|>\n<|im_start|>user\nTell me a story about a "
             "fox, and count from 3 to 17.<|im_end|>\n<|im_start|>assistant\nOnce upon a time")
-    ids = Tokenizer.from_file(str(RINGLET / "tokenizer.json")).encode(text).ids
+    tokenizer = Tokenizer.from_file(str(RINGLET / "tokenizer.json"))
+    ids = tokenizer.encode(text).ids
     assert len(ids) >= NUM_TOKENS, len(ids)
     tokens = np.array(ids[:NUM_TOKENS], dtype="<i4")
     logits = logits_of(RINGLET, tokens)
@@ -149,6 +156,14 @@ def record_ringlet():
     best.astype("<i4").tofile(folder / "top_ids.i32")
     np.take_along_axis(logits[::8], best, axis=1).astype("<f4").tofile(folder / "top.f32")
     logits[-1].astype("<f4").tofile(folder / "last.f32")
+    prompt = tokenizer.encode("<|im_start|>user\nTell me a story about a fox.<|im_end|>\n"
+                              "<|im_start|>assistant\n").ids
+    written = load(RINGLET).generate(torch.tensor([prompt]), do_sample=False,
+                                     max_new_tokens=32)[0, len(prompt):]
+    np.array(prompt, dtype="<i4").tofile(folder / "prompt.i32")
+    written.numpy().astype("<i4").tofile(folder / "greedy.i32")
+    assert len(written) == 32
+    print(len(prompt), repr(tokenizer.decode(written.tolist())))
     print("ringlet", logits.shape, "std", logits.std(), "last best", logits[-1].argmax())
 
 

@@ -10,7 +10,7 @@ static int open_device(struct rig *rig, const struct rig_options *options, const
         .num_threads = options->num_threads > 0 ? options->num_threads : 2,
         .isa = options->isa,
         .max_rows = RIG_MAX_ROWS,
-        .max_ops = model_max_ops(arch->num_hidden_layers),
+        .max_ops = model_max_ops(arch->num_hidden_layers) + 1, /* the sampler */
         .max_vocab = arch->vocab_size,
     };
     return rig->backend->device_open(&device_options, &rig->device, err);
@@ -60,42 +60,90 @@ void rig_close(struct rig *rig)
     *rig = (struct rig){ 0 };
 }
 
-void rig_step(struct rig *rig, const struct rig_part *parts, int32_t num_parts,
-              const int32_t *logits_rows, int32_t num_logits, float *ret_logits)
-{
-    int32_t ids[RIG_MAX_ROWS], positions[RIG_MAX_ROWS], every[RIG_MAX_ROWS], rows = 0;
+/* A batch as flat arrays. */
+struct step {
+    int32_t ids[RIG_MAX_ROWS], positions[RIG_MAX_ROWS], rows;
     int64_t slots[RIG_MAX_ROWS];
     struct attention_seq seqs[8];
-    for (int32_t p = 0; p < num_parts; p++) {
-        const struct rig_part *part = &parts[p];
-        seqs[p] = (struct attention_seq){ .first_row = rows,
-                                          .num_rows = part->num,
-                                          .first_pos = part->first_pos,
-                                          .blocks = part->blocks };
-        for (int32_t i = 0; i < part->num; i++, rows++) {
-            const int32_t pos = part->first_pos + i;
-            ids[rows] = part->tokens[pos];
-            positions[rows] = pos;
-            slots[rows] =
-                (int64_t)part->blocks[pos / RIG_BLOCK_SIZE] * RIG_BLOCK_SIZE + pos % RIG_BLOCK_SIZE;
-            every[rows] = rows;
-        }
+};
+
+static void add_part(struct step *step, int32_t index, const struct rig_part *part)
+{
+    step->seqs[index] = (struct attention_seq){ .first_row = step->rows,
+                                                .num_rows = part->num,
+                                                .first_pos = part->first_pos,
+                                                .blocks = part->blocks };
+    for (int32_t i = 0; i < part->num; i++, step->rows++) {
+        const int32_t pos = part->first_pos + i, block = part->blocks[pos / RIG_BLOCK_SIZE];
+        step->ids[step->rows] = part->tokens[pos];
+        step->positions[step->rows] = pos;
+        step->slots[step->rows] = (int64_t)block * RIG_BLOCK_SIZE + pos % RIG_BLOCK_SIZE;
     }
-    const struct model_batch batch = { .num_rows = rows,
-                                       .token_ids = ids,
-                                       .positions = positions,
-                                       .slots = { slots },
+}
+
+/* Enqueue the forward; returns where the logits will lie. */
+static float *enqueue(struct rig *rig, struct step *step, const struct rig_part *parts,
+                      int32_t num_parts, const int32_t *logits_rows, int32_t num_logits)
+{
+    step->rows = 0;
+    for (int32_t p = 0; p < num_parts; p++)
+        add_part(step, p, &parts[p]);
+    const struct model_batch batch = { .num_rows = step->rows,
+                                       .token_ids = step->ids,
+                                       .positions = step->positions,
+                                       .slots = { step->slots },
                                        .num_seqs = num_parts,
-                                       .seqs = { seqs },
-                                       .num_logits = logits_rows != NULL ? num_logits : rows,
-                                       .logits_rows = logits_rows != NULL ? logits_rows : every };
+                                       .seqs = { step->seqs },
+                                       .num_logits = num_logits,
+                                       .logits_rows = logits_rows };
     float *logits = NULL;
     rig->backend->begin(rig->device);
     model_forward(rig->model, &rig->pool, &batch, &logits);
+    return logits;
+}
+
+static void finish(struct rig *rig)
+{
     ck_assert_int_eq(rig->backend->submit(rig->device), 0);
     ck_assert_int_eq(rig->backend->wait(rig->device), 0);
+}
+
+void rig_step(struct rig *rig, const struct rig_part *parts, int32_t num_parts,
+              const int32_t *logits_rows, int32_t num_logits, float *ret_logits)
+{
+    struct step step;
+    int32_t every[RIG_MAX_ROWS], rows = 0;
+    for (int32_t i = 0; i < RIG_MAX_ROWS; i++)
+        every[i] = i;
+    for (int32_t p = 0; p < num_parts; p++)
+        rows += parts[p].num;
+    if (logits_rows == NULL)
+        num_logits = rows;
+    const float *logits = enqueue(rig, &step, parts, num_parts,
+                                  logits_rows != NULL ? logits_rows : every, num_logits);
+    finish(rig);
     rig->backend->download(rig->device, ret_logits, logits,
-                           (size_t)batch.num_logits * (size_t)rig->vocab_size * sizeof(float));
+                           (size_t)num_logits * (size_t)rig->vocab_size * sizeof(float));
+}
+
+int32_t rig_next(struct rig *rig, const struct rig_part *part)
+{
+    struct step step;
+    bool bad = false;
+    int32_t id = -1;
+    const int32_t last = part->num - 1;
+    const struct sample_row row = { .top_p = 1.0f,
+                                    .typical_p = 1.0f,
+                                    .repetition_penalty = 1.0f,
+                                    .num_logprobs = -1,
+                                    .forced_id = -1,
+                                    .bad = &bad,
+                                    .ret_id = &id };
+    float *logits = enqueue(rig, &step, part, 1, &last, 1);
+    rig->backend->sample(rig->device, logits, rig->vocab_size, &row, 1);
+    finish(rig);
+    ck_assert(!bad);
+    return id;
 }
 
 void rig_run(struct rig *rig, const int32_t *tokens, int32_t num, int32_t chunk,

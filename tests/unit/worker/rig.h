@@ -46,4 +46,7 @@ void rig_step(struct rig *rig, const struct rig_part *parts, int32_t num_parts,
 void rig_run(struct rig *rig, const int32_t *tokens, int32_t num, int32_t chunk,
              const int32_t *blocks, float *ret_logits);
 
+/* Compute positions [first_pos, first_pos + num) of a sequence and take the next token greedily. */
+int32_t rig_next(struct rig *rig, const struct rig_part *part);
+
 #endif

@@ -213,6 +213,27 @@ START_TEST(ringlet_answers_as_in_transformers)
 }
 END_TEST
 
+START_TEST(ringlet_writes_what_transformers_writes)
+{
+    static const char dir[] = GOLDEN "/ringlet";
+    enum { NUM_PROMPT = 20, NUM_WRITTEN = 32 };
+    struct rig rig;
+    int32_t sequence[NUM_PROMPT + NUM_WRITTEN], written[NUM_WRITTEN];
+    if (!open_rig(&rig, RINGLET, isas[_i], DTYPE_F32))
+        return;
+    read_golden(dir, "prompt.i32", sequence, NUM_PROMPT * sizeof(*sequence));
+    read_golden(dir, "greedy.i32", written, sizeof(written));
+
+    struct rig_part part = { sequence, 0, NUM_PROMPT, blocks_a };
+    for (int32_t i = 0; i < NUM_WRITTEN; i++) {
+        sequence[NUM_PROMPT + i] = rig_next(&rig, &part);
+        ck_assert_int_eq(sequence[NUM_PROMPT + i], written[i]);
+        part = (struct rig_part){ sequence, NUM_PROMPT + i, 1, blocks_a };
+    }
+    rig_close(&rig);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("forward");
@@ -227,6 +248,7 @@ int main(void)
     tcase_add_loop_test(tc, a_sequence_is_not_changed_by_those_beside_it, 0, NUM_CHECKPOINTS);
     tcase_add_loop_test(tc, only_the_wanted_rows_get_logits, 0, NUM_CHECKPOINTS);
     tcase_add_loop_test(tc, ringlet_answers_as_in_transformers, 0, NUM_ISAS);
+    tcase_add_loop_test(tc, ringlet_writes_what_transformers_writes, 0, NUM_ISAS);
     suite_add_tcase(suite, tc);
 
     SRunner *runner = srunner_create(suite);
