@@ -9,9 +9,10 @@
 #include "proto/records/stats.h"
 #include "shm/doorbell.h"
 #include "worker/batch.h"
+#include "worker/meter.h"
 #include "worker/publish.h"
 
-enum { FULL_US = 10 * 1000 * 1000, SPIN_US = 20, BLOCKED_MS = 1, MAX_RETRY_MS = 60 * 1000 };
+enum { FULL_US = 10 * 1000 * 1000, SPIN_US = 20, BLOCKED_MS = 1 };
 
 struct engine {
     struct engine_options options;
@@ -25,9 +26,7 @@ struct engine {
     struct link links[CONTROL_MAX_FRONTENDS];
     bool is_blocked;          /* some ring was full */
     int64_t next_deadline_us; /* no request's deadline is earlier */
-    double first_us, each_us; /* expected time of a step: of its first position, of each other */
-    double us_per_request;    /* between the ends of two requests, in the mean */
-    int64_t last_end_us;
+    struct meter meter;
 };
 
 /* --- life --------------------------------------------------------------------------------- */
@@ -54,6 +53,7 @@ int engine_create(const struct engine_options *options, struct engine **ret_engi
     engine->options = *options;
     engine->backend = options->backend;
     engine->device = options->device;
+    engine->meter.page = options->page;
     engine->next_deadline_us = INT64_MAX;
     engine->bounds = (struct record_bounds){ .vocab_size = options->limits.vocab_size,
                                              .max_model_len = options->limits.max_model_len };
@@ -68,7 +68,7 @@ int engine_create(const struct engine_options *options, struct engine **ret_engi
     r = alloc_pools(engine, err);
     if (r < 0)
         goto fail;
-    stat_set(options->page->words, STAT_KV_BLOCKS_TOTAL, (uint64_t)options->limits.num_blocks);
+    meter_show(&engine->meter, &engine->scheduler);
     *ret_engine = engine;
     return 0;
 
@@ -105,27 +105,9 @@ static struct link *link_of(struct engine *engine, const struct request *request
     return &engine->links[request->frontend];
 }
 
-static void owe(struct engine *engine, struct request *request)
-{
-    if (request->is_unpublished)
-        return;
-    request->is_unpublished = true;
-    TAILQ_INSERT_TAIL(&link_of(engine, request)->unpublished, request, in_unpublished);
-}
-
-static void forgive(struct engine *engine, struct request *request)
-{
-    if (request->is_unpublished)
-        TAILQ_REMOVE(&link_of(engine, request)->unpublished, request, in_unpublished);
-    request->is_unpublished = false;
-}
-
-/* Nothing more is said about it. */
 static void drop_request(struct engine *engine, struct request *request)
 {
-    scheduler_stop(&engine->scheduler, request);
-    forgive(engine, request);
-    request_set_remove(&engine->scheduler.requests, request);
+    publish_drop(link_of(engine, request), &engine->scheduler, request);
 }
 
 static void fail_request(struct engine *engine, struct request *request,
@@ -133,7 +115,7 @@ static void fail_request(struct engine *engine, struct request *request,
 {
     scheduler_stop(&engine->scheduler, request);
     request->failure = failure;
-    owe(engine, request);
+    publish_owe(link_of(engine, request), request);
 }
 
 static bool is_complete(const struct request *request)
@@ -177,12 +159,6 @@ static void give_up_link(struct engine *engine, uint32_t frontend, const char *t
 
 /* --- admit -------------------------------------------------------------------------------- */
 
-static uint32_t retry_after_ms(const struct engine *engine)
-{
-    const double ms = engine->us_per_request * engine->scheduler.num_waiting / 1000;
-    return ms < MAX_RETRY_MS ? (uint32_t)ms : MAX_RETRY_MS;
-}
-
 static int admit_submit(struct engine *engine, uint32_t frontend,
                         const struct link_message *message, struct error *err)
 {
@@ -197,7 +173,8 @@ static int admit_submit(struct engine *engine, uint32_t frontend,
     const enum record_failure failure =
         scheduler_admit(s, (int32_t)frontend, message->id, &message->submit, &request);
     if (failure != 0) {
-        link_push_refused(link, message->id, failure, retry_after_ms(engine));
+        link_push_refused(link, message->id, failure,
+                          meter_retry_after_ms(&engine->meter, s->num_waiting));
         return 0;
     }
     link_push_accepted(link, message->id, num_waiting);
@@ -291,7 +268,7 @@ static void start_requests(struct engine *engine, const struct plan *plan)
         if (request->is_started)
             continue;
         request->is_started = request->owes_started = true;
-        owe(engine, request);
+        publish_owe(link_of(engine, request), request);
     }
 }
 
@@ -348,7 +325,7 @@ static void take_row(struct engine *engine, const struct plan_row *row, int32_t 
     if (sequence->finish != 0)
         scheduler_finish(&engine->scheduler, sequence);
     if (row->num_scores > 0 || row->samples || sequence->finish != 0)
-        owe(engine, request);
+        publish_owe(link_of(engine, request), request);
 }
 
 static void take_results(struct engine *engine, const struct plan *plan)
@@ -364,57 +341,18 @@ static void take_results(struct engine *engine, const struct plan *plan)
 
 /* --- publish ------------------------------------------------------------------------------ */
 
-static void note_end(struct engine *engine, int64_t now)
-{
-    const double gap = (double)(now - engine->last_end_us);
-    if (engine->last_end_us != 0)
-        engine->us_per_request += 0.1 * (gap - engine->us_per_request);
-    engine->last_end_us = now;
-}
-
-/* Returns false when the ring is full. */
-static bool publish_choices(struct engine *engine, struct link *link, struct request *request)
-{
-    struct sequence *sequence = request->sequences, *next;
-    for (; sequence != NULL; sequence = next) {
-        next = sequence->next_sibling;
-        if (!publish_sequence(link, sequence))
-            return false;
-        if (sequence->finish == 0)
-            continue;
-        sequence_pool_leave(&engine->scheduler.seats, sequence);
-        request->num_done++;
-    }
-    return true;
-}
-
-static bool publish_one(struct engine *engine, struct link *link, struct request *request,
-                        int64_t now)
-{
-    if (!publish_request(link, request) || !publish_choices(engine, link, request))
-        return false;
-    if (request->failure == 0 && request->num_done < request->num_choices) {
-        forgive(engine, request);
-        return true;
-    }
-    drop_request(engine, request);
-    note_end(engine, now);
-    return true;
-}
-
 static void publish_link(struct engine *engine, uint32_t frontend, int64_t now)
 {
     struct link *link = &engine->links[frontend];
-    bool room = true;
-    while (room && !TAILQ_EMPTY(&link->unpublished))
-        room = publish_one(engine, link, TAILQ_FIRST(&link->unpublished), now);
-    link_publish(link);
+    int32_t num_ended = 0;
+    const bool room = publish_all(link, &engine->scheduler, &num_ended);
+    meter_note_ends(&engine->meter, num_ended, now);
     link->full_since_us = room ? 0 : link->full_since_us != 0 ? link->full_since_us : now;
+    engine->is_blocked |= !room;
     if (link->end.corrupt)
         give_up_link(engine, frontend, "the heads of its complete ring are impossible");
     else if (!room && now - link->full_since_us > FULL_US)
         give_up_link(engine, frontend, "its complete ring was full for 10 s");
-    engine->is_blocked |= !room;
 }
 
 static void publish(struct engine *engine)
@@ -426,54 +364,11 @@ static void publish(struct engine *engine)
             publish_link(engine, i, now);
 }
 
-/* --- the status page ---------------------------------------------------------------------- */
-
-static double expected_us(const struct engine *engine, const struct plan *plan)
-{
-    return engine->first_us + engine->each_us * (plan->num_tokens - 1);
-}
-
-static void begin_step(struct engine *engine, const struct plan *plan, int64_t now)
-{
-    struct status_page *page = engine->options.page;
-    atomic_store_explicit(&page->step_expected_us, (uint64_t)expected_us(engine, plan),
-                          memory_order_relaxed);
-    atomic_store_explicit(&page->step_started_us, (uint64_t)now, memory_order_relaxed);
-}
-
-/* What a step costs grows with the contexts; the expectation follows the measurement. */
-static void end_step(struct engine *engine, const struct plan *plan, int64_t us)
-{
-    struct status_page *page = engine->options.page;
-    const double ratio = expected_us(engine, plan) > 0 ? (double)us / expected_us(engine, plan) : 1;
-    const double factor = 1 + 0.05 * ((ratio < 4 ? ratio : 4) - 1);
-    engine->first_us *= factor;
-    engine->each_us *= factor;
-    atomic_store_explicit(&page->step_started_us, 0, memory_order_relaxed);
-    atomic_fetch_add_explicit(&page->step, 1, memory_order_relaxed);
-    stat_observe_us(page->words, STAT_STEP_SECONDS, us);
-    stat_observe(page->words, STAT_ITERATION_TOKENS, (uint64_t)plan->num_tokens);
-    stat_add(page->words, STAT_PREEMPTIONS, (uint64_t)plan->num_preempted);
-}
-
-static void show_load(struct engine *engine)
-{
-    const struct scheduler *s = &engine->scheduler;
-    _Atomic uint64_t *words = engine->options.page->words;
-    stat_set(words, STAT_NUM_REQUESTS_RUNNING, (uint64_t)s->num_running);
-    stat_set(words, STAT_NUM_REQUESTS_WAITING, (uint64_t)(s->num_waiting + s->num_preempted));
-    stat_set(words, STAT_QUEUED_TOKENS, (uint64_t)s->num_queued_tokens);
-    stat_set(words, STAT_KV_BLOCKS_USED,
-             (uint64_t)(s->blocks[0].num_blocks - s->blocks[0].num_free));
-    status_beat(engine->options.page);
-}
-
 /* --- the step ----------------------------------------------------------------------------- */
 
 static int execute(struct engine *engine, const struct plan *plan)
 {
-    const int64_t started = clock_now_us();
-    begin_step(engine, plan, started);
+    meter_begin_step(&engine->meter, plan, clock_now_us());
     start_requests(engine, plan);
     int r = launch(engine, plan);
     publish(engine); /* ACCEPTED and STARTED go out while the device works */
@@ -482,7 +377,7 @@ static int execute(struct engine *engine, const struct plan *plan)
     if (r < 0)
         return r;
     take_results(engine, plan);
-    end_step(engine, plan, clock_now_us() - started);
+    meter_end_step(&engine->meter, plan, clock_now_us());
     return 0;
 }
 
@@ -497,7 +392,7 @@ int engine_step(struct engine *engine)
             return r;
     }
     publish(engine);
-    show_load(engine);
+    meter_show(&engine->meter, &engine->scheduler);
     return any || plan->num_rows > 0;
 }
 
@@ -583,7 +478,8 @@ int64_t engine_measure(struct engine *engine, int32_t num_tokens)
     if (failure != 0)
         return -ENOSPC;
     const int64_t us = measure_step(engine);
-    drop_request(engine, request);
+    scheduler_stop(&engine->scheduler, request);
+    request_set_remove(&engine->scheduler.requests, request);
     return us;
 }
 
@@ -594,6 +490,6 @@ void engine_set_budget(struct engine *engine, int32_t max_num_batched_tokens)
 
 void engine_set_cost(struct engine *engine, double first_us, double each_us)
 {
-    engine->first_us = first_us;
-    engine->each_us = each_us;
+    engine->meter.first_us = first_us;
+    engine->meter.each_us = each_us;
 }

@@ -91,7 +91,8 @@ static bool publish_done(struct link *link, const struct sequence *sequence)
     return link_push(link, &cell, NULL, 0);
 }
 
-bool publish_sequence(struct link *link, struct sequence *sequence)
+/* Everything of this sequence, its DONE included. */
+static bool publish_sequence(struct link *link, struct sequence *sequence)
 {
     if (!publish_scores(link, sequence))
         return false;
@@ -119,9 +120,67 @@ static bool publish_failed(struct link *link, const struct request *request)
     return link_push(link, &cell, NULL, 0);
 }
 
-bool publish_request(struct link *link, struct request *request)
+/* --- requests ----------------------------------------------------------------------------- */
+
+void publish_owe(struct link *link, struct request *request)
+{
+    if (request->is_unpublished)
+        return;
+    request->is_unpublished = true;
+    TAILQ_INSERT_TAIL(&link->unpublished, request, in_unpublished);
+}
+
+static void forgive(struct link *link, struct request *request)
+{
+    if (request->is_unpublished)
+        TAILQ_REMOVE(&link->unpublished, request, in_unpublished);
+    request->is_unpublished = false;
+}
+
+void publish_drop(struct link *link, struct scheduler *scheduler, struct request *request)
+{
+    scheduler_stop(scheduler, request);
+    forgive(link, request);
+    request_set_remove(&scheduler->requests, request);
+}
+
+/* A choice whose DONE is out leaves its seat. */
+static bool publish_choices(struct link *link, struct scheduler *scheduler, struct request *request)
+{
+    struct sequence *sequence = request->sequences, *next;
+    for (; sequence != NULL; sequence = next) {
+        next = sequence->next_sibling;
+        if (!publish_sequence(link, sequence))
+            return false;
+        if (sequence->finish == 0)
+            continue;
+        sequence_pool_leave(&scheduler->seats, sequence);
+        request->num_done++;
+    }
+    return true;
+}
+
+static bool publish_request(struct link *link, struct scheduler *scheduler, struct request *request)
 {
     if (request->failure != 0)
         return publish_failed(link, request);
-    return publish_started(link, request);
+    return publish_started(link, request) && publish_choices(link, scheduler, request);
+}
+
+bool publish_all(struct link *link, struct scheduler *scheduler, int32_t *ret_num_ended)
+{
+    struct request *request;
+    bool room = true;
+    while (room && (request = TAILQ_FIRST(&link->unpublished)) != NULL) {
+        room = publish_request(link, scheduler, request);
+        if (!room)
+            break;
+        forgive(link, request);
+        if (request->failure != 0 || request->num_done == request->num_choices) {
+            publish_drop(link, scheduler, request);
+            ++*ret_num_ended;
+        }
+    }
+    link_publish(link);
+    return room;
 }

@@ -1,0 +1,71 @@
+#include "worker/meter.h"
+
+#include "proto/records/stats.h"
+
+enum { MAX_RETRY_MS = 60 * 1000, MAX_RATIO = 4 };
+
+static const double end_weight = 0.1, step_weight = 0.05;
+
+static double expected_us(const struct meter *meter, const struct plan *plan)
+{
+    return meter->first_us + meter->each_us * (plan->num_tokens - 1);
+}
+
+void meter_begin_step(struct meter *meter, const struct plan *plan, int64_t now)
+{
+    struct status_page *page = meter->page;
+    meter->step_started_us = now;
+    atomic_store_explicit(&page->step_expected_us, (uint64_t)expected_us(meter, plan),
+                          memory_order_relaxed);
+    atomic_store_explicit(&page->step_started_us, (uint64_t)now, memory_order_relaxed);
+}
+
+/* The cost grows with the contexts; one slow step (a busy machine) does not count for much. */
+static void learn(struct meter *meter, const struct plan *plan, int64_t us)
+{
+    const double expected = expected_us(meter, plan);
+    const double ratio = expected > 0 ? (double)us / expected : 1;
+    const double factor = 1 + step_weight * ((ratio < MAX_RATIO ? ratio : MAX_RATIO) - 1);
+    meter->first_us *= factor;
+    meter->each_us *= factor;
+}
+
+void meter_end_step(struct meter *meter, const struct plan *plan, int64_t now)
+{
+    struct status_page *page = meter->page;
+    const int64_t us = now - meter->step_started_us;
+    learn(meter, plan, us);
+    atomic_store_explicit(&page->step_started_us, 0, memory_order_relaxed);
+    atomic_fetch_add_explicit(&page->step, 1, memory_order_relaxed);
+    stat_observe_us(page->words, STAT_STEP_SECONDS, us);
+    stat_observe(page->words, STAT_ITERATION_TOKENS, (uint64_t)plan->num_tokens);
+    stat_add(page->words, STAT_PREEMPTIONS, (uint64_t)plan->num_preempted);
+}
+
+void meter_show(struct meter *meter, const struct scheduler *s)
+{
+    _Atomic uint64_t *words = meter->page->words;
+    const struct block_pool *blocks = &s->blocks[0];
+    stat_set(words, STAT_NUM_REQUESTS_RUNNING, (uint64_t)s->num_running);
+    stat_set(words, STAT_NUM_REQUESTS_WAITING, (uint64_t)(s->num_waiting + s->num_preempted));
+    stat_set(words, STAT_QUEUED_TOKENS, (uint64_t)s->num_queued_tokens);
+    stat_set(words, STAT_KV_BLOCKS_TOTAL, (uint64_t)blocks->num_blocks);
+    stat_set(words, STAT_KV_BLOCKS_USED, (uint64_t)(blocks->num_blocks - blocks->num_free));
+    status_beat(meter->page);
+}
+
+void meter_note_ends(struct meter *meter, int32_t num_requests, int64_t now)
+{
+    const double gap = num_requests > 0 ? (double)(now - meter->last_end_us) / num_requests : 0;
+    if (num_requests == 0)
+        return;
+    if (meter->last_end_us != 0)
+        meter->us_per_request += end_weight * (gap - meter->us_per_request);
+    meter->last_end_us = now;
+}
+
+uint32_t meter_retry_after_ms(const struct meter *meter, int32_t num_waiting)
+{
+    const double ms = meter->us_per_request * num_waiting / 1000;
+    return ms < MAX_RETRY_MS ? (uint32_t)ms : MAX_RETRY_MS;
+}

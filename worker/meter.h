@@ -1,0 +1,32 @@
+/*
+ * meter.h - what steps cost and what the engine is doing, as told on the status page
+ *
+ * The supervisor takes an engine for hung when a step takes many times what was expected of it,
+ * so the expectation is made of two measured numbers, the cost of a step's first position and of
+ * each other, and follows what steps have really cost.
+ */
+#ifndef WORKER_METER_H
+#define WORKER_METER_H
+
+#include "shm/status.h"
+#include "worker/scheduler.h"
+
+struct meter {
+    struct status_page *page;
+    double first_us, each_us;
+    double us_per_request; /* between the ends of two requests, in the mean */
+    int64_t last_end_us, step_started_us;
+};
+
+void meter_begin_step(struct meter *meter, const struct plan *plan, int64_t now);
+void meter_end_step(struct meter *meter, const struct plan *plan, int64_t now);
+
+/* Gauges of the scheduler, and a heartbeat. */
+void meter_show(struct meter *meter, const struct scheduler *scheduler);
+
+void meter_note_ends(struct meter *meter, int32_t num_requests, int64_t now);
+
+/* When a refused client may hope for a place; 0: not known. */
+uint32_t meter_retry_after_ms(const struct meter *meter, int32_t num_waiting);
+
+#endif
