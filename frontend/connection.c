@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { FIRST_REQUEST_US = 1000000 };
+
 void connection_table_init(struct connection_table *table, const struct connection_limits *limits,
                            bool (*has_input)(void *socket))
 {
@@ -91,6 +93,7 @@ void connection_request_begins(struct connection *connection)
 void connection_request_ends(struct connection *connection, int64_t now_us)
 {
     connection->num_requests--;
+    connection->served = true;
     connection->idle_since_us = now_us;
     connection->reading_since_us = 0;
 }
@@ -139,9 +142,11 @@ void connection_sweep(struct connection_table *table, int64_t now_us)
         sweep_one(c, now_us);
 }
 
-void connection_cut_idle(struct connection_table *table)
+void connection_cut_idle(struct connection_table *table, int64_t now_us)
 {
-    for (struct connection *c = table->first; c != NULL; c = c->next)
-        if (c->num_requests == 0 && !table->has_input(c->socket))
+    for (struct connection *c = table->first; c != NULL; c = c->next) {
+        const bool fresh = !c->served && now_us - c->idle_since_us < FIRST_REQUEST_US;
+        if (c->num_requests == 0 && !fresh && !table->has_input(c->socket))
             connection_cut(c);
+    }
 }

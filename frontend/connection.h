@@ -29,6 +29,7 @@ struct connection {
     int64_t refilled_us;
     int64_t idle_since_us;    /* no request being handled and no unread input since */
     int64_t reading_since_us; /* 0, or: a request is arriving since */
+    bool served;              /* a request has ended */
     bool cut;                 /* shutdown(2) was called */
 };
 
@@ -71,7 +72,7 @@ void connection_cut(struct connection *connection);
 /* Once a second: cut what took too long. */
 void connection_sweep(struct connection_table *table, int64_t now_us);
 
-/* Cut those without a request. */
-void connection_cut_idle(struct connection_table *table);
+/* Cut those without a request; new ones get a second to send their first. */
+void connection_cut_idle(struct connection_table *table, int64_t now_us);
 
 #endif

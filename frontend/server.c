@@ -293,5 +293,5 @@ void server_stop_accepting(struct server *server)
 
 void server_close_idle(struct server *server)
 {
-    connection_cut_idle(&server->connections);
+    connection_cut_idle(&server->connections, clock_now_us());
 }

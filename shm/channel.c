@@ -64,13 +64,14 @@ int channel_receive(int channel, void *message, size_t size, int *ret_fds, size_
                              .msg_iovlen = 1,
                              .msg_control = control.bytes,
                              .msg_controllen = sizeof(control.bytes) };
+    /* A peer that died with our messages unread reports ECONNRESET once, before its last ones. */
     ssize_t n;
     do
         n = recvmsg(channel, &header, MSG_CMSG_CLOEXEC);
-    while (n < 0 && errno == EINTR);
+    while (n < 0 && (errno == EINTR || errno == ECONNRESET));
     *ret_num_fds = 0;
     if (n < 0)
-        return errno == EWOULDBLOCK ? -EAGAIN : errno == ECONNRESET ? 0 : -errno;
+        return errno == EWOULDBLOCK ? -EAGAIN : -errno;
     *ret_num_fds = take_fds(&header, ret_fds);
     if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
         for (size_t i = 0; i < *ret_num_fds; i++)

@@ -176,11 +176,18 @@ int child_spawn(struct child *child, const struct child_start *start, uint64_t i
 void child_send(struct child *child, const struct control_message *message, const int *fds,
                 size_t num_fds)
 {
-    if (child->pid == 0)
+    if (child->control < 0)
         return;
     const int r = channel_send(child->control, message, sizeof(*message), fds, num_fds);
     if (r < 0 && r != -EPIPE && r != -ECONNRESET)
         child_kill(child);
+}
+
+void child_hang_up(struct child *child)
+{
+    if (child->control >= 0)
+        close(child->control);
+    child->control = -1;
 }
 
 void child_kill(struct child *child)

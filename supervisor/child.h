@@ -58,6 +58,9 @@ int child_spawn(struct child *child, const struct child_start *start, uint64_t i
 void child_send(struct child *child, const struct control_message *message, const int *fds,
                 size_t num_fds);
 
+/* Close the control socket of a process that closed its own: its end is near. */
+void child_hang_up(struct child *child);
+
 void child_kill(struct child *child);
 
 /* After its pidfd became readable: take the status (waitpid form) and leave the seat empty. */

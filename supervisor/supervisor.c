@@ -202,8 +202,8 @@ static void take_messages(struct seats *seats, struct child *child)
     struct control_message message;
     int fds[CHANNEL_FDS_MAX];
     size_t num_fds;
-    int r;
-    while (child->pid != 0 &&
+    int r = 0;
+    while (child->control >= 0 &&
            (r = channel_receive(child->control, &message, sizeof(message), fds, &num_fds)) > 0) {
         for (size_t i = 0; i < num_fds; i++) /* nobody is asked for descriptors */
             close(fds[i]);
@@ -212,6 +212,8 @@ static void take_messages(struct seats *seats, struct child *child)
         else
             child_kill(child);
     }
+    if (r != -EAGAIN)
+        child_hang_up(child);
 }
 
 static void announce(struct supervisor *s, int64_t now)

@@ -127,11 +127,17 @@ START_TEST(idle_connection_is_cut_and_a_busy_one_is_not)
 }
 END_TEST
 
-START_TEST(drain_cuts_those_without_a_request)
+START_TEST(drain_cuts_those_without_a_request_but_not_who_just_came)
 {
     struct connection *idle = open_from("10.0.0.1", -1), *busy = open_from("10.0.0.2", -1);
+    struct connection *served = open_from("10.0.0.3", -1);
     connection_request_begins(busy);
-    connection_cut_idle(&table);
+    connection_request_begins(served);
+    connection_request_ends(served, SECOND / 2);
+    connection_cut_idle(&table, SECOND / 2);
+    ck_assert(served->cut);
+    ck_assert(!idle->cut);
+    connection_cut_idle(&table, SECOND);
     ck_assert(idle->cut);
     ck_assert(!busy->cut);
 }
@@ -149,7 +155,7 @@ int main(void)
     tcase_add_test(tcase, budget_fills_up_again_at_twenty_a_second);
     tcase_add_test(tcase, slow_request_is_cut_and_the_peer_sees_the_end);
     tcase_add_test(tcase, idle_connection_is_cut_and_a_busy_one_is_not);
-    tcase_add_test(tcase, drain_cuts_those_without_a_request);
+    tcase_add_test(tcase, drain_cuts_those_without_a_request_but_not_who_just_came);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -31,6 +31,21 @@ START_TEST(messages_keep_their_borders_and_carry_descriptors)
 }
 END_TEST
 
+START_TEST(the_last_words_of_a_peer_that_read_nothing_arrive)
+{
+    int ends[2], fds[CHANNEL_FDS_MAX];
+    size_t num_fds;
+    char buffer[64];
+    ck_assert_int_eq(channel_create(ends), 0);
+    ck_assert_int_eq(channel_send(ends[1], "unread", 6, NULL, 0), 0);
+    ck_assert_int_eq(channel_send(ends[0], "last words", 10, NULL, 0), 0);
+    close(ends[0]);
+    ck_assert_int_eq(channel_receive(ends[1], buffer, sizeof(buffer), fds, &num_fds), 10);
+    ck_assert_int_eq(channel_receive(ends[1], buffer, sizeof(buffer), fds, &num_fds), 0);
+    close(ends[1]);
+}
+END_TEST
+
 START_TEST(a_message_too_long_is_refused_and_its_descriptors_closed)
 {
     int ends[2], fds[CHANNEL_FDS_MAX], bell;
@@ -61,5 +76,6 @@ START_TEST(a_doorbell_rung_often_is_cleared_once)
 END_TEST
 
 RUN_SUITE("channel", messages_keep_their_borders_and_carry_descriptors,
+          the_last_words_of_a_peer_that_read_nothing_arrive,
           a_message_too_long_is_refused_and_its_descriptors_closed,
           a_doorbell_rung_often_is_cleared_once)
