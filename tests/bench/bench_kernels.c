@@ -254,7 +254,7 @@ static struct weight *make_weight(enum dtype dtype, int32_t rows, int32_t cols)
 }
 
 /* Of one submit, best of the trials: of wall time, and of CPU time per thread, which others on the
- * machine disturb less. */
+ * machine disturb less; it is counted in ticks and says nothing of less than some 20 ms. */
 struct timing {
     double wall_s, cpu_s;
 };
