@@ -8,9 +8,11 @@
 struct loop {
     h2o_evloop_t *library;
     h2o_timeout_t now, second;
+    struct loop_watch *watches; /* so that what lives as long as the process has an owner */
 };
 
 struct loop_watch {
+    struct loop_watch *next, **link; /* *link is this one */
     h2o_socket_t *socket;
     loop_callback callback;
     void *data;
@@ -58,6 +60,11 @@ int loop_watch(struct loop *loop, int fd, loop_callback callback, void *data,
     watch->data = data;
     watch->socket = h2o_evloop_socket_create(loop->library, fd, H2O_SOCKET_FLAG_DONT_READ);
     watch->socket->data = watch;
+    watch->next = loop->watches;
+    watch->link = &loop->watches;
+    if (watch->next != NULL)
+        watch->next->link = &watch->next;
+    loop->watches = watch;
     h2o_socket_read_start(watch->socket, on_readable);
     if (ret_watch != NULL)
         *ret_watch = watch;
@@ -68,6 +75,9 @@ void loop_unwatch(struct loop_watch *watch)
 {
     if (watch == NULL)
         return;
+    *watch->link = watch->next;
+    if (watch->next != NULL)
+        watch->next->link = watch->link;
     h2o_socket_close(watch->socket);
     free(watch);
 }
