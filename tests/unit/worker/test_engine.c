@@ -388,6 +388,38 @@ START_TEST(a_frontend_that_does_not_read_delays_only_itself)
 }
 END_TEST
 
+START_TEST(logprobs_that_are_read_late_arrive_whole)
+{
+    struct seat late;
+    struct world_asked a;
+    world_open(&world_usual);
+    seat_open(&late, world.engine, 5, 8);
+    world_ask(&a, 1);
+    a.submit.num_prompt = 90;
+    a.params.max_tokens = 160; /* more than two buffers of a sequence */
+    a.params.num_logprobs = 5;
+    a.params.num_prompt_logprobs = 5;
+    seat_submit(&world.seat, 1, &a.submit);
+    seat_submit(&late, 1, &a.submit);
+
+    for (int steps = 0; !seat_is_finished(&late, 1); steps++) {
+        ck_assert_int_lt(steps, 20000);
+        ck_assert_int_ge(engine_step(world.engine), 0);
+        seat_take(&world.seat);
+        if (steps % 90 == 89)
+            seat_take(&late);
+    }
+
+    ck_assert_int_eq(late.answers[1].next_score, 90);
+    ck_assert_int_eq(late.answers[1].choices[0].num_logprobs, 160);
+    late.answers[1].num_waiting = world.seat.answers[1].num_waiting;
+    ck_assert_int_eq(memcmp(&late.answers[1], &world.seat.answers[1], sizeof(struct seat_answer)),
+                     0);
+    seat_close(&late);
+    world_close();
+}
+END_TEST
+
 START_TEST(an_idle_engine_wakes_for_a_submit)
 {
     world_open(&world_usual);
@@ -439,6 +471,7 @@ int main(void)
     tcase_add_test(tc, a_deadline_ends_what_waits_and_what_runs);
     tcase_add_test(tc, what_never_fits_is_refused_before_it_is_accepted);
     tcase_add_test(tc, a_frontend_that_does_not_read_delays_only_itself);
+    tcase_add_test(tc, logprobs_that_are_read_late_arrive_whole);
     tcase_add_test(tc, an_idle_engine_wakes_for_a_submit);
     tcase_add_test(tc, measuring_leaves_nothing_behind);
     suite_add_tcase(suite, tc);
