@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 enum { FIRST_REQUEST_US = 1000000 };
 
@@ -142,11 +143,18 @@ void connection_sweep(struct connection_table *table, int64_t now_us)
         sweep_one(c, now_us);
 }
 
+/* Bytes that the loop has not come to yet. */
+static bool has_unread(int fd)
+{
+    int n = 0;
+    return ioctl(fd, FIONREAD, &n) == 0 && n > 0;
+}
+
 void connection_cut_idle(struct connection_table *table, int64_t now_us)
 {
     for (struct connection *c = table->first; c != NULL; c = c->next) {
         const bool fresh = !c->served && now_us - c->idle_since_us < FIRST_REQUEST_US;
-        if (c->num_requests == 0 && !fresh && !table->has_input(c->socket))
+        if (c->num_requests == 0 && !fresh && !table->has_input(c->socket) && !has_unread(c->fd))
             connection_cut(c);
     }
 }

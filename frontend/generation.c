@@ -173,15 +173,6 @@ static void finish_later(void *data, struct http_request *request)
 
 /* --- events of the session ---------------------------------------------------------------- */
 
-static void note_usage(const struct generation *g, const struct answer_usage *usage)
-{
-    char note[128];
-    snprintf(note, sizeof(note), "prompt=%llu cached=%llu output=%llu",
-             (unsigned long long)usage->prompt_tokens, (unsigned long long)usage->cached_tokens,
-             (unsigned long long)usage->completion_tokens);
-    http_set_note(g->http, note);
-}
-
 /* Before anything was sent, a failure decides the status. */
 static void take_failure(struct generation *g, const struct answer_event *event)
 {
@@ -224,8 +215,6 @@ static void on_event(void *owner, const struct answer_event *event)
         take_failure(g, event);
     else
         write_event(g, event);
-    if (event->kind == ANSWER_END)
-        note_usage(g, &event->usage);
     if (event->kind == ANSWER_END || event->kind == ANSWER_FAILED) {
         g->session = NULL;
         g->done = true;

@@ -100,8 +100,7 @@ void http_attach(struct http_request *request, const struct http_owner *kind, vo
 void http_defer(struct http_request *request, void (*work)(void *data, struct http_request *),
                 void *data);
 
-/* Behind the status in the log line: "prompt=12 output=7". Copied, 127 bytes at most. */
-void http_set_note(struct http_request *request, const char *note);
-void http_set_quiet(struct http_request *request); /* no log line: probes */
+/* No log line: probes, and requests whose line the session writes. */
+void http_set_quiet(struct http_request *request);
 
 #endif

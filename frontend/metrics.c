@@ -121,7 +121,7 @@ static void write_kv(struct page *page, const struct frontend *frontend)
     char labels[256], dtype[32] = "auto";
     int64_t block_size = frontend->settings.block_size;
 
-    (void)status_fact_text(frontend->facts, "kv_cache_dtype", dtype, sizeof(dtype));
+    (void)status_fact_text(frontend->facts, "kv_dtype", dtype, sizeof(dtype));
     (void)status_fact_int(frontend->facts, "block_size", &block_size);
     write_gauge(page, "vllm:kv_cache_usage_perc", "Share of the KV cache in use, 0 to 1.", true,
                 NULL, total > 0 ? (double)used / (double)total : 0);

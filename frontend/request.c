@@ -43,7 +43,6 @@ struct http_request {
     void (*work)(void *data, struct http_request *request);
     void *work_data;
     char id[HTTP_REQUEST_ID_BYTES + 1];
-    char note[128];
 };
 
 struct http_request_link *request_link(struct http_request *request)
@@ -180,13 +179,13 @@ static void log_line(const struct http_request *request, int64_t now_us)
     if (request->quiet || !server_logs_requests(request->server))
         return;
     const h2o_iovec_t path = request->req->path_normalized;
+    const h2o_iovec_t method = request->req->input.method;
     const int len = path.len < 80 ? (int)path.len : 80;
-    log_event(LOG_LEVEL_INFO, "request id=%s method=%.*s path=%.*s status=%d bytes=%zu ms=%.1f%s%s",
-              request->id, (int)(request->req->input.method.len & 15),
-              request->req->input.method.base, len, path.base ? path.base : "",
+    log_event(LOG_LEVEL_INFO, "request id=%s method=%.*s path=%.*s status=%d bytes=%zu ms=%.1f",
+              request->id, method.len < 16 ? (int)method.len : 16, method.base, len,
+              path.base ? path.base : "",
               request->ended && !request->gave_up ? request->status : 499, request->num_sent,
-              (double)(now_us - request->began_us) / 1000, request->note[0] ? " " : "",
-              request->note);
+              (double)(now_us - request->began_us) / 1000);
 }
 
 /* Runs when the pool of the request is cleared: after the last byte, or when the peer is gone. */
@@ -442,11 +441,6 @@ void http_defer(struct http_request *request, void (*work)(void *data, struct ht
     request->work_data = data;
     if (!h2o_timeout_is_linked(&request->deferred))
         h2o_timeout_link(context->loop, &context->zero_timeout, &request->deferred);
-}
-
-void http_set_note(struct http_request *request, const char *note)
-{
-    snprintf(request->note, sizeof(request->note), "%s", note);
 }
 
 void http_set_quiet(struct http_request *request)

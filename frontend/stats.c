@@ -1,6 +1,7 @@
 /* /stats: one JSON object from one snapshot of the counters (http-api 16). */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "frontend/handlers.h"
@@ -104,14 +105,19 @@ static void write_fronts(struct strbuf *out, const struct frontend *frontend)
     strbuf_append_char(out, ']');
 }
 
+static long long host_memory_bytes(void)
+{
+    return (long long)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+}
+
 static void write_worker(struct strbuf *out, const struct frontend *frontend, int i, int64_t now)
 {
     const struct status_page *page = frontend->engines[i].page;
     const uint64_t state = load(&page->state);
     const int64_t began = (int64_t)load(&page->step_started_us);
-    int64_t used = 0, total = 0;
-    (void)status_fact_int(frontend->facts, "mem_used", &used);
-    (void)status_fact_int(frontend->facts, "mem_total", &total);
+    int64_t weights = 0, kv = 0;
+    (void)status_fact_int(frontend->facts, "weight_bytes", &weights);
+    (void)status_fact_int(frontend->facts, "kv_bytes", &kv);
     strbuf_printf(out, "{\"id\":%d,\"pid\":%llu,\"device\":", i, (ull)load(&page->pid));
     write_text(out, frontend->backend);
     strbuf_append_text(out, ",\"role\":\"leader\",\"state\":");
@@ -121,8 +127,8 @@ static void write_worker(struct strbuf *out, const struct frontend *frontend, in
                   ",\"step\":%llu,\"last_step_age_ms\":%.3f,\"mem_used\":%lld,\"mem_total\":%lld,"
                   "\"restarts\":%llu}",
                   (ull)load(&page->step),
-                  began > 0 && now > began ? (double)(now - began) / 1000 : 0, (long long)used,
-                  (long long)total,
+                  began > 0 && now > began ? (double)(now - began) / 1000 : 0,
+                  (long long)(weights + kv), host_memory_bytes(),
                   (ull)status_get(frontend->supervisor, stat_word(STAT_WORKER_RESTARTS)));
 }
 

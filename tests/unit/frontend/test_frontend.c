@@ -81,7 +81,8 @@ static void expect_error(const char *code)
     json_t *value = json_loads(body_of(), 0, NULL);
     json_t *error = json_object_get(value, "error");
     ck_assert_msg(json_is_object(error), "%s", in.data);
-    ck_assert_msg(strcmp(json_string_value(json_object_get(error, "code")), code) == 0, "%s", in.data);
+    ck_assert_msg(strcmp(json_string_value(json_object_get(error, "code")), code) == 0, "%s",
+                  in.data);
     ck_assert_int_eq((int)json_object_size(error), 4);
     json_decref(value);
 }
@@ -662,12 +663,22 @@ START_TEST(drain_refuses_new_work_and_finishes_old)
     uint32_t pos = 0;
     wait_ready();
     strbuf_reset(&in);
-    const int fd = start_chat(STREAMED), idle = http_rig_connect(&rig);
+    const int idle = http_rig_connect(&rig);
+    http_rig_send(idle, "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n", 32);
+    http_rig_read_until(idle, &in, "\"status\"");
+    strbuf_reset(&in);
+    const int fd = start_chat(STREAMED);
     const uint64_t id = http_rig_take_submit(&rig);
     http_rig_accept(&rig, id);
     http_rig_read_until(fd, &in, ": ok");
     http_rig_tell(&rig, CONTROL_DRAIN);
     http_rig_read_until(idle, &in, NULL); /* an idle connection is closed at once */
+    strbuf_reset(&in);
+    ck_assert_int_eq(ask("POST " CHAT " HTTP/1.1\r\n", FOLDED), 503);
+    expect_error("draining");
+    ck_assert_int_eq(ask("GET /readyz HTTP/1.1\r\n", NULL), 503);
+    ck_assert_int_eq(ask("GET /livez HTTP/1.1\r\n", NULL), 200);
+    strbuf_reset(&in);
     http_rig_text(&rig, id, &pos, "Paris");
     http_rig_done(&rig, id, RECORD_FINISH_LENGTH, pos);
     http_rig_read_until(fd, &in, "data: [DONE]\n\n");
