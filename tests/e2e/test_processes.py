@@ -177,11 +177,6 @@ def test_help_and_wrong_words():
     assert code == 1 and "--ssl-keyfile" in err
 
 
-def test_generate_prints_an_answer():
-    code, out, err = run("generate", "--chat", "-p", "What is the capital of France?", "--temperature", "0")
-    assert code == 0, err
-    assert out.strip() == "The capital of France is Paris."
-    assert "tokens/s" in err
 
 
 def test_many_threads_of_clients_share_both_frontends(server):
