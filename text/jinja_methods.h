@@ -1,0 +1,26 @@
+/*
+ * jinja_methods.h - methods of Python's str, dict, list and tuple, as a table
+ *
+ * What would change a list or dict is not there: the sandbox of HF makes those undefined.
+ */
+#ifndef TEXT_JINJA_METHODS_H
+#define TEXT_JINJA_METHODS_H
+
+#include "text/jinja_args.h"
+
+struct jinja_method;
+
+/* A method and the value it was taken from. */
+struct jinja_bound {
+    struct jinja_value self;
+    const struct jinja_method *method;
+};
+
+/* The method `name` of a value, bound; an undefined for one that changes it; else MISSING. */
+struct jinja_value jinja_method_of(struct jinja_run *run, struct jinja_value self,
+                                   const struct jinja_string *name);
+
+struct jinja_value jinja_method_call(struct jinja_run *run, const struct jinja_bound *bound,
+                                     const struct jinja_args *args);
+
+#endif
