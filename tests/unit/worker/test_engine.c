@@ -58,10 +58,10 @@ static void assert_same(const struct seat_answer *a, const struct seat_answer *b
 /* --- tests -------------------------------------------------------------------------------- */
 
 static const struct world_setup variants[] = {
-    { 1, 32, 512, 2, DTYPE_F16, 4096 },  { 7, 32, 512, 1, DTYPE_F16, 4096 },
-    { 16, 32, 512, 3, DTYPE_F16, 4096 }, { 512, 32, 512, 4, DTYPE_F16, 4096 },
-    { 512, 5, 512, 2, DTYPE_F16, 4096 }, { 64, 32, 20, 2, DTYPE_F16, 4096 },
-    { 512, 32, 512, 2, DTYPE_F16, 8 },   { 512, 1, 512, 1, DTYPE_F16, 16 },
+    { 1, 32, 512, 2, DTYPE_F16, 4096, 0 },  { 7, 32, 512, 1, DTYPE_F16, 4096, 0 },
+    { 16, 32, 512, 3, DTYPE_F16, 4096, 0 }, { 512, 32, 512, 4, DTYPE_F16, 4096, 0 },
+    { 512, 5, 512, 2, DTYPE_F16, 4096, 0 }, { 64, 32, 20, 2, DTYPE_F16, 4096, 0 },
+    { 512, 32, 512, 2, DTYPE_F16, 8, 0 },   { 512, 1, 512, 1, DTYPE_F16, 16, 0 },
 };
 
 START_TEST(answers_are_the_same_to_the_bit_alone_and_in_every_batch)
@@ -388,6 +388,28 @@ START_TEST(a_frontend_that_does_not_read_delays_only_itself)
 }
 END_TEST
 
+START_TEST(a_row_that_is_not_a_number_fails_its_request_alone)
+{
+    struct world_setup setup = world_usual;
+    struct world_asked a;
+    setup.bad_top_k = 77;
+    world_open(&setup);
+    world_ask(&a, 5); /* three choices */
+    a.params.top_k = 77;
+    world_submit(1);
+    seat_submit(&world.seat, 2, &a.submit);
+    world_submit(3);
+
+    world_run(1, 4);
+
+    ck_assert_int_eq(world.seat.answers[2].failure, RECORD_FAILURE_NAN_LOGITS);
+    ck_assert_int_eq(world.seat.answers[1].failure, 0);
+    ck_assert_int_eq(world.seat.answers[3].failure, 0);
+    ck_assert(engine_is_empty(world.engine));
+    world_close();
+}
+END_TEST
+
 START_TEST(logprobs_that_are_read_late_arrive_whole)
 {
     struct seat late;
@@ -471,6 +493,7 @@ int main(void)
     tcase_add_test(tc, a_deadline_ends_what_waits_and_what_runs);
     tcase_add_test(tc, what_never_fits_is_refused_before_it_is_accepted);
     tcase_add_test(tc, a_frontend_that_does_not_read_delays_only_itself);
+    tcase_add_test(tc, a_row_that_is_not_a_number_fails_its_request_alone);
     tcase_add_test(tc, logprobs_that_are_read_late_arrive_whole);
     tcase_add_test(tc, an_idle_engine_wakes_for_a_submit);
     tcase_add_test(tc, measuring_leaves_nothing_behind);

@@ -11,7 +11,7 @@ enum { BLOCK = 16, EOS = 1021, MAX_ROWS = 512, MAX_LOGITS = 96 };
 
 struct world world;
 
-const struct world_setup world_usual = { 512, 32, 512, 2, DTYPE_F16, 4096 };
+const struct world_setup world_usual = { 512, 32, 512, 2, DTYPE_F16, 4096, 0 };
 
 static void note_report(void *context, uint32_t frontend, const char *text)
 {
@@ -42,6 +42,34 @@ static void open_model(const struct world_setup *setup)
                   err.message);
 }
 
+/* The cpu backend, but some logits are spoilt before they are sampled. */
+static struct backend spoiling;
+static const struct backend *real;
+static int32_t bad_top_k;
+
+static void spoil_and_sample(struct device *device, float *logits, int32_t num_vocab,
+                             const struct sample_row *rows, int32_t num)
+{
+    real->sample(device, logits, num_vocab, rows, num);
+    real->submit(device);
+    real->wait(device);
+    real->begin(device);
+    for (int32_t i = 0; i < num; i++)
+        if (rows[i].top_k == bad_top_k)
+            *rows[i].bad = true;
+}
+
+static const struct backend *backend_of(const struct world_setup *setup)
+{
+    if (setup->bad_top_k == 0)
+        return world.backend;
+    real = world.backend;
+    bad_top_k = setup->bad_top_k;
+    spoiling = *real;
+    spoiling.sample = spoil_and_sample;
+    return &spoiling;
+}
+
 void world_open(const struct world_setup *setup)
 {
     struct error err;
@@ -50,7 +78,7 @@ void world_open(const struct world_setup *setup)
     ck_assert_int_eq(doorbell_create(&world.doorbell), 0);
     open_model(setup);
     const struct engine_options options = {
-        .backend = world.backend,
+        .backend = backend_of(setup),
         .device = world.device,
         .model = world.model,
         .limits = { .max_num_seqs = setup->num_seqs,
