@@ -17,7 +17,7 @@ struct error {
     char param[64];                    /* request field or option it is about, or "" */
 };
 
-/* Exit codes of the program, http-api 17.2. */
+/* Exit codes of the program, docs/operations.md. */
 enum exit_code {
     EXIT_CODE_OK = 0,
     EXIT_CODE_USAGE = 1,

@@ -1,5 +1,5 @@
 /*
- * cors.h - which web pages may call (http-api 3.4)
+ * cors.h - which web pages may call
  */
 #ifndef FRONTEND_CORS_H
 #define FRONTEND_CORS_H

@@ -1,5 +1,5 @@
 /* /metrics in Prometheus' text form: the rows of stats.h, then what is derived from them. One
- * series per gauge with engine="0", summed over all processes (http-api 18.2). */
+ * series per gauge with engine="0", summed over all processes. */
 #include <stdlib.h>
 #include <string.h>
 

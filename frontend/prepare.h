@@ -1,7 +1,7 @@
 /*
  * prepare.h - from the bytes of a body to what can be submitted
  *
- * JSON, fields, model name, template, tokens, context limits (http-api 2.3): everything that can
+ * JSON, fields, model name, template, tokens, context limits: everything that can
  * fail for the client's reasons. Runs in the loop or on the side thread: it touches only its
  * arguments and the immutable card.
  */

@@ -1,4 +1,4 @@
-/* /stats: one JSON object from one snapshot of the counters (http-api 16). */
+/* /stats: one JSON object from one snapshot of the counters. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

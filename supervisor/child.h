@@ -71,7 +71,7 @@ const struct status_page *child_page(const struct child *child); /* NULL while e
 /* "exited with code 3", "was ended by signal 11 (Segmentation fault)". */
 void child_describe_end(int wait_status, char *out, size_t size);
 
-/* Did it die by a fault of its own (not by a kill from outside)? reliability 1.4 */
+/* Did it die by a fault of its own (not by a kill from outside)? */
 bool child_end_is_own_fault(int wait_status);
 
 #endif

@@ -18,7 +18,7 @@
 
 enum { MODEL_CARD_MAX_EOS = 64, MODEL_CARD_NAME_BYTES = 256 };
 
-/* How the model wants to be sampled where a request is silent (http-api 6.1). */
+/* How the model wants to be sampled where a request is silent. */
 struct model_card_sampling {
     double temperature, top_p, min_p, repetition_penalty;
     int32_t top_k;

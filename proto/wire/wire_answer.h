@@ -3,7 +3,7 @@
  *
  * One writer per request. Streaming: wire_answer_event() appends whole SSE events. Not
  * streaming: the same calls fold the same events, and END appends the object. Chunk order,
- * usage, logprobs forms and finish reasons are those of http-api 4.4, 5.3, 7, 12.
+ * usage, logprobs forms and finish reasons are those of the OpenAI API.
  *
  * ACCEPTED writes nothing: the status is the caller's. After END, FAILED or an error nothing is
  * written any more. Buffers are kept between events, so a token of a running stream allocates

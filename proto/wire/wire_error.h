@@ -1,5 +1,5 @@
 /*
- * wire_error.h - the error objects that clients see, one row per code (http-api 2.2)
+ * wire_error.h - the error objects that clients see, one row per code
  */
 #ifndef PROTO_WIRE_WIRE_ERROR_H
 #define PROTO_WIRE_WIRE_ERROR_H

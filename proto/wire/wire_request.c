@@ -105,7 +105,7 @@ static int check_turn(struct wire_parser *p)
     return wire_refuse_unsupported(p, "continue_final_message");
 }
 
-/* What values mean: http-api 6.1. */
+/* What values mean: docs/api.md. */
 static void settle_sampling(struct wire_parser *p)
 {
     struct record_params *params = &p->request->params;

@@ -2,7 +2,7 @@
  * wire_request.h - OpenAI request bodies, checked into plain structs
  *
  * Every known field is a row of the table in wire_params.c with its class (honoured, accepted
- * without effect, refused), type and range (http-api 0.1, 2.2, 5, 6, 12). A breach is an error
+ * without effect, refused), type and range (docs/api.md). A breach is an error
  * with the status, type, param and code that a client sees. JSON `null` means absent; integers
  * may be written 5.0. Unknown fields are counted, or refused when `strict`.
  */
@@ -30,7 +30,7 @@ struct wire_limits {
     int32_t max_logprobs;
     int64_t default_max_tokens;
     /* defaults of the model's generation_config.json (already resolved against the table of
-     * http-api 6.1) */
+     * docs/api.md) */
     double temperature, top_p, min_p, repetition_penalty;
     int32_t top_k;
 };
