@@ -1,7 +1,7 @@
-#include "frontend/generation.h"
+#include "frontend/admission.h"
 #include "frontend/handlers.h"
 
 void completions_handle(struct frontend *frontend, struct http_request *request)
 {
-    generation_begin(frontend, request, WIRE_COMPLETIONS);
+    admission_begin(frontend, request, WIRE_COMPLETIONS);
 }

@@ -1,57 +1,16 @@
 #include "frontend/generation.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/random.h>
 
 #include "base/clock.h"
-#include "frontend/dispatch.h"
-#include "frontend/event_log.h"
-#include "frontend/prepare.h"
 #include "frontend/reply.h"
 #include "frontend/state.h"
 #include "frontend/stream.h"
-#include "proto/wire/wire_answer.h"
 
 enum {
-    SIDE_BODY_BYTES = 64 * 1024,
     FOLDED_LIMIT_BYTES = 256 * 1024 * 1024,
     UNSENT_BYTES = 1024 * 1024, /* of a stream; beyond it events wait unformatted */
-};
-
-enum phase { PHASE_PREPARING, PHASE_QUEUED, PHASE_PREFILL, PHASE_DECODE };
-
-struct job;
-
-struct generation {
-    struct generation *previous, *next;
-    struct frontend *frontend;
-    struct http_request *http;
-    enum wire_endpoint endpoint;
-    enum phase phase;
-    struct job *job;                 /* on the side thread */
-    struct session_request *session; /* in the engine */
-    struct wire_answer *answer;
-    bool stream, done;
-    bool failed; /* before anything was sent: `error` is the answer */
-    struct wire_error error;
-    struct strbuf folded; /* not streaming: the body to come */
-    struct event_log log; /* streaming to a slow client: what is not formatted yet */
-};
-
-/* What the side thread works on: copies only. */
-struct job {
-    struct side_job side;          /* first */
-    struct generation *generation; /* NULL: the client left meanwhile */
-    struct prepare_options options;
-    struct tokenizer_scratch *scratch;
-    enum wire_endpoint endpoint;
-    char *body;
-    size_t len;
-    int result;
-    struct prepared prepared;
 };
 
 /* --- the record --------------------------------------------------------------------------- */
@@ -64,8 +23,8 @@ static void generation_free(struct generation *g)
         g->frontend->generations = g->next;
     if (g->next != NULL)
         g->next->previous = g->previous;
-    if (g->job != NULL)
-        g->job->generation = NULL;
+    if (g->aside != NULL)
+        *g->aside = NULL;
     if (g->session != NULL)
         session_cancel(g->frontend->session, g->session);
     wire_answer_destroy(g->answer);
@@ -77,10 +36,10 @@ static void generation_free(struct generation *g)
 static void on_gone(void *owner)
 {
     static const enum stat_id phases[] = {
-        [PHASE_PREPARING] = STAT_DISCONNECTS_QUEUED,
-        [PHASE_QUEUED] = STAT_DISCONNECTS_QUEUED,
-        [PHASE_PREFILL] = STAT_DISCONNECTS_PREFILL,
-        [PHASE_DECODE] = STAT_DISCONNECTS_DECODE,
+        [GENERATION_PREPARING] = STAT_DISCONNECTS_QUEUED,
+        [GENERATION_QUEUED] = STAT_DISCONNECTS_QUEUED,
+        [GENERATION_PREFILL] = STAT_DISCONNECTS_PREFILL,
+        [GENERATION_DECODE] = STAT_DISCONNECTS_DECODE,
     };
     struct generation *g = owner;
     stat_add(g->frontend->own->words, phases[g->phase], 1);
@@ -91,8 +50,8 @@ static void on_writable(void *owner);
 
 static const struct http_owner owner_kind = { .gone = on_gone, .writable = on_writable };
 
-static struct generation *generation_create(struct frontend *frontend, struct http_request *request,
-                                            enum wire_endpoint endpoint)
+struct generation *generation_create(struct frontend *frontend, struct http_request *request,
+                                     enum wire_endpoint endpoint)
 {
     struct generation *g = calloc(1, sizeof(*g));
     if (g == NULL)
@@ -111,7 +70,7 @@ static struct generation *generation_create(struct frontend *frontend, struct ht
 
 /* --- ends --------------------------------------------------------------------------------- */
 
-static void count_refusal(const struct frontend *frontend, enum wire_code code)
+void generation_count_refusal(const struct frontend *frontend, enum wire_code code)
 {
     static const struct {
         enum wire_code code;
@@ -130,11 +89,11 @@ static void count_refusal(const struct frontend *frontend, enum wire_code code)
         stat_add(frontend->own->words, STAT_REJECTED_INVALID, 1);
 }
 
-static void refuse(struct generation *g, const struct wire_error *error)
+void generation_refuse(struct generation *g, const struct wire_error *error)
 {
     struct http_request *http = g->http;
     const struct wire_error copy = *error;
-    count_refusal(g->frontend, copy.code);
+    generation_count_refusal(g->frontend, copy.code);
     generation_free(g);
     reply_error(http, &copy);
 }
@@ -156,7 +115,7 @@ static void finish(struct generation *g)
 {
     struct http_request *http = g->http;
     if (g->failed) {
-        refuse(g, &g->error);
+        generation_refuse(g, &g->error);
     } else if (!g->stream) {
         answer_folded(g);
     } else {
@@ -184,9 +143,9 @@ static void take_failure(struct generation *g, const struct answer_event *event)
 static void set_phase(struct generation *g, enum answer_event_kind kind)
 {
     if (kind == ANSWER_STARTED)
-        g->phase = PHASE_PREFILL;
+        g->phase = GENERATION_PREFILL;
     else if (kind == ANSWER_TEXT)
-        g->phase = PHASE_DECODE;
+        g->phase = GENERATION_DECODE;
 }
 
 static bool is_full(struct generation *g)
@@ -204,7 +163,7 @@ static void write_event(struct generation *g, const struct answer_event *event)
         http_stream_buffer(g->http)->failed = true; /* no memory: the next flush cuts it */
 }
 
-static void on_event(void *owner, const struct answer_event *event)
+void generation_on_event(void *owner, const struct answer_event *event)
 {
     struct generation *g = owner;
 
@@ -243,281 +202,6 @@ static void on_writable(void *owner)
         http_defer(g->http, finish_later, g);
 }
 
-/* --- submission --------------------------------------------------------------------------- */
-
-static void set_deadline(const struct generation *g, struct wire_request *request)
-{
-    const struct http_text header = http_header(g->http, "x-request-timeout-ms");
-    double seconds = request->timeout;
-    char text[24];
-    if (header.len > 0 && header.len < sizeof(text)) {
-        snprintf(text, sizeof(text), "%.*s", (int)header.len, header.data);
-        const double ms = strtod(text, NULL);
-        if (ms >= 1 && ms < 1e12)
-            seconds = ms / 1000;
-    }
-    if (!(seconds > 0))
-        return;
-    const uint64_t deadline = (uint64_t)(http_began_us(g->http) + (int64_t)(seconds * 1e6));
-    request->params.deadline_low = (uint32_t)deadline;
-    request->params.deadline_high = (uint32_t)(deadline >> 32);
-}
-
-static void complete_params(const struct generation *g, struct wire_request *request)
-{
-    uint32_t seed[2];
-    if (!request->seed_given && getrandom(seed, sizeof(seed), GRND_NONBLOCK) == sizeof(seed)) {
-        request->params.seed_low = seed[0];
-        request->params.seed_high = seed[1] & 0x7FFFFFFF; /* as one that a client could give */
-    }
-    request->params.tenant = (uint32_t)http_tenant(g->http);
-    set_deadline(g, request);
-}
-
-static const char *token_bytes(const void *owner, int32_t id, size_t *ret_len)
-{
-    return tokenizer_bytes(owner, id, ret_len);
-}
-
-static int create_answer(struct generation *g, const struct prepared *prepared)
-{
-    const struct wire_request *request = &prepared->request;
-    char id[64];
-    dispatch_make_id(g->frontend, g->endpoint == WIRE_CHAT ? "chatcmpl-" : "cmpl-", id, sizeof(id));
-    const int32_t num_top = request->params.num_logprobs;
-    const struct wire_answer_options options = {
-        .endpoint = g->endpoint,
-        .stream = request->stream,
-        .include_usage = request->include_usage,
-        .continuous_usage = request->continuous_usage,
-        .logprobs = request->logprobs,
-        .num_top = num_top > 0 ? (uint32_t)num_top : 0,
-        .num_choices = prepared->num_prompts * request->params.num_choices,
-        .id = id,
-        .model = prepared->model,
-        .system_fingerprint = g->frontend->fingerprint,
-        .created = clock_wall_us() / 1000000,
-        .token_bytes = token_bytes,
-        .token_owner = g->frontend->card->tokenizer,
-        .return_token_ids_as_text = request->return_token_ids_as_text,
-        .service_tier = request->service_tier_given,
-        .request_id = http_request_id(g->http),
-    };
-    return wire_answer_create(&options, &g->answer);
-}
-
-static int submit_to_session(struct generation *g, const struct prepared *prepared,
-                             struct error *why)
-{
-    const struct wire_request *request = &prepared->request;
-    const struct session_submit submit = {
-        .prompts = prepared->prompts,
-        .num_prompts = prepared->num_prompts,
-        .params = &request->params,
-        .biases = request->biases,
-        .num_biases = request->num_biases,
-        .eos_ids = g->frontend->card->eos_ids,
-        .num_eos_ids = g->frontend->card->num_eos_ids,
-        .stops = request->stops,
-        .stop_lens = request->stop_lens,
-        .num_stops = request->num_stops,
-        .include_stop_in_output = request->include_stop_in_output,
-        .keep_special_tokens = request->keep_special_tokens,
-        .echo = request->echo,
-        .callback = on_event,
-        .owner = g,
-        .request_id = http_request_id(g->http),
-    };
-    const int r = session_submit(g->frontend->session, &submit, &g->session, why);
-    if (r == 0)
-        http_set_quiet(g->http); /* the session writes the line when the request is over */
-    return r;
-}
-
-static void refuse_submit(struct generation *g, int code, const struct error *why)
-{
-    struct wire_error error = { .retry_after_ms = 1000 };
-    if (code == -EAGAIN)
-        wire_error_set(&error, WIRE_QUEUE_FULL, "", "The server's queue is full; try again later.");
-    else if (code == -ENOTCONN)
-        wire_error_set(&error, WIRE_NO_WORKER, "", "No engine is ready; try again later.");
-    else if (code == -EMSGSIZE || code == -EINVAL)
-        wire_error_set(&error, code == -EINVAL ? WIRE_INVALID_VALUE : WIRE_REQUEST_TOO_LARGE, "",
-                       "The request cannot be run: %s.", why->message);
-    else
-        wire_error_set(&error, WIRE_NO_WORKER, "", "The server is out of memory; try again later.");
-    refuse(g, &error);
-}
-
-/* `prepared` is used up. */
-static void submit(struct generation *g, struct prepared *prepared, int result)
-{
-    struct error why = { 0 };
-    char value[24];
-    if (result < 0) {
-        const struct wire_error error = prepared->error;
-        prepared_finish(prepared);
-        refuse(g, &error);
-        return;
-    }
-    stat_add(g->frontend->own->words, STAT_UNKNOWN_FIELDS, prepared->request.num_unknown);
-    complete_params(g, &prepared->request);
-    g->stream = prepared->request.stream;
-    g->log.drop_tokens = !prepared->request.logprobs;
-    g->phase = PHASE_QUEUED;
-    if (prepared->clamped > 0) {
-        snprintf(value, sizeof(value), "%u", (unsigned)prepared->clamped);
-        http_add_header(g->http, "x-max-tokens-clamped", value);
-    }
-    int r = create_answer(g, prepared);
-    if (r == 0)
-        r = submit_to_session(g, prepared, &why);
-    prepared_finish(prepared);
-    if (r < 0)
-        refuse_submit(g, r, &why);
-}
-
-/* --- preparation -------------------------------------------------------------------------- */
-
-static struct prepare_options options_of(const struct frontend *frontend)
-{
-    const struct settings *settings = &frontend->settings;
-    const struct model_card_sampling *sampling = &frontend->card->sampling;
-    struct session_limits engine = { 0 };
-    (void)session_get_limits(frontend->session, &engine);
-    return (struct prepare_options){
-        .card = frontend->card,
-        .limits = {
-            .strict = settings->strict_requests,
-            .vocab_size = engine.vocab_size,
-            .max_model_len = engine.max_model_len,
-            .max_logprobs = (int32_t)settings->max_logprobs,
-            .default_max_tokens = settings->default_max_tokens,
-            .temperature = sampling->temperature,
-            .top_p = sampling->top_p,
-            .min_p = sampling->min_p,
-            .repetition_penalty = sampling->repetition_penalty,
-            .top_k = sampling->top_k,
-        },
-        .strict_max_tokens = settings->strict_max_tokens,
-        .accept_any_model = settings->accept_any_model,
-        .allow_special = settings->allow_special_in_content,
-    };
-}
-
-static void job_free(struct job *job)
-{
-    prepared_finish(&job->prepared);
-    free(job->body);
-    free(job);
-}
-
-static void job_run(struct side_job *side)
-{
-    struct job *job = (struct job *)(void *)side;
-    job->result = prepare_request(&job->options, job->scratch, job->endpoint, job->body, job->len,
-                                  &job->prepared);
-}
-
-static void job_done(struct side_job *side)
-{
-    struct job *job = (struct job *)(void *)side;
-    struct generation *g = job->generation;
-    if (g != NULL) {
-        g->job = NULL;
-        submit(g, &job->prepared, job->result);
-    }
-    job_free(job);
-}
-
-static struct job *job_create(struct generation *g, struct http_text body)
-{
-    struct job *job = calloc(1, sizeof(*job));
-    char *copy = malloc(body.len);
-    if (job == NULL || copy == NULL) {
-        free(job);
-        free(copy);
-        return NULL;
-    }
-    memcpy(copy, body.data, body.len);
-    *job = (struct job){
-        .side = { .run = job_run, .done = job_done, .bytes = body.len },
-        .generation = g,
-        .options = options_of(g->frontend),
-        .scratch = g->frontend->side_scratch,
-        .endpoint = g->endpoint,
-        .body = copy,
-        .len = body.len,
-    };
-    return job;
-}
-
-static void prepare_aside(struct generation *g, struct http_text body)
-{
-    struct wire_error error = { .retry_after_ms = 1000 };
-    struct job *job = job_create(g, body);
-    if (job != NULL && side_submit(g->frontend->side, &job->side)) {
-        g->job = job;
-        return;
-    }
-    if (job != NULL)
-        job_free(job);
-    wire_error_set(&error, WIRE_QUEUE_FULL, "",
-                   "Too many large requests at once; try again later.");
-    refuse(g, &error);
-}
-
-static void prepare_here(struct generation *g, struct http_text body)
-{
-    const struct prepare_options options = options_of(g->frontend);
-    struct prepared prepared = { 0 };
-    const int r = prepare_request(&options, g->frontend->scratch, g->endpoint,
-                                  body.data != NULL ? body.data : "", body.len, &prepared);
-    submit(g, &prepared, r);
-}
-
-/* --- admission ---------------------------------------------------------------------------- */
-
-static bool is_admitted(const struct frontend *frontend, struct wire_error *error)
-{
-    struct session_limits limits;
-    error->retry_after_ms = 1000;
-    if (frontend->draining)
-        wire_error_set(error, WIRE_DRAINING, "", "The server is shutting down.");
-    else if (!session_has_engine(frontend->session) ||
-             !session_get_limits(frontend->session, &limits) || limits.max_model_len < 1)
-        wire_error_set(error, frontend->was_ready ? WIRE_NO_WORKER : WIRE_MODEL_LOADING, "",
-                       "%s; try again later.",
-                       frontend->was_ready ? "No engine is ready" : "The model is being loaded");
-    else if (session_queue_is_full(frontend->session))
-        wire_error_set(error, WIRE_QUEUE_FULL, "", "The server's queue is full; try again later.");
-    else
-        return true;
-    return false;
-}
-
-void generation_begin(struct frontend *frontend, struct http_request *request,
-                      enum wire_endpoint endpoint)
-{
-    struct wire_error error = { 0 };
-    const struct http_text body = http_body(request);
-
-    if (!is_admitted(frontend, &error)) {
-        count_refusal(frontend, error.code);
-        reply_error(request, &error);
-        return;
-    }
-    struct generation *g = generation_create(frontend, request, endpoint);
-    if (g == NULL) {
-        reply_code(request, WIRE_NO_WORKER, "The server is out of memory; try again later.");
-        return;
-    }
-    if (body.len > SIDE_BODY_BYTES)
-        prepare_aside(g, body);
-    else
-        prepare_here(g, body);
-}
-
 void generation_cut_all(struct frontend *frontend)
 {
     struct generation *next;
@@ -531,7 +215,7 @@ void generation_cut_all(struct frontend *frontend)
             wire_answer_error(g->answer, &error, http_stream_buffer(g->http));
             finish(g);
         } else {
-            refuse(g, &error);
+            generation_refuse(g, &error);
         }
     }
 }
