@@ -347,11 +347,13 @@ static void publish_link(struct engine *engine, uint32_t frontend, int64_t now)
     int32_t num_ended = 0;
     const bool room = publish_all(link, &engine->scheduler, &num_ended);
     meter_note_ends(&engine->meter, num_ended, now);
-    link->full_since_us = room ? 0 : link->full_since_us != 0 ? link->full_since_us : now;
-    engine->is_blocked |= !room;
+    if (room || link->end.tail != link->last_tail) /* it reads, if slowly */
+        link->read_us = now;
+    link->last_tail = link->end.tail;
+    engine->is_blocked |= !room || ring_room(&link->end) == 0;
     if (link->end.corrupt)
         give_up_link(engine, frontend, "the heads of its complete ring are impossible");
-    else if (!room && now - link->full_since_us > FULL_US)
+    else if (now - link->read_us > FULL_US)
         give_up_link(engine, frontend, "its complete ring was full for 10 s");
 }
 

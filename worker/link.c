@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "shm/doorbell.h"
 
 static bool is_ring_size(uint32_t n)
@@ -50,6 +51,7 @@ int link_open(struct link *link, const struct control_message *message, const in
 
     *link = (struct link){ .is_up = true, .doorbell = fds[2], .bulk = bulk };
     ring_end_init(&link->end, complete, out, submit, in, epoch, generation);
+    link->read_us = clock_now_us();
     TAILQ_INIT(&link->unpublished);
     return 0;
 

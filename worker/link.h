@@ -26,8 +26,9 @@ struct link {
     bool is_up;
     struct ring_end end;
     int doorbell;
-    void *bulk;            /* [half of the submit bulk ring] the private copy of a cell's bulk */
-    int64_t full_since_us; /* 0: the complete ring had room when it was last asked */
+    void *bulk;         /* [half of the submit bulk ring] the private copy of a cell's bulk */
+    int64_t read_us;    /* when its complete ring last took something, or all */
+    uint32_t last_tail; /* of the complete ring, at the last publishing */
     struct request_list unpublished;
 };
 

@@ -35,7 +35,9 @@ void meter_end_step(struct meter *meter, const struct plan *plan, int64_t now)
     struct status_page *page = meter->page;
     const int64_t us = now - meter->step_started_us;
     learn(meter, plan, us);
-    atomic_store_explicit(&page->step_started_us, 0, memory_order_relaxed);
+    /* In this order: whoever sees that no step runs looks at the heartbeat instead. */
+    status_beat(page);
+    atomic_store_explicit(&page->step_started_us, 0, memory_order_release);
     atomic_fetch_add_explicit(&page->step, 1, memory_order_relaxed);
     stat_observe_us(page->words, STAT_STEP_SECONDS, us);
     stat_observe(page->words, STAT_ITERATION_TOKENS, (uint64_t)plan->num_tokens);

@@ -318,9 +318,11 @@ static void drain(unsigned patience)
 static const struct {
     int32_t num_seqs, budget, num_blocks;
     unsigned patience;
+    bool preempts;
 } loads[] = {
-    { 1, 1, 32, 1 },  { 4, 3, 32, 1 },   { 8, 16, 64, 1 }, { 16, 64, 40, 1 },
-    { 16, 8, 26, 3 }, { 16, 48, 64, 9 }, { 3, 96, 24, 2 },
+    { 1, 1, 32, 1, false },  { 4, 3, 32, 1, false }, { 8, 16, 64, 1, false },
+    { 16, 64, 40, 1, true }, { 16, 8, 26, 3, true }, { 16, 48, 64, 9, false },
+    { 8, 96, 24, 2, true },
 };
 
 START_TEST(every_request_ends_with_its_tokens_under_random_load)
@@ -337,6 +339,8 @@ START_TEST(every_request_ends_with_its_tokens_under_random_load)
     drain(loads[_i].patience);
 
     ck_assert_int_gt(sim.num_requests, 50);
+    ck_assert(loads[_i].num_seqs == 1 || sim.num_copied > 0);
+    ck_assert(!loads[_i].preempts || sim.num_preempted > 10);
     for (int32_t i = 0; i < sim.num_requests; i++)
         ck_assert(sim.requests[i].cancelled ||
                   sim.requests[i].num_done == sim.requests[i].num_choices);
