@@ -21,7 +21,10 @@ void reply_json(struct http_request *request, int status, struct strbuf *body)
 
 static void add_retry_after(struct http_request *request, uint32_t ms)
 {
+    enum { MAX_MS = 60000 }; /* clients give up when told much more */
     char value[24];
+    if (ms > MAX_MS)
+        ms = MAX_MS;
     snprintf(value, sizeof(value), "%u", (unsigned)((ms + 999) / 1000));
     http_add_header(request, "retry-after", value);
     snprintf(value, sizeof(value), "%u", (unsigned)ms);
