@@ -362,6 +362,7 @@ int session_submit(struct session *session, const struct session_submit *submit,
     r = build_request(session, submit, &link->bounds, &request, err);
     if (r < 0)
         return r;
+    request_stats_begin(request);
     r = send_request(session, link, request, err);
     if (r < 0) {
         destroy_request(request);

@@ -67,6 +67,7 @@ void deliver_failure(struct session_request *request, enum record_failure failur
                      uint32_t retry_after_ms);
 
 /* request_stats.c */
+void request_stats_begin(struct session_request *request); /* its clock starts */
 void request_stats_submit(struct session_request *request);
 void request_stats_start(struct session_request *request);
 void request_stats_tokens(struct session_request *request, struct journal_choice *choice,
