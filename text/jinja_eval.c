@@ -106,7 +106,10 @@ static struct jinja_value eval_slice(struct jinja_run *run, const struct jinja_n
     if (!jinja_run_ok(run))
         return of;
     const struct jinja_value part = jinja_slice(run, of, bounds);
-    return part.type == JINJA_MISSING ? jinja_undefined(NULL) : part;
+    if (part.type != JINJA_MISSING)
+        return part;
+    jinja_run_fail(run, -EINVAL, "a %s cannot be sliced so", jinja_type_name(of));
+    return jinja_undefined(NULL);
 }
 
 static size_t count_star(struct jinja_run *run, const struct jinja_node *star,

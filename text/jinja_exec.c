@@ -22,6 +22,14 @@ static void print(struct jinja_run *run, struct jinja_value value)
     check_output(run);
 }
 
+/* What a block prints must be text: jinja2 joins it without str(). */
+static void print_text(struct jinja_run *run, struct jinja_value value)
+{
+    if (jinja_run_ok(run) && value.type != JINJA_STRING)
+        jinja_run_fail(run, -EINVAL, "a block gives %s, text is wanted", jinja_type_name(value));
+    print(run, value);
+}
+
 static enum jinja_flow exec_text(struct jinja_run *run, const struct jinja_node *node)
 {
     print(run, node->value);
@@ -126,7 +134,7 @@ static enum jinja_flow exec_filter_block(struct jinja_run *run, const struct jin
     struct jinja_value text = jinja_undefined(NULL);
     const enum jinja_flow flow = capture(run, node, &text);
     if (flow == JINJA_FLOW_ON)
-        print(run, text);
+        print_text(run, text);
     return flow;
 }
 
@@ -179,7 +187,7 @@ static enum jinja_flow exec_call_block(struct jinja_run *run, const struct jinja
     const struct jinja_value callee = jinja_eval(run, node->a->a);
     const struct jinja_args args = jinja_eval_args(run, node->a->call, &caller);
     if (jinja_run_ok(run))
-        print(run, jinja_eval_call(run, callee, &args));
+        print_text(run, jinja_eval_call(run, callee, &args));
     return JINJA_FLOW_ON;
 }
 

@@ -26,7 +26,7 @@ static struct jinja_value convert(struct jinja_run *run, struct jinja_value in, 
 {
     const struct jinja_string *string = text_of(run, in);
     struct strbuf out = jinja_buffer(run);
-    if (jinja_run_charge(run, string->len))
+    if (jinja_run_charge(run, string->len * 8))
         jinja_text_convert(&out, string->data, string->len, to);
     return jinja_mark(run, jinja_string_take(run, &out), string->markup);
 }
@@ -162,6 +162,8 @@ static struct jinja_value filter_indent(struct jinja_run *run, struct jinja_valu
         return in;
     }
     struct jinja_value margin = args[0];
+    if (margin.type == JINJA_NONE)
+        jinja_run_fail(run, -EINVAL, "indent wants a width, not None");
     if (margin.type != JINJA_STRING)
         margin = jinja_format_pad(run, &(struct jinja_string){ .data = "" },
                                   jinja_args_int(run, args[0], 4), NULL, '<');
@@ -201,7 +203,7 @@ static struct jinja_value filter_wordcount(struct jinja_run *run, struct jinja_v
     bool inside = false;
 
     (void)args;
-    jinja_run_charge(run, string->len);
+    jinja_run_charge(run, string->len * 8);
     for (size_t at = 0; at < string->len;) {
         size_t len = 1;
         while (at + len < string->len && ((unsigned char)string->data[at + len] & 0xc0) == 0x80)
@@ -219,7 +221,8 @@ static struct jinja_value filter_int(struct jinja_run *run, struct jinja_value i
                                      const struct jinja_value *args)
 {
     const struct jinja_value otherwise = args[0].type == JINJA_MISSING ? jinja_int(0) : args[0];
-    return jinja_number_int(run, in, otherwise, jinja_args_int(run, args[1], 10));
+    const int64_t base = in.type == JINJA_STRING ? jinja_args_int(run, args[1], 10) : 10;
+    return jinja_number_int(run, in, otherwise, base);
 }
 
 static struct jinja_value filter_float(struct jinja_run *run, struct jinja_value in,
@@ -382,10 +385,15 @@ static struct jinja_value filter_truncate(struct jinja_run *run, struct jinja_va
     struct jinja_string *end = jinja_args_string(run, args[2]);
     if (end == NULL)
         end = &dots;
-    if (in.type != JINJA_STRING || length < (int64_t)end->num_chars || leeway < 0)
+    const int64_t num = jinja_length(in);
+    if (args[0].type == JINJA_NONE || num < 0 || length < (int64_t)end->num_chars || leeway < 0)
         jinja_run_fail(run, -EINVAL, "truncate wants a string and room for its end");
-    if (!jinja_run_ok(run) || (int64_t)in.of.string->num_chars - leeway <= length)
+    if (!jinja_run_ok(run) || num - leeway <= length)
         return in;
+    if (in.type != JINJA_STRING) {
+        jinja_run_fail(run, -EINVAL, "truncate wants a string, not %s", jinja_type_name(in));
+        return in;
+    }
     struct jinja_value head =
         jinja_substring(run, in.of.string, 0, (size_t)length - end->num_chars);
     const struct jinja_string space = { .data = " ", .len = 1, .num_chars = 1 };
@@ -397,54 +405,55 @@ static struct jinja_value filter_truncate(struct jinja_run *run, struct jinja_va
 }
 
 static const struct jinja_filter filters[] = {
-    { "abs", "", 0, filter_abs, NULL },
-    { "attr", "name", 1, filter_attr, NULL },
-    { "batch", "linecount,fill_with", 1, jinja_filter_batch, NULL },
-    { "capitalize", "", 0, filter_capitalize, NULL },
-    { "center", "width", 0, filter_center, NULL },
-    { "count", "", 0, filter_length, NULL },
-    { "d", "default_value,boolean", 0, filter_default, NULL },
-    { "default", "default_value,boolean", 0, filter_default, NULL },
-    { "dictsort", "case_sensitive,by,reverse", 0, jinja_filter_dictsort, NULL },
-    { "e", "", 0, filter_escape, NULL },
-    { "escape", "", 0, filter_escape, NULL },
-    { "first", "", 0, jinja_filter_first, NULL },
-    { "float", "default", 0, filter_float, NULL },
-    { "forceescape", "", 0, filter_forceescape, NULL },
-    { "format", NULL, 0, NULL, filter_format },
-    { "from_json", "", 0, filter_from_json, NULL },
-    { "groupby", "attribute,default,case_sensitive", 1, jinja_filter_groupby, NULL },
-    { "indent", "width,first,blank", 0, filter_indent, NULL },
-    { "int", "default,base", 0, filter_int, NULL },
-    { "items", "", 0, jinja_filter_items, NULL },
-    { "join", "d,attribute", 0, jinja_filter_join, NULL },
-    { "last", "", 0, jinja_filter_last, NULL },
-    { "length", "", 0, filter_length, NULL },
-    { "list", "", 0, jinja_filter_list, NULL },
-    { "lower", "", 0, filter_lower, NULL },
-    { "map", NULL, 0, NULL, jinja_lazy_map },
-    { "max", "case_sensitive,attribute", 0, jinja_filter_max, NULL },
-    { "min", "case_sensitive,attribute", 0, jinja_filter_min, NULL },
-    { "reject", NULL, 0, NULL, jinja_lazy_reject },
-    { "rejectattr", NULL, 0, NULL, jinja_lazy_rejectattr },
-    { "replace", "old,new,count", 2, filter_replace, NULL },
-    { "reverse", "", 0, jinja_filter_reverse, NULL },
-    { "round", "precision,method", 0, filter_round, NULL },
-    { "safe", "", 0, filter_safe, NULL },
-    { "select", NULL, 0, NULL, jinja_lazy_select },
-    { "selectattr", NULL, 0, NULL, jinja_lazy_selectattr },
-    { "slice", "slices,fill_with", 1, jinja_filter_slice, NULL },
-    { "sort", "reverse,case_sensitive,attribute", 0, jinja_filter_sort, NULL },
-    { "string", "", 0, filter_string, NULL },
-    { "sum", "attribute,start", 0, jinja_filter_sum, NULL },
-    { "title", "", 0, filter_title, NULL },
-    { "tojson", "ensure_ascii,indent,separators,sort_keys", 0, filter_tojson, NULL },
-    { "trim", "chars", 0, filter_trim, NULL },
-    { "truncate", "length,killwords,end,leeway", 0, filter_truncate, NULL },
-    { "unique", "case_sensitive,attribute", 0, jinja_filter_unique, NULL },
-    { "upper", "", 0, filter_upper, NULL },
-    { "urlencode", "", 0, filter_urlencode, NULL },
-    { "wordcount", "", 0, filter_wordcount, NULL },
+    { "abs", "", 0, filter_abs, NULL, NULL },
+    { "attr", "name", 1, filter_attr, NULL, NULL },
+    { "batch", "linecount,fill_with", 1, jinja_filter_batch, NULL, "generator object do_batch" },
+    { "capitalize", "", 0, filter_capitalize, NULL, NULL },
+    { "center", "width", 0, filter_center, NULL, NULL },
+    { "count", "", 0, filter_length, NULL, NULL },
+    { "d", "default_value,boolean", 0, filter_default, NULL, NULL },
+    { "default", "default_value,boolean", 0, filter_default, NULL, NULL },
+    { "dictsort", "case_sensitive,by,reverse", 0, jinja_filter_dictsort, NULL, NULL },
+    { "e", "", 0, filter_escape, NULL, NULL },
+    { "escape", "", 0, filter_escape, NULL, NULL },
+    { "first", "", 0, jinja_filter_first, NULL, NULL },
+    { "float", "default", 0, filter_float, NULL, NULL },
+    { "forceescape", "", 0, filter_forceescape, NULL, NULL },
+    { "format", NULL, 0, NULL, filter_format, NULL },
+    { "from_json", "", 0, filter_from_json, NULL, NULL },
+    { "groupby", "attribute,default,case_sensitive", 1, jinja_filter_groupby, NULL, NULL },
+    { "indent", "width,first,blank", 0, filter_indent, NULL, NULL },
+    { "int", "default,base", 0, filter_int, NULL, NULL },
+    { "items", "", 0, jinja_filter_items, NULL, "generator object do_items" },
+    { "join", "d,attribute", 0, jinja_filter_join, NULL, NULL },
+    { "last", "", 0, jinja_filter_last, NULL, NULL },
+    { "length", "", 0, filter_length, NULL, NULL },
+    { "list", "", 0, jinja_filter_list, NULL, NULL },
+    { "lower", "", 0, filter_lower, NULL, NULL },
+    { "map", NULL, 0, NULL, jinja_lazy_map, NULL },
+    { "max", "case_sensitive,attribute", 0, jinja_filter_max, NULL, NULL },
+    { "min", "case_sensitive,attribute", 0, jinja_filter_min, NULL, NULL },
+    { "reject", NULL, 0, NULL, jinja_lazy_reject, NULL },
+    { "rejectattr", NULL, 0, NULL, jinja_lazy_rejectattr, NULL },
+    { "replace", "old,new,count", 2, filter_replace, NULL, NULL },
+    { "reverse", "", 0, jinja_filter_reverse, NULL, NULL },
+    { "round", "precision,method", 0, filter_round, NULL, NULL },
+    { "safe", "", 0, filter_safe, NULL, NULL },
+    { "select", NULL, 0, NULL, jinja_lazy_select, NULL },
+    { "selectattr", NULL, 0, NULL, jinja_lazy_selectattr, NULL },
+    { "slice", "slices,fill_with", 1, jinja_filter_slice, NULL, "generator object sync_do_slice" },
+    { "sort", "reverse,case_sensitive,attribute", 0, jinja_filter_sort, NULL, NULL },
+    { "string", "", 0, filter_string, NULL, NULL },
+    { "sum", "attribute,start", 0, jinja_filter_sum, NULL, NULL },
+    { "title", "", 0, filter_title, NULL, NULL },
+    { "tojson", "ensure_ascii,indent,separators,sort_keys", 0, filter_tojson, NULL, NULL },
+    { "trim", "chars", 0, filter_trim, NULL, NULL },
+    { "truncate", "length,killwords,end,leeway", 0, filter_truncate, NULL, NULL },
+    { "unique", "case_sensitive,attribute", 0, jinja_filter_unique, NULL,
+      "generator object do_unique" },
+    { "upper", "", 0, filter_upper, NULL, NULL },
+    { "urlencode", "", 0, filter_urlencode, NULL, NULL },
+    { "wordcount", "", 0, filter_wordcount, NULL, NULL },
 };
 
 const struct jinja_filter *jinja_filter_find(const char *name, size_t len)
@@ -473,5 +482,7 @@ struct jinja_value jinja_filter_apply(struct jinja_run *run, const struct jinja_
         return filter->call_raw(run, in, args);
     if (!jinja_args_bind(run, filter->name, filter->params, filter->num_required, args, in_order))
         return jinja_undefined(NULL);
+    if (filter->deferred != NULL)
+        return jinja_lazy_defer(run, filter, in, in_order);
     return filter->call(run, in, in_order);
 }

@@ -16,6 +16,7 @@ struct jinja_filter {
     size_t num_required;
     jinja_filter_fn *call;
     jinja_filter_raw_fn *call_raw; /* takes any arguments */
+    const char *deferred; /* as Python prints it: an iterator that calls when it is first read */
 };
 
 /* The filter called `name`, or NULL. */
@@ -26,6 +27,11 @@ bool jinja_filter_is_left_out(const char *name, size_t len);
 
 struct jinja_value jinja_filter_apply(struct jinja_run *run, const struct jinja_filter *filter,
                                       struct jinja_value in, const struct jinja_args *args);
+
+/* An iterator over the list that `filter` will give, also in jinja_lazy.c. */
+struct jinja_value jinja_lazy_defer(struct jinja_run *run, const struct jinja_filter *filter,
+                                    struct jinja_value in,
+                                    const struct jinja_value args[JINJA_MAX_PARAMS]);
 
 /* The filters that yield item by item; in jinja_lazy.c. */
 jinja_filter_raw_fn jinja_lazy_map, jinja_lazy_select, jinja_lazy_reject, jinja_lazy_selectattr,

@@ -10,7 +10,7 @@
 static struct jinja_value ignore_case(struct jinja_run *run, struct jinja_value value)
 {
     struct strbuf out = jinja_buffer(run);
-    if (value.type != JINJA_STRING || !jinja_run_charge(run, value.of.string->len))
+    if (value.type != JINJA_STRING || !jinja_run_charge(run, value.of.string->len * 8))
         return value;
     jinja_text_convert(&out, value.of.string->data, value.of.string->len, JINJA_LOWER);
     return jinja_string_take(run, &out);
@@ -56,15 +56,24 @@ static struct jinja_value multi_key(struct jinja_run *run, struct jinja_value it
     return jinja_list_value(keys, JINJA_LIST);
 }
 
+/* Python's sorted() wants an integer here. */
+static bool is_reverse(struct jinja_run *run, struct jinja_value arg)
+{
+    if (arg.type == JINJA_NONE)
+        jinja_run_fail(run, -EINVAL, "reverse is None, an integer is wanted");
+    return jinja_args_int(run, arg, 0) != 0;
+}
+
 struct jinja_value jinja_filter_sort(struct jinja_run *run, struct jinja_value in,
                                      const struct jinja_value *args)
 {
     const bool case_sensitive = jinja_args_flag(run, args[1], false);
+    const bool reverse = is_reverse(run, args[0]);
     struct jinja_list *list = jinja_to_list(run, in), keys = { 0 };
     for (size_t i = 0; list != NULL && i < list->num && jinja_run_ok(run); i++)
         jinja_list_push(run, &keys, multi_key(run, list->items[i], args[2], case_sensitive));
     if (jinja_run_ok(run))
-        jinja_sort(run, list, &keys, jinja_args_flag(run, args[0], false));
+        jinja_sort(run, list, &keys, reverse);
     return jinja_list_value(list, JINJA_LIST);
 }
 
@@ -84,6 +93,7 @@ struct jinja_value jinja_filter_dictsort(struct jinja_run *run, struct jinja_val
 {
     const bool case_sensitive = jinja_args_flag(run, args[0], false);
     const bool by_value = jinja_is_text(args[1], "value");
+    const bool reverse = is_reverse(run, args[2]);
     struct jinja_list keys = { 0 };
 
     if (args[1].type != JINJA_MISSING && !by_value && !jinja_is_text(args[1], "key"))
@@ -94,7 +104,7 @@ struct jinja_value jinja_filter_dictsort(struct jinja_run *run, struct jinja_val
         jinja_list_push(run, &keys, case_sensitive ? key : ignore_case(run, key));
     }
     if (jinja_run_ok(run))
-        jinja_sort(run, list, &keys, jinja_args_flag(run, args[2], false));
+        jinja_sort(run, list, &keys, reverse);
     return jinja_list_value(list, JINJA_LIST);
 }
 
@@ -103,8 +113,8 @@ struct jinja_value jinja_filter_items(struct jinja_run *run, struct jinja_value 
 {
     (void)args;
     if (in.type == JINJA_UNDEFINED)
-        return jinja_iterate_list(run, jinja_list_create(run), "generator object do_items");
-    return jinja_iterate_list(run, dict_pairs(run, in), "generator object do_items");
+        return jinja_list_value(jinja_list_create(run), JINJA_LIST);
+    return jinja_list_value(dict_pairs(run, in), JINJA_LIST);
 }
 
 struct jinja_value jinja_filter_list(struct jinja_run *run, struct jinja_value in,
@@ -190,7 +200,7 @@ struct jinja_value jinja_filter_unique(struct jinja_run *run, struct jinja_value
         if (jinja_run_ok(run) && seen->num > before)
             jinja_list_push(run, list, item);
     }
-    return jinja_iterate_list(run, list, "generator object do_unique");
+    return jinja_list_value(list, JINJA_LIST);
 }
 
 static struct jinja_value extreme(struct jinja_run *run, struct jinja_value in,
@@ -258,7 +268,7 @@ struct jinja_value jinja_filter_batch(struct jinja_run *run, struct jinja_value 
     const bool fill = args[1].type != JINJA_MISSING && args[1].type != JINJA_NONE;
     while (fill && row != NULL && (int64_t)row->num < most && jinja_run_charge(run, 0))
         jinja_list_push(run, row, args[1]);
-    return jinja_iterate_list(run, rows, "generator object do_batch");
+    return jinja_list_value(rows, JINJA_LIST);
 }
 
 struct jinja_value jinja_filter_slice(struct jinja_run *run, struct jinja_value in,
@@ -283,7 +293,7 @@ struct jinja_value jinja_filter_slice(struct jinja_run *run, struct jinja_value 
             jinja_list_push(run, row, args[1]);
         jinja_list_push(run, rows, jinja_list_value(row, JINJA_LIST));
     }
-    return jinja_iterate_list(run, rows, "generator object sync_do_slice");
+    return jinja_list_value(rows, JINJA_LIST);
 }
 
 struct jinja_value jinja_filter_groupby(struct jinja_run *run, struct jinja_value in,

@@ -326,7 +326,8 @@ struct jinja_value jinja_format_percent(struct jinja_run *run, const struct jinj
             strbuf_append_char(&out, c);
     }
     const size_t num = args.type == JINJA_TUPLE ? args.of.list->num : 1;
-    const bool may_remain = args.type == JINJA_DICT || args.type == JINJA_LIST;
+    const bool may_remain = args.type == JINJA_DICT || args.type == JINJA_LIST ||
+                            args.type == JINJA_RANGE || args.type == JINJA_UNDEFINED;
     if (p.num_used < num && !may_remain)
         jinja_run_fail(run, -EINVAL, "not all arguments of a format string were used");
     return jinja_mark(run, jinja_string_take(run, &out), format->markup);

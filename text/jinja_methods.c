@@ -10,9 +10,6 @@
 #include "text/jinja_strip.h"
 #include "text/jinja_text.h"
 
-typedef struct jinja_value method_fn(struct jinja_run *run, struct jinja_value self,
-                                     const struct jinja_value args[JINJA_MAX_PARAMS]);
-
 typedef struct jinja_value raw_method_fn(struct jinja_run *run, struct jinja_value self,
                                          const struct jinja_args *args);
 
@@ -20,7 +17,7 @@ struct jinja_method {
     enum jinja_type type;
     const char *name, *params;
     size_t num_required;
-    method_fn *call; /* NULL: would change its object, unless there is */
+    jinja_method_fn *call; /* NULL: would change its object, unless there is */
     raw_method_fn *call_raw;
 };
 
@@ -29,7 +26,7 @@ static struct jinja_value convert(struct jinja_run *run, struct jinja_value self
 {
     const struct jinja_string *string = self.of.string;
     struct strbuf out = jinja_buffer(run);
-    if (!jinja_run_charge(run, string->len))
+    if (!jinja_run_charge(run, string->len * 8))
         return self;
     jinja_text_convert(&out, string->data, string->len, to);
     return jinja_mark(run, jinja_string_take(run, &out), string->markup);
@@ -115,11 +112,11 @@ static struct jinja_value str_rsplit(struct jinja_run *run, struct jinja_value s
 static struct jinja_value str_splitlines(struct jinja_run *run, struct jinja_value self,
                                          const struct jinja_value *args)
 {
-    return jinja_split_lines(run, self.of.string, jinja_args_flag(run, args[0], false));
+    return jinja_split_lines(run, self.of.string, plain_int(run, args[0], 0) != 0);
 }
 
 /* A string that must be given. */
-static const struct jinja_string *need_string(struct jinja_run *run, struct jinja_value arg)
+const struct jinja_string *jinja_method_need_string(struct jinja_run *run, struct jinja_value arg)
 {
     static const struct jinja_string empty = { .data = "" };
     if (arg.type == JINJA_STRING)
@@ -132,128 +129,8 @@ static struct jinja_value str_replace(struct jinja_run *run, struct jinja_value 
                                       const struct jinja_value *args)
 {
     const int64_t most = plain_int(run, args[2], -1);
-    return jinja_replace(run, self.of.string, need_string(run, args[0]), need_string(run, args[1]),
-                         most < 0 ? -1 : most);
-}
-
-/* self[start:end] as find(), count() and startswith() take it; false where start lies beyond. */
-static bool window(struct jinja_run *run, struct jinja_value self, const struct jinja_value *args,
-                   struct jinja_value *ret_part, int64_t *ret_start)
-{
-    const int64_t num = (int64_t)self.of.string->num_chars;
-    int64_t start = jinja_args_int(run, args[0], 0), end = jinja_args_int(run, args[1], num);
-
-    start = start < -num ? 0 : start < 0 ? start + num : start;
-    end = end < -num ? 0 : end < 0 ? end + num : end > num ? num : end;
-    *ret_start = start;
-    if (start > end || !jinja_run_ok(run))
-        return false;
-    *ret_part = self;
-    if (start > 0 || end < num)
-        *ret_part = jinja_substring(run, self.of.string, (size_t)start, (size_t)end);
-    return jinja_run_ok(run);
-}
-
-static bool has_affix(const struct jinja_string *string, const struct jinja_string *affix,
-                      bool at_end)
-{
-    return affix->len <= string->len &&
-           memcmp(string->data + (at_end ? string->len - affix->len : 0), affix->data,
-                  affix->len) == 0;
-}
-
-static struct jinja_value affixed(struct jinja_run *run, struct jinja_value self,
-                                  const struct jinja_value *args, bool at_end)
-{
-    struct jinja_value part;
-    int64_t start;
-    bool found = false;
-
-    const bool inside = window(run, self, args + 1, &part, &start);
-    if (args[0].type != JINJA_TUPLE) {
-        const struct jinja_string *affix = need_string(run, args[0]);
-        return jinja_bool(inside && has_affix(part.of.string, affix, at_end));
-    }
-    for (size_t i = 0; i < args[0].of.list->num && !found && jinja_run_charge(run, 0); i++) {
-        const struct jinja_string *affix = need_string(run, args[0].of.list->items[i]);
-        found = inside && has_affix(part.of.string, affix, at_end);
-    }
-    return jinja_bool(found);
-}
-
-static struct jinja_value str_startswith(struct jinja_run *run, struct jinja_value self,
-                                         const struct jinja_value *args)
-{
-    return affixed(run, self, args, false);
-}
-
-static struct jinja_value str_endswith(struct jinja_run *run, struct jinja_value self,
-                                       const struct jinja_value *args)
-{
-    return affixed(run, self, args, true);
-}
-
-static int64_t find_char(struct jinja_run *run, struct jinja_value self,
-                         const struct jinja_value *args, enum jinja_side from)
-{
-    struct jinja_value part;
-    int64_t start;
-    const struct jinja_string *wanted = need_string(run, args[0]);
-
-    if (!window(run, self, args + 1, &part, &start))
-        return -1;
-    const int64_t at = jinja_find(run, part.of.string, wanted, from);
-    return at < 0 ? -1 : start + (int64_t)utf8_count(part.of.string->data, (size_t)at);
-}
-
-static struct jinja_value str_find(struct jinja_run *run, struct jinja_value self,
-                                   const struct jinja_value *args)
-{
-    return jinja_int(find_char(run, self, args, JINJA_LEFT));
-}
-
-static struct jinja_value str_rfind(struct jinja_run *run, struct jinja_value self,
-                                    const struct jinja_value *args)
-{
-    return jinja_int(find_char(run, self, args, JINJA_RIGHT));
-}
-
-static struct jinja_value need_found(struct jinja_run *run, int64_t index)
-{
-    if (index < 0)
-        jinja_run_fail(run, -EINVAL, "substring not found");
-    return jinja_int(index);
-}
-
-static struct jinja_value str_index(struct jinja_run *run, struct jinja_value self,
-                                    const struct jinja_value *args)
-{
-    return need_found(run, find_char(run, self, args, JINJA_LEFT));
-}
-
-static struct jinja_value str_rindex(struct jinja_run *run, struct jinja_value self,
-                                     const struct jinja_value *args)
-{
-    return need_found(run, find_char(run, self, args, JINJA_RIGHT));
-}
-
-static struct jinja_value str_count(struct jinja_run *run, struct jinja_value self,
-                                    const struct jinja_value *args)
-{
-    struct jinja_value part;
-    int64_t start, num = 0;
-    const struct jinja_string *wanted = need_string(run, args[0]);
-
-    if (!window(run, self, args + 1, &part, &start) || !jinja_run_charge(run, part.of.string->len))
-        return jinja_int(0);
-    if (wanted->len == 0)
-        return jinja_int((int64_t)part.of.string->num_chars + 1);
-    const char *at = part.of.string->data, *end = at + part.of.string->len;
-    while ((at = memmem(at, (size_t)(end - at), wanted->data, wanted->len)) != NULL) {
-        at += wanted->len;
-        num++;
-    }
-    return jinja_int(num);
+    return jinja_replace(run, self.of.string, jinja_method_need_string(run, args[0]),
+                         jinja_method_need_string(run, args[1]), most < 0 ? -1 : most);
 }
 
 static struct jinja_value str_join(struct jinja_run *run, struct jinja_value self,
@@ -266,60 +143,10 @@ static struct jinja_value str_join(struct jinja_run *run, struct jinja_value sel
     for (bool first = true; jinja_cursor_next(run, &cursor, &item) && !out.failed; first = false) {
         if (!first)
             strbuf_append(&out, self.of.string->data, self.of.string->len);
-        const struct jinja_string *string = need_string(run, item);
+        const struct jinja_string *string = jinja_method_need_string(run, item);
         strbuf_append(&out, string->data, string->len);
     }
     return jinja_string_take(run, &out);
-}
-
-static struct jinja_value str_removeprefix(struct jinja_run *run, struct jinja_value self,
-                                           const struct jinja_value *args)
-{
-    const struct jinja_string *affix = need_string(run, args[0]);
-    if (!has_affix(self.of.string, affix, false))
-        return self;
-    return jinja_bytes(run, self.of.string, affix->len, self.of.string->len);
-}
-
-static struct jinja_value str_removesuffix(struct jinja_run *run, struct jinja_value self,
-                                           const struct jinja_value *args)
-{
-    const struct jinja_string *affix = need_string(run, args[0]);
-    if (!has_affix(self.of.string, affix, true))
-        return self;
-    return jinja_bytes(run, self.of.string, 0, self.of.string->len - affix->len);
-}
-
-static struct jinja_value partition(struct jinja_run *run, struct jinja_value self,
-                                    const struct jinja_value *args, enum jinja_side from)
-{
-    const struct jinja_string *string = self.of.string, *separator = need_string(run, args[0]);
-    struct jinja_list *list = jinja_list_create(run);
-    if (separator->len == 0)
-        jinja_run_fail(run, -EINVAL, "the separator of partition is empty");
-    if (!jinja_run_ok(run))
-        return jinja_undefined(NULL);
-
-    const int64_t at = jinja_find(run, string, separator, from);
-    const size_t none = from == JINJA_LEFT ? string->len : 0; /* all is on one side */
-    const size_t left = at < 0 ? none : (size_t)at;
-    const size_t right = at < 0 ? none : (size_t)at + separator->len;
-    jinja_list_push(run, list, jinja_bytes(run, string, 0, left));
-    jinja_list_push(run, list, jinja_bytes(run, string, left, right));
-    jinja_list_push(run, list, jinja_bytes(run, string, right, string->len));
-    return jinja_list_value(list, JINJA_TUPLE);
-}
-
-static struct jinja_value str_partition(struct jinja_run *run, struct jinja_value self,
-                                        const struct jinja_value *args)
-{
-    return partition(run, self, args, JINJA_LEFT);
-}
-
-static struct jinja_value str_rpartition(struct jinja_run *run, struct jinja_value self,
-                                         const struct jinja_value *args)
-{
-    return partition(run, self, args, JINJA_RIGHT);
 }
 
 static struct jinja_value str_ljust(struct jinja_run *run, struct jinja_value self,
@@ -492,11 +319,11 @@ static struct jinja_value loop_changed(struct jinja_run *run, struct jinja_value
 static const struct jinja_method methods[] = {
     { JINJA_STRING, "capitalize", "", 0, str_capitalize },
     { JINJA_STRING, "center", "/width,fillchar", 1, str_center },
-    { JINJA_STRING, "count", "/sub,start,end", 1, str_count },
-    { JINJA_STRING, "endswith", "/suffix,start,end", 1, str_endswith },
+    { JINJA_STRING, "count", "/sub,start,end", 1, jinja_method_count },
+    { JINJA_STRING, "endswith", "/suffix,start,end", 1, jinja_method_endswith },
     { JINJA_STRING, "format", NULL, 0, NULL, str_format },
-    { JINJA_STRING, "find", "/sub,start,end", 1, str_find },
-    { JINJA_STRING, "index", "/sub,start,end", 1, str_index },
+    { JINJA_STRING, "find", "/sub,start,end", 1, jinja_method_find },
+    { JINJA_STRING, "index", "/sub,start,end", 1, jinja_method_index },
     { JINJA_STRING, "isalnum", "", 0, str_isalnum },
     { JINJA_STRING, "isalpha", "", 0, str_isalpha },
     { JINJA_STRING, "isascii", "", 0, str_isascii },
@@ -511,19 +338,19 @@ static const struct jinja_method methods[] = {
     { JINJA_STRING, "ljust", "/width,fillchar", 1, str_ljust },
     { JINJA_STRING, "lower", "", 0, str_lower },
     { JINJA_STRING, "lstrip", "/chars", 0, str_lstrip },
-    { JINJA_STRING, "partition", "/sep", 1, str_partition },
-    { JINJA_STRING, "removeprefix", "/prefix", 1, str_removeprefix },
-    { JINJA_STRING, "removesuffix", "/suffix", 1, str_removesuffix },
+    { JINJA_STRING, "partition", "/sep", 1, jinja_method_partition },
+    { JINJA_STRING, "removeprefix", "/prefix", 1, jinja_method_removeprefix },
+    { JINJA_STRING, "removesuffix", "/suffix", 1, jinja_method_removesuffix },
     { JINJA_STRING, "replace", "/old,new,count", 2, str_replace },
-    { JINJA_STRING, "rfind", "/sub,start,end", 1, str_rfind },
-    { JINJA_STRING, "rindex", "/sub,start,end", 1, str_rindex },
+    { JINJA_STRING, "rfind", "/sub,start,end", 1, jinja_method_rfind },
+    { JINJA_STRING, "rindex", "/sub,start,end", 1, jinja_method_rindex },
     { JINJA_STRING, "rjust", "/width,fillchar", 1, str_rjust },
-    { JINJA_STRING, "rpartition", "/sep", 1, str_rpartition },
+    { JINJA_STRING, "rpartition", "/sep", 1, jinja_method_rpartition },
     { JINJA_STRING, "rsplit", "sep,maxsplit", 0, str_rsplit },
     { JINJA_STRING, "rstrip", "/chars", 0, str_rstrip },
     { JINJA_STRING, "split", "sep,maxsplit", 0, str_split },
     { JINJA_STRING, "splitlines", "keepends", 0, str_splitlines },
-    { JINJA_STRING, "startswith", "/prefix,start,end", 1, str_startswith },
+    { JINJA_STRING, "startswith", "/prefix,start,end", 1, jinja_method_startswith },
     { JINJA_STRING, "strip", "/chars", 0, str_strip },
     { JINJA_STRING, "swapcase", "", 0, str_swapcase },
     { JINJA_STRING, "title", "", 0, str_title },

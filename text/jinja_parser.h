@@ -1,7 +1,9 @@
 /*
  * jinja_parser.h - tokens to a tree, by jinja2's grammar
  *
- * Statements are read in jinja_parser.c, expressions in jinja_expression.c. An error is kept
+ * Statements are read in jinja_parser.c, expressions in jinja_expression.c, calls, filters and
+ * tests in jinja_apply.c, tuples and targets in jinja_tuple.c; jinja_parser_tokens.c is what
+ * these share. An error is kept
  * once; from then on the current token is the end of the source and nodes are a spare one, so
  * that every loop ends and nothing is NULL.
  */
@@ -47,6 +49,9 @@ bool jinja_parser_skip(struct jinja_parser *parser, const char *op);
 bool jinja_parser_skip_name(struct jinja_parser *parser, const char *name);
 void jinja_parser_next(struct jinja_parser *parser);
 void jinja_parser_expect(struct jinja_parser *parser, const char *op);
+void jinja_parser_expect_type(struct jinja_parser *parser, enum jinja_token_type type,
+                              const char *wanted);
+void jinja_parser_refuse(struct jinja_parser *parser, const char *wanted); /* the current token */
 const struct jinja_token *jinja_parser_expect_name(struct jinja_parser *parser);
 __attribute__((format(printf, 3, 4))) void jinja_parser_fail(struct jinja_parser *parser, int code,
                                                              const char *format, ...);
@@ -71,9 +76,18 @@ enum jinja_tuple_flags {
 struct jinja_node *jinja_expression_read(struct jinja_parser *parser);
 struct jinja_node *jinja_expression_read_tuple(struct jinja_parser *parser, unsigned flags);
 
+/* A name, literal or something in brackets; what stands behind it: .a, [b], (c). */
+struct jinja_node *jinja_expression_read_primary(struct jinja_parser *parser);
+struct jinja_node *jinja_expression_read_postfix(struct jinja_parser *parser,
+                                                 struct jinja_node *node);
+
+/* A call of `of`, with its brackets; all filters, tests and calls behind `node`. */
+struct jinja_node *jinja_apply_call(struct jinja_parser *parser, struct jinja_node *of);
+struct jinja_node *jinja_apply_all(struct jinja_parser *parser, struct jinja_node *node);
+
 /* What follows `filter` or a `|`: a chain that begins with `input`. */
-struct jinja_node *jinja_expression_read_filters(struct jinja_parser *parser,
-                                                 struct jinja_node *input, bool inline_first);
+struct jinja_node *jinja_apply_filters(struct jinja_parser *parser, struct jinja_node *input,
+                                       bool inline_first);
 
 /* What `set`, `for` and `with` assign to. */
 struct jinja_node *jinja_expression_read_target(struct jinja_parser *parser, bool namespaces);

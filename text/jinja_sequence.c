@@ -69,7 +69,6 @@ static bool next_char(struct jinja_run *run, struct jinja_cursor *cursor, struct
         return false;
     const int len = utf8_decode(string->data + cursor->at, string->len - cursor->at, &codepoint);
     *ret = jinja_string_over(run, string->data + cursor->at, len < 1 ? 1 : (size_t)len);
-    *ret = jinja_mark(run, *ret, string->markup);
     cursor->at += len < 1 ? 1 : (size_t)len;
     return true;
 }

@@ -194,17 +194,25 @@ static bool test_ge(struct jinja_run *run, struct jinja_value value, struct jinj
     return jinja_math_compare(run, JINJA_OP_GREATER_EQUAL, value, arg);
 }
 
+/* jinja2 looks the value up in a dict of names. */
+static bool is_name(struct jinja_run *run, struct jinja_value value)
+{
+    if (value.type == JINJA_LIST || value.type == JINJA_DICT)
+        jinja_run_fail(run, -EINVAL, "a %s is no name", jinja_type_name(value));
+    return value.type == JINJA_STRING;
+}
+
 static bool test_filter(struct jinja_run *run, struct jinja_value value, struct jinja_value arg)
 {
-    (void)run, (void)arg;
-    return value.type == JINJA_STRING &&
+    (void)arg;
+    return is_name(run, value) &&
            jinja_filter_find(value.of.string->data, value.of.string->len) != NULL;
 }
 
 static bool test_test(struct jinja_run *run, struct jinja_value value, struct jinja_value arg)
 {
-    (void)run, (void)arg;
-    return value.type == JINJA_STRING &&
+    (void)arg;
+    return is_name(run, value) &&
            jinja_test_find(value.of.string->data, value.of.string->len) != NULL;
 }
 
