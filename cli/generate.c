@@ -61,7 +61,8 @@ static bool take_control(struct generate *g)
     }
     if (message.kind == CONTROL_ENGINE_DOWN) {
         g->engine_is_up = false;
-        session_engine_down(g->session, message.engine, message.failed);
+        session_engine_down(g->session, message.engine,
+                            &(struct session_death){ .for_good = message.failed }, NULL);
     }
     for (size_t i = 0; i < num_fds; i++)
         close(fds[i]);
@@ -83,6 +84,7 @@ static bool wait_and_drain(struct generate *g)
         return false;
     while (session_drain(g->session, DRAIN_CELLS, NULL) == DRAIN_CELLS)
         ;
+    session_tick(g->session, clock_now_us(), NULL);
     return true;
 }
 

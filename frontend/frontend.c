@@ -86,7 +86,9 @@ static int open_tls(const struct frontend *frontend, const struct control_messag
 static int open_session(struct frontend *frontend, struct failure *failure)
 {
     const struct session_options options = { .tokenizer = frontend->card->tokenizer,
-                                             .status = frontend->own };
+                                             .status = frontend->own,
+                                             .hold_us = (int64_t)(frontend->settings.recovery_hold *
+                                                                  1e6) };
     const int r = session_create(&options, &frontend->session);
     return r < 0 ? fail(failure, EXIT_CODE_MEMORY,
                         error_set(&failure->err, r, "the session cannot be made: %s", strerror(-r)))
@@ -127,6 +129,7 @@ static void on_second(void *data)
 {
     struct frontend *frontend = data;
     const uint64_t dropped = log_num_dropped();
+    session_tick(frontend->session, clock_now_us(), generation_flush);
     stream_keep_alive(frontend);
     refresh_keys(frontend);
     stat_add(frontend->own->words, STAT_LOG_DROPPED, dropped - frontend->log_dropped);

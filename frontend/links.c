@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "frontend/drain.h"
+#include "frontend/generation.h"
 #include "frontend/session/attach.h"
 #include "frontend/state.h"
 #include "shm/channel.h"
@@ -89,7 +90,8 @@ static void engine_link(struct frontend *frontend, const struct control_message 
     int r = attach_engine(frontend->session, message, fds, num_fds, &err);
 
     if (r == 0 && (mapped < 0 || !known)) {
-        session_engine_down(frontend->session, message->engine, false);
+        session_engine_down(frontend->session, message->engine, &(struct session_death){ 0 },
+                            generation_flush);
         r = -EPROTO;
     }
     if (r < 0) {
@@ -116,7 +118,8 @@ static void engine_down(struct frontend *frontend, const struct control_message 
     struct frontend_engine *engine = &frontend->engines[message->engine];
     drop_engine(engine);
     engine->failed = message->failed != 0;
-    session_engine_down(frontend->session, message->engine, engine->failed);
+    const struct session_death death = { .for_good = engine->failed };
+    session_engine_down(frontend->session, message->engine, &death, generation_flush);
     log_event(LOG_LEVEL_WARN, "engine %u is down%s", message->engine,
               engine->failed ? " for good" : "");
 }

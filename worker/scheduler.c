@@ -67,21 +67,13 @@ static int32_t num_free_places(const struct scheduler *s)
     return s->limits.max_num_seqs - s->num_running - s->num_preempted;
 }
 
-static bool is_resumed(const struct record_submit *submit)
-{
-    for (uint32_t i = 0; i < submit->num_choices; i++)
-        if (submit->choices[i].num_ids > 0)
-            return true;
-    return false;
-}
-
 static enum record_failure refusal(const struct scheduler *s, const struct record_submit *submit)
 {
     /* The last token's keys and values are never needed. */
     const int64_t longest = (int64_t)submit->num_prompt + submit->params->max_tokens;
     if ((longest + s->limits.block_size - 2) / s->limits.block_size > s->limits.num_blocks)
         return RECORD_FAILURE_TOO_LONG;
-    if (is_resumed(submit))
+    if ((submit->params->flags & RECORD_RESUMED) != 0)
         return 0;
     if (s->num_waiting >= s->limits.max_num_queued_reqs + num_free_places(s))
         return RECORD_FAILURE_QUEUE_FULL;

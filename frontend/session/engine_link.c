@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "proto/records/stats.h"
@@ -42,6 +43,8 @@ static int read_limits(struct engine_link *link, const struct status_page *page,
     }
     link->bounds = (struct record_bounds){ .vocab_size = (int32_t)values[0],
                                            .max_model_len = (int32_t)values[1] };
+    if (status_fact_text(text, "identity", last_words, sizeof(last_words)))
+        link->identity = strtoull(last_words, NULL, 16);
     link->max_num_seqs = values[2];
     link->max_queued = values[3];
     return 0;
@@ -102,6 +105,7 @@ bool engine_link_is_full(const struct engine_link *link)
 void engine_link_attach(struct engine_link *link, struct journal *journal)
 {
     journal->engine = link->number;
+    journal->identity = link->identity;
     journal->prev = NULL;
     journal->next = link->journals;
     if (link->journals != NULL)

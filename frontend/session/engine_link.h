@@ -21,6 +21,7 @@ struct engine_link {
     const struct status_page *page;
     int doorbell;
     struct record_bounds bounds;
+    uint64_t identity; /* of its model; 0: not told */
     int64_t max_num_seqs, max_queued;
     struct journal *journals; /* at this engine, newest first */
     uint32_t num_journals;

@@ -99,16 +99,47 @@ void journal_destroy(struct journal *journal)
     free(journal);
 }
 
+static bool is_live(const struct journal_choice *choice)
+{
+    return !choice->is_finished && choice->finish == 0;
+}
+
+bool journal_end_choices(struct journal *journal)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < num_choices(journal); i++) {
+        struct journal_choice *choice = &journal->choices[i];
+        const bool is_full = choice->num_accepted == journal->submit.params->max_tokens;
+        if (!is_live(choice) || (!choice->has_ended && !is_full))
+            continue;
+        choice->finish = choice->has_ended ? RECORD_FINISH_EOS : RECORD_FINISH_LENGTH;
+        journal->num_at_engine--;
+        any = true;
+    }
+    return any;
+}
+
+bool journal_needs_engine(const struct journal *journal)
+{
+    for (uint32_t i = 0; i < num_choices(journal); i++)
+        if (is_live(&journal->choices[i]))
+            return true;
+    return false;
+}
+
 int journal_encode(struct journal *journal, const struct record_bounds *bounds, struct error *err)
 {
     struct record_submit source = journal->submit;
+    struct record_params params = *journal->submit.params;
+    bool has_output = false;
+    params.flags |= RECORD_RESUMED;
+    source.params = &params;
     source.num_choices = 0;
-    if (!journal_has_prompt_logprobs(journal))
-        journal->num_prompt_logprobs = 0; /* a new engine begins with the first chunk */
     for (uint32_t i = 0; i < num_choices(journal); i++) {
         struct journal_choice *choice = &journal->choices[i];
-        if (choice->is_finished || choice->finish != 0)
+        if (!is_live(choice))
             continue;
+        has_output |= choice->num_accepted > 0;
         if (choice->num_logprobs > choice->num_accepted)
             choice->num_logprobs = choice->num_accepted; /* they come again with their tokens */
         source.choices[source.num_choices].index = i;
@@ -116,7 +147,14 @@ int journal_encode(struct journal *journal, const struct record_bounds *bounds, 
         source.choices[source.num_choices].num_ids = choice->num_accepted;
         source.num_choices++;
     }
-    return encode(journal, &source, bounds, err);
+    const int r = encode(journal, &source, bounds, err);
+    if (r < 0)
+        return r;
+    if (!has_output)
+        journal->num_prompt_logprobs = 0; /* the new engine scores the prompt from its beginning */
+    journal->num_at_engine = source.num_choices;
+    journal->stage = JOURNAL_SUBMITTED;
+    return 0;
 }
 
 /* ------------------------------------------------------------------ checks */

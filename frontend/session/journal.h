@@ -32,13 +32,19 @@ struct journal_choice {
     bool is_finished;          /* FINISHED was handed over */
 };
 
+enum journal_stage { JOURNAL_SUBMITTED, JOURNAL_ACCEPTED, JOURNAL_STARTED };
+
 struct journal {
     struct session_request *request;
     uint32_t index; /* of the prompt in its request */
     /* where it runs */
-    uint64_t id; /* 0: at no engine */
+    uint64_t id; /* 0: no engine has to be told of it any more */
     uint32_t engine;
-    struct journal *prev, *next; /* at the same engine */
+    uint64_t identity;           /* of the model that its tokens are from */
+    struct journal *prev, *next; /* at the same engine, or held */
+    enum journal_stage stage;    /* at the engine where it is */
+    bool is_held, is_encoded;    /* between two engines; `bytes` are what the next one is told */
+    int64_t held_us;             /* since when */
     /* what was asked: `submit` points into `bytes`, the SUBMIT's bulk as it was encoded last */
     void *bytes;
     size_t num_bytes;
@@ -46,8 +52,8 @@ struct journal {
     bool wants_output; /* false: max_tokens was 0; the engine is asked for one token that is
                           thrown away */
     /* what the engine said */
-    bool is_accepted, is_started;
-    bool is_echoed; /* its ANSWER_PROMPT events were handed over */
+    bool is_accepted, is_started; /* by some engine */
+    bool is_echoed;               /* its ANSWER_PROMPT events were handed over */
     uint32_t cached_tokens;
     struct record_logprob *prompt_logprobs; /* [num_prompt][1 + k] */
     uint32_t num_prompt_logprobs;
@@ -71,6 +77,15 @@ void journal_destroy(struct journal *journal);
  * what a new engine has to be told. `bytes` is replaced.
  */
 int journal_encode(struct journal *journal, const struct record_bounds *bounds, struct error *err);
+
+/*
+ * The engine is gone. Choices whose last token it said are marked as ended even if it did not
+ * get to say DONE. Returns true when there were any.
+ */
+bool journal_end_choices(struct journal *journal);
+
+/* Has it a choice that is not through? */
+bool journal_needs_engine(const struct journal *journal);
 
 /* Does this token end a choice? */
 bool journal_is_end(const struct journal *journal, int32_t id);

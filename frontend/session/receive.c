@@ -22,10 +22,11 @@ static int handle_accepted(struct session *session, struct engine_link *link,
     (void)session;
     (void)link;
     (void)cell;
-    if (journal->is_accepted)
+    if (journal->stage != JOURNAL_SUBMITTED)
         return error_set(err, -EPROTO, "ACCEPTED: a second time");
+    journal->stage = JOURNAL_ACCEPTED;
+    request->num_accepted += !journal->is_accepted; /* an earlier engine may have */
     journal->is_accepted = true;
-    request->num_accepted++;
     deliver_request(request);
     return 1;
 }
@@ -36,15 +37,18 @@ static int handle_started(struct session *session, struct engine_link *link,
     const uint32_t cached_tokens = cell->words[0]; /* struct record_started */
     (void)session;
     (void)link;
-    if (!journal->is_accepted || journal->is_started)
+    if (journal->stage != JOURNAL_ACCEPTED)
         return error_set(err, -EPROTO, "STARTED: %s",
-                         journal->is_started ? "a second time" : "before ACCEPTED");
+                         journal->stage == JOURNAL_STARTED ? "a second time" : "before ACCEPTED");
     if (cached_tokens > journal->submit.num_prompt)
         return error_set(err, -EPROTO, "STARTED: %u cached tokens, the prompt has %u",
                          cached_tokens, journal->submit.num_prompt);
+    journal->stage = JOURNAL_STARTED;
+    if (!journal->is_started) { /* what is computed again is not counted again */
+        journal->cached_tokens = cached_tokens;
+        journal->request->usage.cached_tokens += cached_tokens;
+    }
     journal->is_started = true;
-    journal->cached_tokens = cached_tokens;
-    journal->request->usage.cached_tokens += cached_tokens;
     request_stats_start(journal->request);
     deliver_request(journal->request);
     return 1;
@@ -186,7 +190,7 @@ static int check_state(const struct journal *journal, const struct rule *rule,
     if (rule->names_choice && cell->choice >= num_choices)
         return error_set(err, -EPROTO, "kind %u: choice %u, the request has %u", cell->kind,
                          cell->choice, num_choices);
-    if (rule->needs_start && !journal->is_started)
+    if (rule->needs_start && journal->stage != JOURNAL_STARTED)
         return error_set(err, -EPROTO, "kind %u: before STARTED", cell->kind);
     return 0;
 }

@@ -7,7 +7,7 @@
 
 #include "frontend/session/session_internal.h"
 
-enum { DEFAULT_MAX_REQUESTS = 65536, MAX_PROMPTS = 256 };
+enum { DEFAULT_MAX_REQUESTS = 65536, MAX_PROMPTS = 256, DEFAULT_HOLD_US = 120 * 1000000 };
 
 int session_create(const struct session_options *options, struct session **ret_session)
 {
@@ -24,6 +24,7 @@ int session_create(const struct session_options *options, struct session **ret_s
     }
     session->tokenizer = options->tokenizer;
     session->words = options->status != NULL ? options->status->words : NULL;
+    session->hold_us = options->hold_us > 0 ? options->hold_us : DEFAULT_HOLD_US;
     *ret_session = session;
     return 0;
 }
@@ -63,9 +64,13 @@ static void destroy_request(struct session_request *request)
 
 void session_release_journal(struct session *session, struct journal *journal)
 {
-    struct engine_link *link = &session->links[journal->engine];
     if (journal->id == 0)
         return;
+    if (journal->is_held) {
+        recover_drop(session, journal);
+        return;
+    }
+    struct engine_link *link = &session->links[journal->engine];
     engine_link_detach(link, journal);
     if (journal->num_at_engine > 0 && engine_link_takes_requests(link))
         engine_link_cancel(link, &session->table, journal->id);
@@ -162,13 +167,17 @@ int session_engine_up(struct session *session, uint32_t engine, uint64_t epoch, 
                          SESSION_MAX_ENGINES);
     struct engine_link *link = &session->links[engine];
     if (link->is_up)
-        session_engine_down(session, engine, false);
+        session_engine_down(session, engine, &(struct session_death){ 0 }, NULL);
     const int r = engine_link_open(link, engine, epoch, end, page, doorbell, err);
     if (r < 0)
         return r;
     session->last_bounds = link->bounds;
     session->last_max_num_seqs = link->max_num_seqs;
     session->last_max_queued = link->max_queued;
+    session->is_delivering = true;
+    recover_resubmit(session);
+    end_batch(session, NULL);
+    session->is_delivering = false;
     return 0;
 }
 
@@ -193,20 +202,27 @@ static uint32_t drain_link(struct session *session, struct engine_link *link, ui
     return num_cells;
 }
 
-void session_engine_down(struct session *session, uint32_t engine, bool for_good)
+/* What it had said counts; who was there is held. */
+static void empty_link(struct session *session, struct engine_link *link)
 {
-    (void)for_good;
-    if (engine >= SESSION_MAX_ENGINES || !session->links[engine].is_up)
-        return;
-    struct engine_link *link = &session->links[engine];
-    session->is_delivering = true;
     (void)drain_link(session, link, UINT32_MAX);
     link->is_corrupt = true; /* nothing is sent any more */
-    while (link->journals != NULL)
-        deliver_failure(link->journals->request, RECORD_FAILURE_WORKER, 0);
-    end_batch(session, NULL);
-    session->is_delivering = false;
+    recover_hold(session, link);
     engine_link_close(link, &session->table);
+}
+
+void session_engine_down(struct session *session, uint32_t engine,
+                         const struct session_death *death, void (*flush)(void *owner))
+{
+    if (engine >= SESSION_MAX_ENGINES)
+        return;
+    session->is_delivering = true;
+    if (session->links[engine].is_up)
+        empty_link(session, &session->links[engine]);
+    if (death->for_good && !session_has_engine(session))
+        recover_give_up(session);
+    end_batch(session, flush);
+    session->is_delivering = false;
 }
 
 bool session_has_engine(const struct session *session)
@@ -258,8 +274,7 @@ int32_t session_take_report(struct session *session, char *text, size_t size)
 
 /* ------------------------------------------------------------------ submitting */
 
-/* The engine with the fewest prompts of this session. */
-static struct engine_link *choose_link(struct session *session)
+struct engine_link *session_choose_link(struct session *session)
 {
     struct engine_link *best = NULL;
     for (uint32_t i = 0; i < SESSION_MAX_ENGINES; i++) {
@@ -352,10 +367,13 @@ static int send_request(struct session *session, struct engine_link *link,
 int session_submit(struct session *session, const struct session_submit *submit,
                    struct session_request **ret_request, struct error *err)
 {
-    struct engine_link *link = choose_link(session);
+    struct engine_link *link = session_choose_link(session);
     struct session_request *request = NULL;
     if (link == NULL)
         return error_set(err, -ENOTCONN, "no engine takes requests");
+    if (session->held != NULL)
+        return error_set(err, -EAGAIN, "%u requests that are older wait for room at the engine",
+                         session->num_held);
     int r = check_submit(session, submit, err);
     if (r < 0)
         return r;
@@ -386,15 +404,31 @@ uint32_t session_drain(struct session *session, uint32_t max_cells, void (*flush
         num_cells += drain_link(session, &session->links[engine], max_cells - num_cells);
     }
     session->first_link = (session->first_link + 1) % SESSION_MAX_ENGINES;
+    recover_resubmit(session);
     end_batch(session, flush);
     session->is_delivering = false;
     publish_all(session);
     return num_cells;
 }
 
+void session_tick(struct session *session, int64_t now_us, void (*flush)(void *owner))
+{
+    session->is_delivering = true;
+    recover_expire(session, now_us);
+    recover_resubmit(session);
+    end_batch(session, flush);
+    session->is_delivering = false;
+    publish_all(session);
+}
+
+uint32_t session_num_held(const struct session *session)
+{
+    return session->num_held;
+}
+
 bool session_prepare_sleep(struct session *session)
 {
-    bool may_sleep = true;
+    bool may_sleep = !recover_may_go_on(session);
     publish_all(session); /* CANCELs for which there was no room before */
     for (uint32_t i = 0; may_sleep && i < SESSION_MAX_ENGINES; i++)
         if (engine_link_takes_requests(&session->links[i]))

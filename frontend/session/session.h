@@ -25,6 +25,7 @@ struct session_options {
     const struct tokenizer *tokenizer;
     struct status_page *status; /* own page: counters of requests and latencies */
     size_t max_requests;        /* 0: 65,536 */
+    int64_t hold_us;            /* how long a request waits for an engine to come back; 0: 120 s */
 };
 
 typedef void (*session_callback)(void *owner, const struct answer_event *event);
@@ -45,12 +46,29 @@ int session_engine_up(struct session *session, uint32_t engine, uint64_t epoch, 
                       struct ring_end *end, const struct status_page *page, int doorbell,
                       struct error *err);
 
-/* The engine of that number died: what its ring still holds is taken, then every request that
- * it had gets FAILED (RECORD_FAILURE_WORKER). No flush follows these events; `owner` and handle are
- * done with when it returns. */
-void session_engine_down(struct session *session, uint32_t engine, bool for_good);
+struct session_death {
+    bool for_good; /* no engine of that number will come again */
+};
+
+/*
+ * The engine of that number died: what its ring still holds is taken, then its requests are held.
+ * The next engine that comes up is told of each once, oldest first, with the tokens that it has,
+ * and goes on behind them: the client sees a pause. One that is held for longer than `hold_us`,
+ * past its deadline, or when nobody will come any more, gets FAILED.
+ *
+ * `flush` as for session_drain().
+ */
+void session_engine_down(struct session *session, uint32_t engine,
+                         const struct session_death *death, void (*flush)(void *owner));
 
 bool session_has_engine(const struct session *session);
+
+/* Prompts that are between two engines. */
+uint32_t session_num_held(const struct session *session);
+
+/* Once a second: what waits for an engine may have waited too long. `flush` as for
+ * session_drain(). */
+void session_tick(struct session *session, int64_t now_us, void (*flush)(void *owner));
 
 /* Facts of the engine: limits to check requests against. Valid while there is or was an engine. */
 struct session_limits {
@@ -92,9 +110,10 @@ struct session_submit {
  * max_tokens 0 scores the prompt alone: each choice ends by its length without a token.
  *
  * Returns 0 and a handle that is valid until it is cancelled, or until the flush that follows
- * its END or FAILED (`owner` must live as long); -EAGAIN when the ring or the table is full
- * (429); -ENOTCONN without an engine (503); -EMSGSIZE when the prompts take more than half of
- * the ring's bulk bytes; -EINVAL with the field that an engine would refuse; -ENOMEM.
+ * its END or FAILED (`owner` must live as long); -EAGAIN when the ring or the table is full or
+ * older requests wait for room (429); -ENOTCONN without an engine (503); -EMSGSIZE when the prompts
+ * take more than half of the ring's bulk bytes; -EINVAL with the field that an engine would refuse;
+ * -ENOMEM.
  */
 int session_submit(struct session *session, const struct session_submit *submit,
                    struct session_request **ret_request, struct error *err);

@@ -2,14 +2,15 @@
  * session_internal.h - the structs that session.c, receive.c, deliver.c and request_stats.c share
  *
  * A request lives in three places: the list of all requests, the table (one id for each prompt
- * that is at an engine), and, from its first event of a batch until the flush, the list of
- * touched requests. Code that runs callbacks works on a touched request, and a touched one stays
- * in memory until that list is gone through, so that no loop ever holds a freed one.
+ * that is at an engine or held between two), and, from its first event of a batch until the flush,
+ * the list of touched requests. Code that runs callbacks works on a touched request, and a touched
+ * one stays in memory until that list is gone through, so that no loop ever holds a freed one.
  */
 #ifndef FRONTEND_SESSION_INTERNAL_H
 #define FRONTEND_SESSION_INTERNAL_H
 
 #include "frontend/session/engine_link.h"
+#include "frontend/session/recover.h"
 
 enum { SESSION_MAX_ENGINES = 16 };
 
@@ -39,6 +40,10 @@ struct session {
     struct engine_link links[SESSION_MAX_ENGINES];
     struct record_bounds last_bounds; /* of the engine that came last */
     int64_t last_max_num_seqs, last_max_queued;
+    struct journal *held; /* between two engines, oldest first */
+    uint32_t num_held;
+    bool is_held_up;     /* the oldest of them found no room on the ring */
+    int64_t hold_us;     /* for so long at most */
     uint32_t first_link; /* whose ring is drained first next time */
     struct session_request *requests;
     uint32_t num_requests;
@@ -55,6 +60,9 @@ struct session {
 /* session.c: take a prompt away from its engine, with a CANCEL unless it is through there. */
 void session_release_journal(struct session *session, struct journal *journal);
 void session_touch(struct session_request *request);
+
+/* The engine with the fewest prompts of this session; NULL without any. */
+struct engine_link *session_choose_link(struct session *session);
 
 /* receive.c: check one cell and act on it. Whatever breaks a rule marks the link. */
 void receive_cell(struct session *session, struct engine_link *link, const struct ring_cell *cell);

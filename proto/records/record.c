@@ -96,7 +96,7 @@ static const struct int_range int_ranges[] = {
     { FIELD(max_tokens),           1, INT32_MAX, true },
     { FIELD(min_tokens),           0, INT32_MAX, true },
     { FIELD(num_choices),          1, RECORD_MAX_CHOICES, true },
-    { FIELD(flags),                0, RECORD_IGNORE_EOS, true },
+    { FIELD(flags),                0, RECORD_PARAMS_FLAGS, true },
     { FIELD(top_k),               -1, INT32_MAX, false }, /* more than the vocabulary: off */
     { FIELD(num_logprobs),        -1, RECORD_MAX_LOGPROBS, false },
     { FIELD(num_prompt_logprobs), -1, RECORD_MAX_LOGPROBS, false },

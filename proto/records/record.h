@@ -1,7 +1,7 @@
 /*
  * record.h - the messages of the ring
  *
- *   frontend -> engine   SUBMIT   one per request and epoch; bulk: a list of items
+ *   frontend -> engine   SUBMIT   one per prompt and epoch; bulk: a list of items
  *                        CANCEL   the request is forgotten; nothing more is expected of it
  *   engine -> frontend   ACCEPTED queued; a response's status is decided by this or FAILED
  *                        STARTED  first scheduled; how much of the prompt was cached
@@ -87,12 +87,15 @@ struct record_params {
     int32_t num_logprobs;        /* -1: none; 0: of the token alone; k */
     int32_t num_prompt_logprobs; /* -1: none */
     int32_t priority;
-    uint32_t tenant; /* number of the API key's name */
+    uint32_t tenant;                      /* number of the API key's name */
     uint32_t deadline_low, deadline_high; /* clock_now_us() to end by, 0: none */
 };
 
 enum record_params_flags {
     RECORD_IGNORE_EOS = 1,
+    RECORD_RESUMED = 2, /* an earlier engine had accepted it: no queue is too full for it */
+    RECORD_SUSPECT = 4, /* it took part in steps that ended engines: it gets steps of its own */
+    RECORD_PARAMS_FLAGS = RECORD_IGNORE_EOS | RECORD_RESUMED | RECORD_SUSPECT,
 };
 
 enum record_finish {

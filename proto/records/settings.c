@@ -88,6 +88,9 @@ const struct option_row settings_rows[] = {
     { ROW(shutdown_grace), SERVE, .initial = "0", .min = 0, .max = 3600, .value = "SECONDS",
       .help = "Time after SIGTERM in which new requests are still accepted." },
 
+    { ROW(recovery_hold), SERVE, .initial = "120", .min = 1, .max = 86400, .value = "SECONDS",
+      .help = "How long requests wait for an engine that died to come back." },
+
     { ROW(metrics), SERVE, .aliases = "--enable-metrics", .initial = "true", .help = "Serve /metrics." },
     { ROW(metrics_auth), SERVE, .initial = "false", .help = "/metrics needs a key too." },
     { ROW(log_requests), SERVE, .initial = "true", .help = "One line for each finished request." },

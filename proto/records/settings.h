@@ -41,6 +41,7 @@ struct settings {
     double body_timeout, keep_alive_timeout, slow_client_timeout;
     double sse_keep_alive_interval;
     double shutdown_timeout, shutdown_grace;
+    double recovery_hold;
     struct option_list allowed_origins, allowed_methods, allowed_headers;
     bool allow_credentials;
     int64_t default_max_tokens; /* 0: what is left of the context */

@@ -253,6 +253,13 @@ void http_rig_engine_down(struct http_rig *rig)
     http_rig_tell(rig, CONTROL_ENGINE_DOWN);
 }
 
+void http_rig_engine_gone(struct http_rig *rig)
+{
+    const struct control_message message = { .kind = CONTROL_ENGINE_DOWN, .failed = 1 };
+    drop_engine(rig);
+    send_control(rig, &message, NULL, 0);
+}
+
 static bool pop(struct http_rig *rig, struct ring_cell *cell)
 {
     struct error err = { 0 };

@@ -40,7 +40,8 @@ void http_rig_start(struct http_rig *rig, const char *const *options);
 void http_rig_finish(struct http_rig *rig);
 
 void http_rig_engine_up(struct http_rig *rig);
-void http_rig_engine_down(struct http_rig *rig);
+void http_rig_engine_down(struct http_rig *rig); /* another will come */
+void http_rig_engine_gone(struct http_rig *rig); /* none will */
 void http_rig_tell(struct http_rig *rig, enum control_kind kind);
 void http_rig_expect(struct http_rig *rig, enum control_kind kind); /* from the frontend */
 int http_rig_wait_exit(struct http_rig *rig);                       /* its exit code */

@@ -116,7 +116,9 @@ void rig_engine_up(struct rig *rig, uint32_t engine, uint32_t num_cells, uint32_
     make_segment(status_segment_header(), &page[0], &page[1]);
     rig->engine_page[engine] = page[0].base;
     snprintf(facts, sizeof(facts),
-             "vocab_size=%d\nmax_model_len=1024\nmax_num_seqs=8\nmax_num_queued_reqs=32\n", RIG_VOCAB);
+             "vocab_size=%d\nmax_model_len=1024\nmax_num_seqs=8\nmax_num_queued_reqs=32\n"
+             "identity=%016llx\n",
+             RIG_VOCAB, (unsigned long long)rig->identity);
     status_set_texts(rig->engine_page[engine], facts, "");
     ring_end_init(&end, submit[0], g, complete[1], g, epoch, generation);
     ring_end_init(&rig->engine[engine], complete[0], g, submit[1], g, epoch, generation);
@@ -134,13 +136,6 @@ static void drop_engine(struct rig *rig, uint32_t engine)
     unmap_page(rig->engine_page[engine]);
     rig->engine_page[engine] = NULL;
     close(rig->doorbell[engine]);
-}
-
-void rig_engine_down(struct rig *rig, uint32_t engine)
-{
-    (void)ring_publish(&rig->engine[engine]);
-    session_engine_down(rig->session, engine, false);
-    drop_engine(rig, engine);
 }
 
 void rig_start(struct rig *rig, uint32_t num_cells, uint32_t bulk_bytes)
@@ -233,6 +228,29 @@ static void on_flush(void *owner)
 {
     struct rig *rig = owner;
     strbuf_append_text(&rig->events, "flush\n");
+}
+
+static void end_engine(struct rig *rig, uint32_t engine, const struct session_death *death)
+{
+    if (rig->engine_page[engine] != NULL)
+        (void)ring_publish(&rig->engine[engine]);
+    session_engine_down(rig->session, engine, death, on_flush);
+    drop_engine(rig, engine);
+}
+
+void rig_engine_down(struct rig *rig, uint32_t engine)
+{
+    end_engine(rig, engine, &(struct session_death){ .for_good = false });
+}
+
+void rig_engine_gone(struct rig *rig, uint32_t engine)
+{
+    end_engine(rig, engine, &(struct session_death){ .for_good = true });
+}
+
+void rig_tick(struct rig *rig, int64_t now_us)
+{
+    session_tick(rig->session, now_us, on_flush);
 }
 
 const char *rig_events(struct rig *rig)

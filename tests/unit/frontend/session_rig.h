@@ -39,14 +39,16 @@ struct rig {
     int doorbell[2]; /* the engine's own descriptor */
     struct strbuf events;
     struct session_request *cancel_at_text; /* cancelled by the callback at its next TEXT */
-    uint64_t epoch;
+    uint64_t epoch, identity;               /* of the next engine */
 };
 
 /* Rings of `num_cells` cells and `bulk_bytes` in both directions; engine 0 is up. */
 void rig_start(struct rig *rig, uint32_t num_cells, uint32_t bulk_bytes);
 void rig_finish(struct rig *rig);
 void rig_engine_up(struct rig *rig, uint32_t engine, uint32_t num_cells, uint32_t bulk_bytes);
-void rig_engine_down(struct rig *rig, uint32_t engine);
+void rig_engine_down(struct rig *rig, uint32_t engine); /* another will come */
+void rig_engine_gone(struct rig *rig, uint32_t engine); /* none will */
+void rig_tick(struct rig *rig, int64_t now_us);
 
 /* A submission of one prompt [Hello world] with n = 1, 16 tokens and no log-probabilities. */
 struct rig_ask {

@@ -385,7 +385,33 @@ START_TEST(full_engine_is_a_429_with_retry_after)
 }
 END_TEST
 
-START_TEST(dead_engine_ends_a_stream_in_words)
+START_TEST(a_stream_goes_on_at_the_next_engine)
+{
+    uint32_t pos = 0;
+    wait_ready();
+    strbuf_reset(&in);
+    const int fd = start_chat(STREAMED);
+    uint64_t id = http_rig_take_submit(&rig);
+    http_rig_accept(&rig, id);
+    http_rig_text(&rig, id, &pos, "Par");
+    http_rig_read_until(fd, &in, "\"content\":\"P");
+    http_rig_engine_down(&rig);
+    ck_assert_int_eq(ask("GET /readyz HTTP/1.1\r\n", NULL), 503);
+    ck_assert_int_eq(ask("GET /startupz HTTP/1.1\r\n", NULL), 200);
+    ck_assert_int_eq(ask("GET /livez HTTP/1.1\r\n", NULL), 200);
+    http_rig_engine_up(&rig);
+    id = http_rig_take_submit(&rig);
+    ck_assert((http_rig_last_params()->flags & RECORD_RESUMED) != 0);
+    http_rig_accept(&rig, id);
+    http_rig_text(&rig, id, &pos, "is");
+    http_rig_done(&rig, id, RECORD_FINISH_LENGTH, pos);
+    http_rig_read_until(fd, &in, "data: [DONE]\n\n");
+    ck_assert(!holds("\"error\":{"));
+    close(fd);
+}
+END_TEST
+
+START_TEST(an_engine_gone_for_good_ends_a_stream_in_words)
 {
     uint32_t pos = 0;
     wait_ready();
@@ -395,24 +421,21 @@ START_TEST(dead_engine_ends_a_stream_in_words)
     http_rig_accept(&rig, id);
     http_rig_text(&rig, id, &pos, "Par");
     http_rig_read_until(fd, &in, "\"content\":\"P");
-    http_rig_engine_down(&rig);
+    http_rig_engine_gone(&rig);
     http_rig_read_until(fd, &in, "data: [DONE]\n\n");
     ck_assert(holds("\"error\":{"));
     ck_assert(holds("worker_failed"));
     close(fd);
-    ck_assert_int_eq(ask("GET /readyz HTTP/1.1\r\n", NULL), 503);
-    ck_assert_int_eq(ask("GET /startupz HTTP/1.1\r\n", NULL), 200);
-    ck_assert_int_eq(ask("GET /livez HTTP/1.1\r\n", NULL), 200);
 }
 END_TEST
 
-START_TEST(dead_engine_is_a_500_before_anything_was_sent)
+START_TEST(an_engine_gone_for_good_is_a_500_before_anything_was_sent)
 {
     wait_ready();
     strbuf_reset(&in);
     const int fd = start_chat(FOLDED);
     http_rig_accept(&rig, http_rig_take_submit(&rig));
-    http_rig_engine_down(&rig);
+    http_rig_engine_gone(&rig);
     http_rig_read_until(fd, &in, "worker_failed");
     ck_assert(holds("HTTP/1.1 500 "));
     close(fd);
@@ -775,8 +798,9 @@ int main(void)
                  prompt_beyond_the_context_is_refused_in_the_words_clients_know,
                  stream_begins_with_acceptance_and_ends_in_done,
                  connection_serves_the_next_request_after_a_stream, folded_answer_is_one_object,
-                 full_engine_is_a_429_with_retry_after, dead_engine_ends_a_stream_in_words,
-                 dead_engine_is_a_500_before_anything_was_sent,
+                 full_engine_is_a_429_with_retry_after, a_stream_goes_on_at_the_next_engine,
+                 an_engine_gone_for_good_ends_a_stream_in_words,
+                 an_engine_gone_for_good_is_a_500_before_anything_was_sent,
                  max_tokens_beyond_the_context_are_clamped,
                  silent_model_is_sampled_as_its_generation_config_says,
                  large_bodies_are_prepared_beside_the_loop, special_tokens_in_a_message_are_data,

@@ -59,6 +59,7 @@ START_TEST(a_resubmission_says_prompt_parameters_and_all_accepted_tokens)
 
     ck_assert_int_eq(record_submit_decode(journal->bytes, journal->num_bytes, &bounds, &got, &err),
                      0);
+    params.flags |= RECORD_RESUMED;
     ck_assert_mem_eq(got.params, &params, sizeof(params));
     ck_assert_uint_eq(got.num_prompt, 3);
     ck_assert_mem_eq(got.prompt, prompt, sizeof(prompt));

@@ -515,16 +515,16 @@ END_TEST
 
 /* ------------------------------------------------------------------ engines */
 
-START_TEST(a_dead_engine_fails_its_requests_after_what_it_had_said)
+START_TEST(an_engine_that_is_gone_for_good_fails_its_requests_after_what_it_had_said)
 {
     rig_submit(&rig, &ask);
     const uint64_t id = rig_take_submit(&rig);
     rig_begin(&rig, id, 0);
     rig_text(&rig, id, 0, 1, "a");
-    rig_engine_down(&rig, 0);
+    rig_engine_gone(&rig, 0);
 
     ck_assert_str_eq(rig_events(&rig),
-                     "accepted\nstarted\ntext 0 \"a\" [97]\nfailed worker_failed\n");
+                     "accepted\nstarted\ntext 0 \"a\" [97]\nfailed worker_failed\nflush\n");
     ck_assert_uint_eq(session_num_requests(rig.session), 0);
     ck_assert(!session_has_engine(rig.session));
     ck_assert_uint_eq(rig_stat(&rig, STAT_SUCCESS_ERROR), 1);
@@ -587,7 +587,7 @@ START_TEST(what_never_fits_and_what_no_engine_takes_is_refused)
     static int32_t ids[4096];
     struct session_request *request = NULL;
     struct error err;
-    rig_submit(&rig, &ask); /* points ask.submit into ask */
+    session_cancel(rig.session, rig_submit(&rig, &ask)); /* points ask.submit into ask */
     ask.prompts[0] = (struct session_prompt){ ids, 4096 };
     ck_assert_int_eq(session_submit(rig.session, &ask.submit, &request, &err), -EINVAL);
     ck_assert_ptr_nonnull(strstr(err.message, "1024"));
@@ -700,7 +700,7 @@ int main(void)
     tcase_add_test(tc, a_callback_may_cancel_its_own_request);
     tcase_add_test(tc, a_callback_may_cancel_another_request);
     tcase_add_test(tc, cancels_wait_for_room_and_come_before_later_submits);
-    tcase_add_test(tc, a_dead_engine_fails_its_requests_after_what_it_had_said);
+    tcase_add_test(tc, an_engine_that_is_gone_for_good_fails_its_requests_after_what_it_had_said);
     tcase_add_test(tc, requests_go_to_the_engine_that_has_fewest);
     tcase_add_test(tc, an_engine_may_not_speak_of_the_requests_of_another);
     tcase_add_test(tc, without_an_engine_nothing_is_submitted);

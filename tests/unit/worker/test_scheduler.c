@@ -499,9 +499,11 @@ START_TEST(a_resumed_choice_goes_on_behind_its_tokens_even_past_a_full_queue)
     for (int i = 0; i < 1 + 8; i++)
         ck_assert_int_eq(submit(4, 1, 4, -1, -1), 0);
     const int32_t prompt[3] = { 1, 2, 3 }, ids[2] = { 4, 5 };
-    const struct record_params params = {
-        .max_tokens = 8, .num_choices = 3, .num_logprobs = -1, .num_prompt_logprobs = 0
-    };
+    const struct record_params params = { .max_tokens = 8,
+                                          .num_choices = 3,
+                                          .flags = RECORD_RESUMED,
+                                          .num_logprobs = -1,
+                                          .num_prompt_logprobs = 0 };
     struct record_submit record = {
         .params = &params, .prompt = prompt, .num_prompt = 3, .num_choices = 1
     };

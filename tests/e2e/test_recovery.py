@@ -1,0 +1,98 @@
+"""Streams outlive their worker: whatever kills it, every answer is the one of an undisturbed run."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+from server import CHAT, SOURCE, ask, children, program, title, wait_until
+
+sys.path.insert(0, os.path.join(SOURCE, "tests", "chaos"))
+from workload import Run, chat, differences, request  # noqa: E402
+
+STORY = "Tell me a story."
+
+
+def kill(s, signum=signal.SIGKILL):
+    """Kill the worker and wait for the next one to be started."""
+    old = wait_until(lambda: s.child("worker 0.0"), 10)
+    os.kill(old, signum)
+    wait_until(lambda: s.child("worker 0.0") not in (None, old), 30)
+
+
+def test_every_answer_equals_the_undisturbed_one(own_server):
+    s = own_server("--frontends", "2")
+    requests = [request(i, 400) for i in range(16)]
+    expected = Run(s.port, requests).join()
+    assert not [a.error for a in expected if a.error]
+    run = Run(s.port, requests)
+    for pause in (0.3, 0.05, 0.5):
+        time.sleep(pause)
+        assert not run.is_over()
+        kill(s)
+    answers = run.join()
+    assert not differences(answers, expected)
+    s.wait_ready()
+    s.wait_idle()
+    assert s.get("/metrics")[2].count(b"tokenring_worker_restarts_total 3") == 1
+
+
+def test_a_worker_that_dies_while_it_loads_costs_only_time(own_server):
+    s = own_server()
+    requests = [request(i, 300) for i in range(4)]
+    expected = Run(s.port, requests).join()
+    run = Run(s.port, requests)
+    time.sleep(0.2)
+    for _ in range(3):
+        kill(s)
+    assert not differences(run.join(), expected)
+
+
+def test_new_requests_meanwhile_are_told_to_come_again(own_server):
+    s = own_server()
+    run = Run(s.port, [chat(STORY, stream=True, temperature=0, max_tokens=300, ignore_eos=True)])
+    time.sleep(0.2)
+    os.kill(s.child("worker 0.0"), signal.SIGKILL)
+    refused = None
+    deadline = time.monotonic() + 5
+    while refused is None and time.monotonic() < deadline:
+        status, headers, body = s.post(CHAT, ask("hi", max_tokens=1))
+        if status == 503:
+            refused = headers, json.loads(body)
+        elif s.get("/readyz")[0] == 200:
+            break  # it came back before we asked
+    if refused is not None:
+        assert int(refused[0]["retry-after"]) >= 1 and refused[1]["error"]["code"] == "no_worker"
+    assert run.join()[0].error is None
+
+
+def test_a_client_that_leaves_while_the_engine_is_down_leaves_nothing_behind(own_server):
+    s = own_server()
+    run = Run(s.port, [request(i, 1500) for i in range(2)])
+    body = json.dumps(ask(STORY, stream=True, max_tokens=1900, ignore_eos=True)).encode()
+    c = socket.create_connection(("127.0.0.1", s.port))
+    c.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+              b"content-length: %d\r\n\r\n%s" % (len(body), body))
+    assert c.recv(1)
+    os.kill(s.child("worker 0.0"), signal.SIGKILL)
+    c.close()
+    assert not [a.error for a in run.join() if a.error]
+    s.wait_ready()
+    s.wait_idle()
+
+
+def test_generate_goes_on_too():
+    """`tokenring generate` sits in a frontend's seat: its worker may be killed as well."""
+    args = [program(), "generate", "--chat", "-p", STORY, "-n", "900", "--temperature", "0.8", "--seed", "7"]
+    expected = subprocess.run(args, capture_output=True, stdin=subprocess.DEVNULL, timeout=60).stdout
+    p = subprocess.Popen(args, bufsize=0, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    first = p.stdout.read(1)
+    for pid in children(p.pid):
+        if title(pid).endswith("worker 0.0"):
+            os.kill(pid, signal.SIGKILL)
+    out, err = p.communicate(timeout=60)
+    assert p.returncode == 0, err
+    assert first + out == expected
