@@ -21,7 +21,8 @@ enum segment_kind {
     SEGMENT_SUBMIT = 1,
     SEGMENT_COMPLETE = 2,
     SEGMENT_STATUS = 3,
-    SEGMENT_OPTIONS = 4
+    SEGMENT_OPTIONS = 4,
+    SEGMENT_COMM = 5
 };
 
 /* First bytes of every segment; constant once made; checked by whoever maps it. */
