@@ -129,6 +129,11 @@ def test_wrong_content_type_is_415(server):
     assert status == 415 and json.loads(body)["error"]["code"] == "unsupported_media_type"
 
 
+def test_headers_above_64_kib_are_431(server):
+    head = b"GET /v1/models HTTP/1.1\r\nhost: x\r\nx-long: " + b"a" * 70000 + b"\r\n\r\n"
+    assert raw(server, head).startswith(b"HTTP/1.1 431")
+
+
 def test_unknown_paths_and_methods(server):
     for path in ("/nothing", "/v1/chat/completions/foo", "/v1/", "/v1/audio/speech"):
         status, _, body = server.get(path)

@@ -75,6 +75,18 @@ def test_sigterm_finishes_running_streams(own_server):
     assert s.process.wait(20) == 0
 
 
+def test_a_second_sigterm_stops_at_once(own_server):
+    s = own_server()
+    stream = open_stream(s, max_tokens=1500, ignore_eos=True, n=8)
+    assert stream.recv(1)
+    s.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: "draining" in s.log(), 5)
+    start = time.monotonic()
+    s.process.send_signal(signal.SIGTERM)
+    code = s.process.wait(5)
+    assert time.monotonic() - start < 2.5 and code in (0, 143)
+
+
 def test_sigint_stops_at_once(own_server):
     s = own_server()
     stream = open_stream(s, max_tokens=1500, ignore_eos=True)
@@ -117,7 +129,7 @@ def test_nothing_is_left_after_kill_9_of_the_supervisor(own_server):
     assert len(pids) == 3
     s.process.kill()
     s.process.wait()
-    wait_until(lambda: not any(is_alive(p) for p in pids), 1.5)
+    wait_until(lambda: not any(is_alive(p) for p in pids), 1)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", s.port))
