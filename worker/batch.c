@@ -8,7 +8,9 @@ int batch_init(struct batch *batch, const struct scheduler_limits *limits, struc
 {
     const size_t rows = (size_t)limits->max_num_batched_tokens;
     const size_t seqs = (size_t)limits->max_num_seqs, logits = (size_t)limits->max_logits;
-    struct batch b = { .num_groups = limits->num_groups, .block_size = limits->block_size };
+    struct batch b = { .num_groups = limits->num_groups,
+                       .block_size = limits->block_size,
+                       .vocab_size = limits->vocab_size };
 
     b.token_ids = reserve_array(reserve, rows, sizeof(*b.token_ids));
     b.positions = reserve_array(reserve, rows, sizeof(*b.positions));
@@ -18,10 +20,12 @@ int batch_init(struct batch *batch, const struct scheduler_limits *limits, struc
     b.ranks = reserve_array(reserve, logits, sizeof(*b.ranks));
     b.bad = reserve_array(reserve, logits, sizeof(*b.bad));
     b.logprobs = reserve_array(reserve, logits, STRIDE * sizeof(*b.logprobs));
+    b.banned_words = ((size_t)limits->vocab_size + 31) / 32;
+    b.banned = reserve_array(reserve, seqs, b.banned_words * sizeof(*b.banned));
     b.top_ids = reserve_array(reserve, logits, STRIDE * sizeof(*b.top_ids));
     if (b.token_ids == NULL || b.positions == NULL || b.logits_rows == NULL || b.samples == NULL ||
         b.ids == NULL || b.ranks == NULL || b.bad == NULL || b.logprobs == NULL ||
-        b.top_ids == NULL)
+        b.top_ids == NULL || b.banned == NULL)
         return -ENOMEM;
     for (int g = 0; g < limits->num_groups; g++) {
         b.slots[g] = reserve_array(reserve, rows, sizeof(*b.slots[g]));
@@ -89,7 +93,9 @@ static void add_draw(struct batch *batch, const struct sequence *sequence, int32
     sample->num_tokens = sequence->num_tokens;
     sample->biases = request->biases;
     sample->num_biases = request->num_biases;
-    sample->banned = num_output < params->min_tokens ? request->banned : NULL;
+    sample->banned = request_banned(
+        request, batch->vocab_size, sequence->tokens + sequence->num_tokens, num_output,
+        batch->banned + (size_t)batch->num_draws++ * batch->banned_words);
     sample->num_logprobs = params->num_logprobs;
 }
 
@@ -132,6 +138,7 @@ static void add_samples(struct batch *batch, const struct plan_row *part, int32_
 void batch_build(struct batch *batch, const struct plan *plan)
 {
     batch->model.num_rows = batch->model.num_seqs = batch->model.num_logits = 0;
+    batch->num_draws = 0;
     for (int32_t i = 0; i < plan->num_rows; i++) {
         const struct plan_row *part = &plan->rows[i];
         const int32_t first_row = batch->model.num_rows;

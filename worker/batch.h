@@ -30,7 +30,10 @@ struct batch {
     float *logprobs; /* [num_logits][stride], stride = 1 + RECORD_MAX_LOGPROBS */
     int32_t *top_ids;
 
-    int32_t num_groups, block_size;
+    uint32_t *banned; /* [max_num_seqs][banned_words]: bit sets of this step's draws */
+    size_t banned_words;
+
+    int32_t num_groups, block_size, vocab_size, num_draws;
 };
 
 /* Returns 0 or -ENOMEM. */

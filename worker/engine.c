@@ -183,13 +183,29 @@ static int admit_submit(struct engine *engine, uint32_t frontend,
     return 0;
 }
 
-static void admit_cancel(struct engine *engine, uint32_t frontend, uint64_t id)
+/* Returns false when the choice has no seat: it has ended, or does not run yet. */
+static bool cancel_choice(struct engine *engine, struct request *request, int32_t choice)
 {
-    struct request *request = request_set_find(&engine->scheduler.requests, (int32_t)frontend, id);
+    struct sequence *sequence = request->sequences;
+    while (sequence != NULL && (sequence->choice != choice || sequence->finish != 0))
+        sequence = sequence->next_sibling;
+    if (sequence == NULL || request->failure != 0)
+        return false;
+    sequence_cancel(sequence);
+    scheduler_finish(&engine->scheduler, sequence);
+    publish_owe(link_of(engine, request), request);
+    return true;
+}
+
+static void admit_cancel(struct engine *engine, uint32_t frontend,
+                         const struct link_message *message)
+{
+    struct request *request =
+        request_set_find(&engine->scheduler.requests, (int32_t)frontend, message->id);
     stat_add(engine->options.page->words, STAT_ENGINE_CANCELS, 1);
-    if (request != NULL)
+    if (request != NULL && message->choice < 0)
         drop_request(engine, request);
-    else
+    else if (request == NULL || !cancel_choice(engine, request, message->choice))
         stat_add(engine->options.page->words, STAT_RING_DROPPED, 1); /* it has just ended */
 }
 
@@ -201,7 +217,7 @@ static int admit_from(struct engine *engine, uint32_t frontend, bool *ret_any, s
     while ((r = link_take(link, &engine->bounds, &message, err)) > 0) {
         *ret_any = true;
         if (message.kind == RECORD_CANCEL)
-            admit_cancel(engine, frontend, message.id);
+            admit_cancel(engine, frontend, &message);
         else if ((r = admit_submit(engine, frontend, &message, err)) < 0)
             return r;
     }

@@ -80,6 +80,11 @@ static int read_submit(struct link *link, const struct ring_cell *cell,
     return record_submit_decode(link->bulk, cell->bulk_len, bounds, ret_submit, err);
 }
 
+static unsigned allowed_flags(uint8_t kind)
+{
+    return kind == RECORD_CANCEL ? RECORD_FLAG_CHOICE : 0;
+}
+
 int link_take(struct link *link, const struct record_bounds *bounds,
               struct link_message *ret_message, struct error *err)
 {
@@ -89,7 +94,7 @@ int link_take(struct link *link, const struct record_bounds *bounds,
     int r = ring_pop(&link->end, &cell, err);
     if (r <= 0)
         return r;
-    if (cell.flags != 0)
+    if ((cell.flags & ~allowed_flags(cell.kind)) != 0)
         r = error_set(err, -EPROTO, "cell with flags %u, must be 0", cell.flags);
     else if (cell.kind == RECORD_SUBMIT)
         r = read_submit(link, &cell, bounds, &ret_message->submit, err);
@@ -104,6 +109,7 @@ int link_take(struct link *link, const struct record_bounds *bounds,
     }
     ret_message->kind = cell.kind;
     ret_message->id = cell.id;
+    ret_message->choice = (cell.flags & RECORD_FLAG_CHOICE) != 0 ? cell.choice : -1;
     return 1;
 }
 

@@ -32,11 +32,12 @@ struct link {
     struct request_list unpublished;
 };
 
-/* What was taken from a submit ring: a CANCEL, or a SUBMIT whose pointers are valid until the
- * next link_take(). */
+/* What was taken from a submit ring: a CANCEL (of one choice, or of all: -1), or a SUBMIT whose
+ * pointers are valid until the next link_take(). */
 struct link_message {
     enum record_kind kind;
     uint64_t id;
+    int32_t choice;
     struct record_submit submit;
 };
 

@@ -19,10 +19,12 @@ int request_set_init(struct request_set *table, int32_t max_requests, int64_t nu
     made.free = reserve_array(reserve, num, sizeof(*made.free));
     made.buckets = reserve_array(reserve, (size_t)made.num_buckets, sizeof(*made.buckets));
     made.biases = reserve_array(reserve, num, RECORD_MAX_BIASES * sizeof(*made.biases));
-    made.eos_ids = reserve_array(reserve, num, RECORD_MAX_STOP_IDS * sizeof(*made.eos_ids));
+    made.end_ids = reserve_array(reserve, num, 2 * RECORD_MAX_STOP_IDS * sizeof(*made.end_ids));
+    made.bad_words =
+        reserve_array(reserve, num, RECORD_MAX_BAD_WORDS_LEN * sizeof(*made.bad_words));
     made.banned = reserve_array(reserve, num, made.banned_words * sizeof(*made.banned));
     if (made.slots == NULL || made.free == NULL || made.buckets == NULL || made.biases == NULL ||
-        made.eos_ids == NULL || made.banned == NULL ||
+        made.end_ids == NULL || made.banned == NULL || made.bad_words == NULL ||
         token_store_init(&made.store, num_tokens, reserve) < 0)
         return -ENOMEM;
 
@@ -62,15 +64,56 @@ static int store_tokens(struct request_set *table, struct request *request,
     return r;
 }
 
-static void set_banned(struct request *request, bool banned)
+static void ban(uint32_t *banned, int32_t id)
 {
-    for (int32_t i = 0; request->banned != NULL && i < request->num_eos_ids; i++) {
-        const uint32_t id = (uint32_t)request->eos_ids[i], bit = 1u << (id % 32);
-        if (banned)
-            request->banned[id / 32] |= bit;
-        else
-            request->banned[id / 32] &= ~bit;
+    banned[id / 32] |= 1u << (id % 32);
+}
+
+static void copy_end_ids(struct request *request, const struct record_submit *submit)
+{
+    const uint32_t num_eos =
+        (submit->params->flags & RECORD_IGNORE_EOS) != 0 ? 0 : submit->num_eos_ids;
+    request->num_end_ids = (int32_t)(submit->num_stop_ids + submit->num_eos_ids);
+    if (submit->num_stop_ids > 0)
+        memcpy(request->end_ids, submit->stop_ids, submit->num_stop_ids * sizeof(int32_t));
+    if (submit->num_eos_ids > 0)
+        memcpy(request->end_ids + submit->num_stop_ids, submit->eos_ids,
+               submit->num_eos_ids * sizeof(int32_t));
+    request->num_ends = (int32_t)(submit->num_stop_ids + num_eos);
+}
+
+/* Words of one token are never drawn; the others wait for the output that makes them. */
+static void copy_bad_words(struct request *request, const struct record_submit *submit)
+{
+    for (uint32_t at = 0; at < submit->bad_words_len;) {
+        const int32_t *word = submit->bad_words + at;
+        const uint32_t len = 1 + (uint32_t)word[0];
+        at += len;
+        if (word[0] == 1) {
+            ban(request->banned, word[1]);
+            continue;
+        }
+        memcpy(request->bad_words + request->bad_words_len, word, len * sizeof(*word));
+        request->bad_words_len += (int32_t)len;
     }
+}
+
+static void copy_bans(struct request_set *table, struct request *request,
+                      const struct record_submit *submit)
+{
+    const size_t slot = (size_t)(request - table->slots);
+    request->banned = NULL;
+    request->bad_words = table->bad_words + slot * RECORD_MAX_BAD_WORDS_LEN;
+    if (submit->num_allowed_ids == 0 && submit->bad_words_len == 0)
+        return;
+    request->banned = table->banned + slot * table->banned_words;
+    memset(request->banned, submit->num_allowed_ids > 0 ? 0xFF : 0,
+           table->banned_words * sizeof(*request->banned));
+    for (uint32_t i = 0; i < submit->num_allowed_ids; i++) {
+        const uint32_t id = (uint32_t)submit->allowed_ids[i];
+        request->banned[id / 32] &= ~(1u << (id % 32));
+    }
+    copy_bad_words(request, submit);
 }
 
 static void copy_rules(struct request_set *table, struct request *request,
@@ -82,13 +125,9 @@ static void copy_rules(struct request_set *table, struct request *request,
     for (uint32_t i = 0; i < submit->num_biases; i++)
         request->biases[i] = (struct logit_bias){ .token_id = submit->biases[i].token_id,
                                                   .bias = submit->biases[i].bias };
-    request->eos_ids = table->eos_ids + slot * RECORD_MAX_STOP_IDS;
-    request->num_eos_ids = (int32_t)submit->num_eos_ids;
-    if (submit->num_eos_ids > 0)
-        memcpy(request->eos_ids, submit->eos_ids, submit->num_eos_ids * sizeof(int32_t));
-    request->banned =
-        submit->params->min_tokens > 0 ? table->banned + slot * table->banned_words : NULL;
-    set_banned(request, true);
+    request->end_ids = table->end_ids + slot * 2 * RECORD_MAX_STOP_IDS;
+    copy_end_ids(request, submit);
+    copy_bans(table, request, submit);
 }
 
 int request_set_add(struct request_set *table, int32_t frontend, uint64_t id,
@@ -133,7 +172,6 @@ void request_set_remove(struct request_set *table, struct request *request)
     *at = request->next_in_bucket;
     TAILQ_REMOVE(&table->active, request, in_active);
     token_store_free(&table->store, &request->tokens);
-    set_banned(request, false);
     table->free[table->num_free++] = request;
 }
 
@@ -156,12 +194,63 @@ bool request_wants_scores(const struct request *request)
     return request->params.num_prompt_logprobs >= 0 && !request->is_resumed;
 }
 
-bool request_is_eos(const struct request *request, int32_t token_id)
+bool request_is_end(const struct request *request, int32_t token_id)
 {
-    if ((request->params.flags & RECORD_IGNORE_EOS) != 0)
-        return false;
-    for (int32_t i = 0; i < request->num_eos_ids; i++)
-        if (request->eos_ids[i] == token_id)
+    for (int32_t i = 0; i < request->num_ends; i++)
+        if (request->end_ids[i] == token_id)
             return true;
     return false;
+}
+
+/* --- what may not be drawn ---------------------------------------------------------------- */
+
+static bool leaves_any(const uint32_t *banned, int32_t vocab_size)
+{
+    for (int32_t i = 0; i < vocab_size; i += 32) {
+        const uint32_t valid = vocab_size - i < 32 ? (1u << (vocab_size - i)) - 1 : ~0u;
+        if ((~banned[i / 32] & valid) != 0)
+            return true;
+    }
+    return false;
+}
+
+/* Ban the ends of words that the output has begun. Returns whether there was one. */
+static bool ban_word_ends(const struct request *request, const int32_t *end, uint32_t num_output,
+                          uint32_t *banned)
+{
+    bool any = false;
+    for (int32_t at = 0; at < request->bad_words_len;) {
+        const int32_t num = request->bad_words[at], *ids = request->bad_words + at + 1;
+        at += 1 + num;
+        if ((uint32_t)num - 1 > num_output ||
+            memcmp(end - (num - 1), ids, (size_t)(num - 1) * sizeof(*ids)) != 0)
+            continue;
+        ban(banned, ids[num - 1]);
+        any = true;
+    }
+    return any;
+}
+
+/* What holds whatever the words are. */
+static void begin_bans(const struct request *request, size_t num_words, uint32_t num_output,
+                       uint32_t *banned)
+{
+    if (request->banned != NULL)
+        memcpy(banned, request->banned, num_words * sizeof(*banned));
+    else
+        memset(banned, 0, num_words * sizeof(*banned));
+    for (int32_t i = 0; num_output < request->params.min_tokens && i < request->num_end_ids; i++)
+        ban(banned, request->end_ids[i]);
+}
+
+const uint32_t *request_banned(const struct request *request, int32_t vocab_size,
+                               const int32_t *end, uint32_t num_output, uint32_t *scratch)
+{
+    const size_t num_words = ((size_t)vocab_size + 31) / 32;
+    if (num_output >= request->params.min_tokens && request->bad_words_len == 0)
+        return request->banned;
+    begin_bans(request, num_words, num_output, scratch);
+    if (ban_word_ends(request, end, num_output, scratch) && !leaves_any(scratch, vocab_size))
+        begin_bans(request, num_words, num_output, scratch);
+    return scratch;
 }

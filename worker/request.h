@@ -46,9 +46,11 @@ struct request {
     struct sequence *sequences; /* those that hold a seat, by next_sibling */
     struct logit_bias *biases;  /* [num_biases] */
     int32_t num_biases;
-    int32_t *eos_ids; /* [num_eos_ids] */
-    int32_t num_eos_ids;
-    uint32_t *banned;   /* bit set of end-of-text ids, NULL when min_tokens is 0 */
+    int32_t *end_ids; /* [num_end_ids]: masked before min_tokens; the first num_ends end */
+    int32_t num_end_ids, num_ends;
+    uint32_t *banned;   /* bit set of what may never be drawn, NULL when all may */
+    int32_t *bad_words; /* [bad_words_len]: of several tokens, as RECORD_ITEM_BAD_WORDS */
+    int32_t bad_words_len;
     int32_t next_score; /* first prompt position without computed log-probability */
     bool is_resumed;    /* some choice brought output: accepted by an earlier engine */
     bool is_waiting, is_started, is_unpublished;
@@ -69,8 +71,9 @@ struct request_set {
     int32_t max_requests, num_free, num_buckets, vocab_size;
     uint64_t num_added;
     struct logit_bias *biases; /* [max_requests][RECORD_MAX_BIASES] */
-    int32_t *eos_ids;          /* [max_requests][RECORD_MAX_STOP_IDS] */
+    int32_t *end_ids;          /* [max_requests][2 * RECORD_MAX_STOP_IDS] */
     uint32_t *banned;          /* [max_requests][banned_words] */
+    int32_t *bad_words;        /* [max_requests][RECORD_MAX_BAD_WORDS_LEN] */
     size_t banned_words;
     struct token_store store;
 };
@@ -99,6 +102,14 @@ int32_t request_read_tokens(const struct request_set *table, const struct reques
 bool request_wants_scores(const struct request *request);
 
 /* Does this token end a choice? */
-bool request_is_eos(const struct request *request, int32_t token_id);
+bool request_is_end(const struct request *request, int32_t token_id);
+
+/*
+ * What may not be drawn behind `num_output` tokens, the newest of which is before `end`: a bit
+ * set, or NULL when all may. `scratch` has as many words as the request's own set and is used
+ * where the output matters. A word of several tokens is let through where nothing else is left.
+ */
+const uint32_t *request_banned(const struct request *request, int32_t vocab_size,
+                               const int32_t *end, uint32_t num_output, uint32_t *scratch);
 
 #endif

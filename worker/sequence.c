@@ -98,11 +98,17 @@ bool sequence_is_paused(const struct sequence *sequence)
            sequence_num_output(sequence) - sequence->num_logprobs_published == SEQUENCE_WINDOW;
 }
 
+void sequence_cancel(struct sequence *sequence)
+{
+    sequence->finish = RECORD_FINISH_CANCELLED;
+    sequence->num_published = sequence->num_logprobs_published = sequence_num_output(sequence);
+}
+
 void sequence_append(struct sequence *sequence, int32_t token_id)
 {
     const struct request *request = sequence->request;
     sequence->tokens[sequence->num_tokens++] = token_id;
-    if (request_is_eos(request, token_id)) {
+    if (request_is_end(request, token_id)) {
         sequence->finish = RECORD_FINISH_EOS;
         sequence->stop_id = token_id;
     } else if ((uint32_t)sequence_num_output(sequence) >= request->params.max_tokens) {

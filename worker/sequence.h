@@ -85,6 +85,9 @@ bool sequence_is_paused(const struct sequence *sequence);
 /* Is its window of scores complete, so that it is to be published? */
 bool sequence_has_whole_scores(const struct sequence *sequence);
 
+/* Nobody wants it any more: it ends, and what is not published is dropped. */
+void sequence_cancel(struct sequence *sequence);
+
 /* Append the token sampled behind num_tokens. Sets `finish` when it was the last. */
 void sequence_append(struct sequence *sequence, int32_t token_id);
 

@@ -12,6 +12,45 @@ static size_t item_bytes(size_t len)
     return sizeof(struct record_item) + len;
 }
 
+/* Items that are ids and nothing else, in the order in which they are written. */
+struct id_list {
+    enum record_item_type type;
+    const char *name;
+    size_t ids, num; /* offsets in struct record_submit */
+    uint32_t max;    /* 0: as many as the vocabulary has */
+};
+
+#define IDS(field, count)                                                                          \
+#field, offsetof(struct record_submit, field), offsetof(struct record_submit, count)
+
+// clang-format off
+static const struct id_list id_lists[] = {
+    { RECORD_ITEM_EOS_IDS,     IDS(eos_ids, num_eos_ids),         RECORD_MAX_STOP_IDS },
+    { RECORD_ITEM_STOP_IDS,    IDS(stop_ids, num_stop_ids),       RECORD_MAX_STOP_IDS },
+    { RECORD_ITEM_ALLOWED_IDS, IDS(allowed_ids, num_allowed_ids), 0 },
+    { RECORD_ITEM_BAD_WORDS,   IDS(bad_words, bad_words_len),     RECORD_MAX_BAD_WORDS_LEN },
+};
+// clang-format on
+
+enum { NUM_ID_LISTS = sizeof(id_lists) / sizeof(id_lists[0]) };
+
+static const int32_t **list_ids(const struct id_list *list, struct record_submit *submit)
+{
+    return (const int32_t **)(void *)((char *)submit + list->ids);
+}
+
+static uint32_t *list_num(const struct id_list *list, struct record_submit *submit)
+{
+    return (uint32_t *)(void *)((char *)submit + list->num);
+}
+
+static size_t list_bytes(const struct id_list *list, const struct record_submit *submit)
+{
+    uint32_t num;
+    memcpy(&num, (const char *)submit + list->num, sizeof(num));
+    return num * sizeof(int32_t);
+}
+
 size_t record_submit_bytes(const struct record_submit *submit)
 {
     size_t bytes = item_bytes(sizeof(struct record_params)) +
@@ -21,8 +60,9 @@ size_t record_submit_bytes(const struct record_submit *submit)
             item_bytes(CHOICE_WORD_BYTES + (size_t)submit->choices[i].num_ids * sizeof(int32_t));
     if (submit->num_biases > 0)
         bytes += item_bytes(submit->num_biases * sizeof(struct record_bias));
-    if (submit->num_eos_ids > 0)
-        bytes += item_bytes(submit->num_eos_ids * sizeof(int32_t));
+    for (int i = 0; i < NUM_ID_LISTS; i++)
+        if (list_bytes(&id_lists[i], submit) > 0)
+            bytes += item_bytes(list_bytes(&id_lists[i], submit));
     return bytes;
 }
 
@@ -58,8 +98,13 @@ void record_submit_encode(const struct record_submit *submit, void *out)
     if (submit->num_biases > 0)
         at = put_item(at, RECORD_ITEM_LOGIT_BIAS, submit->biases,
                       submit->num_biases * sizeof(struct record_bias));
-    if (submit->num_eos_ids > 0)
-        put_item(at, RECORD_ITEM_EOS_IDS, submit->eos_ids, submit->num_eos_ids * sizeof(int32_t));
+    for (int i = 0; i < NUM_ID_LISTS; i++) {
+        const void *ids;
+        const size_t len = list_bytes(&id_lists[i], submit);
+        memcpy(&ids, (const char *)submit + id_lists[i].ids, sizeof(ids));
+        if (len > 0)
+            at = put_item(at, id_lists[i].type, ids, len);
+    }
 }
 
 /* ------------------------------------------------------------------ checks of params */
@@ -261,25 +306,62 @@ static int read_biases(struct reader *reader, const void *data, uint32_t len, st
     return r;
 }
 
-static int read_eos_ids(struct reader *reader, const void *data, uint32_t len, struct error *err)
+static int check_words(const int32_t *words, uint32_t len, const struct record_bounds *bounds,
+                       struct error *err)
+{
+    uint32_t num_words = 0;
+    for (uint32_t at = 0; at < len; num_words++) {
+        const int32_t num_ids = words[at++];
+        if (num_ids < 1 || num_ids > RECORD_MAX_BAD_WORD_IDS || (uint32_t)num_ids > len - at)
+            return error_set(err, -EPROTO,
+                             "SUBMIT bad_words: word %u of %d ids, must be in [1, %d] and at most "
+                             "the %u that follow",
+                             num_words, num_ids, RECORD_MAX_BAD_WORD_IDS, len - at);
+        const int r = check_ids("bad_words", words + at, (uint32_t)num_ids, bounds, err);
+        if (r < 0)
+            return r;
+        at += (uint32_t)num_ids;
+    }
+    if (num_words > RECORD_MAX_BAD_WORDS)
+        return error_set(err, -EPROTO, "SUBMIT bad_words has %u words, at most %d are allowed",
+                         num_words, RECORD_MAX_BAD_WORDS);
+    return 0;
+}
+
+static int read_list(struct reader *reader, const struct id_list *list, const void *data,
+                     uint32_t len, struct error *err)
 {
     const uint32_t num_ids = len / sizeof(int32_t);
-    if (reader->submit->eos_ids != NULL)
-        return twice("eos_ids", err);
-    if (num_ids > RECORD_MAX_STOP_IDS)
-        return error_set(err, -EPROTO, "SUBMIT eos_ids has %u entries, at most %d are allowed",
-                         num_ids, RECORD_MAX_STOP_IDS);
-    reader->submit->eos_ids = data;
-    reader->submit->num_eos_ids = num_ids;
-    return check_ids("eos_ids", data, num_ids, reader->bounds, err);
+    const uint32_t max = list->max > 0 ? list->max : (uint32_t)reader->bounds->vocab_size;
+    if (*list_ids(list, reader->submit) != NULL)
+        return twice(list->name, err);
+    if (num_ids > max)
+        return error_set(err, -EPROTO, "SUBMIT %s has %u entries, at most %u are allowed",
+                         list->name, num_ids, max);
+    *list_ids(list, reader->submit) = data;
+    *list_num(list, reader->submit) = num_ids;
+    if (list->type == RECORD_ITEM_BAD_WORDS)
+        return check_words(data, num_ids, reader->bounds, err);
+    return check_ids(list->name, data, num_ids, reader->bounds, err);
+}
+
+static const struct id_list *find_list(uint32_t type)
+{
+    for (int i = 0; i < NUM_ID_LISTS; i++)
+        if ((uint32_t)id_lists[i].type == type)
+            return &id_lists[i];
+    return NULL;
 }
 
 static int read_item(struct reader *reader, const struct record_item *item, const void *data,
                      struct error *err)
 {
+    const struct id_list *list = find_list(item->type);
     if (item->type != RECORD_ITEM_PARAMS && reader->submit->params == NULL)
         return error_set(err, -EPROTO, "SUBMIT begins with item type %u, must be params (%d)",
                          item->type, RECORD_ITEM_PARAMS);
+    if (list != NULL)
+        return read_list(reader, list, data, item->len, err);
     switch (item->type) {
     case RECORD_ITEM_PARAMS:
         return read_params(reader, data, item->len, err);
@@ -289,8 +371,6 @@ static int read_item(struct reader *reader, const struct record_item *item, cons
         return read_choice(reader, data, item->len, err);
     case RECORD_ITEM_LOGIT_BIAS:
         return read_biases(reader, data, item->len, err);
-    case RECORD_ITEM_EOS_IDS:
-        return read_eos_ids(reader, data, item->len, err);
     default:
         return error_set(err, -EPROTO, "SUBMIT item type %u is not known", item->type);
     }
@@ -340,6 +420,27 @@ int record_submit_decode(const void *bulk, size_t len, const struct record_bound
     if (r == 0)
         *ret_submit = submit;
     return r;
+}
+
+/* ------------------------------------------------------------------ ends */
+
+static bool holds(const int32_t *ids, uint32_t num_ids, int32_t id)
+{
+    for (uint32_t i = 0; i < num_ids; i++)
+        if (ids[i] == id)
+            return true;
+    return false;
+}
+
+bool record_is_eos(const struct record_submit *submit, int32_t id)
+{
+    return (submit->params->flags & RECORD_IGNORE_EOS) == 0 &&
+           holds(submit->eos_ids, submit->num_eos_ids, id);
+}
+
+bool record_is_stop(const struct record_submit *submit, int32_t id)
+{
+    return !record_is_eos(submit, id) && holds(submit->stop_ids, submit->num_stop_ids, id);
 }
 
 /* ------------------------------------------------------------------ words */

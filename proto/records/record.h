@@ -2,7 +2,8 @@
  * record.h - the messages of the ring
  *
  *   frontend -> engine   SUBMIT   one per prompt and epoch; bulk: a list of items
- *                        CANCEL   the request is forgotten; nothing more is expected of it
+ *                        CANCEL   the request is forgotten; nothing more is expected of it.
+ *                                 With RECORD_FLAG_CHOICE: this choice alone ends, with a DONE
  *   engine -> frontend   ACCEPTED queued; a response's status is decided by this or FAILED
  *                        STARTED  first scheduled; how much of the prompt was cached
  *                        LOGPROBS of output positions (before the TOKENS that hold them) or, with
@@ -37,7 +38,10 @@ enum record_kind {
     RECORD_FAILED = 21,
 };
 
-enum { RECORD_FLAG_PROMPT = 1 };
+enum {
+    RECORD_FLAG_PROMPT = 1, /* LOGPROBS */
+    RECORD_FLAG_CHOICE = 2, /* CANCEL */
+};
 
 enum {
     RECORD_MAX_CHOICES = 128,
@@ -45,15 +49,22 @@ enum {
     RECORD_MAX_LOGPROBS = 20,
     RECORD_MAX_BIASES = 1024,
     RECORD_MAX_STOP_IDS = 64,
+    RECORD_MAX_BAD_WORDS = 512, /* 256 of a request, each with and without a space before it */
+    RECORD_MAX_BAD_WORD_IDS = 64,
+    RECORD_MAX_BAD_WORDS_LEN = RECORD_MAX_BAD_WORDS * (1 + RECORD_MAX_BAD_WORD_IDS),
 };
 
 enum record_item_type {
-    RECORD_ITEM_PARAMS = 1,     /* struct record_params; first, exactly once */
-    RECORD_ITEM_PROMPT = 2,     /* int32_t ids[]; exactly once */
-    RECORD_ITEM_CHOICE = 3,     /* uint32_t choice, then int32_t ids[] it already has; one for each
-                                   live choice, ascending */
-    RECORD_ITEM_LOGIT_BIAS = 4, /* struct record_bias[] */
-    RECORD_ITEM_EOS_IDS = 5,    /* int32_t ids[]: end of text; masked before min_tokens */
+    RECORD_ITEM_PARAMS = 1,      /* struct record_params; first, exactly once */
+    RECORD_ITEM_PROMPT = 2,      /* int32_t ids[]; exactly once */
+    RECORD_ITEM_CHOICE = 3,      /* uint32_t choice, then int32_t ids[] it already has; one for each
+                                    live choice, ascending */
+    RECORD_ITEM_LOGIT_BIAS = 4,  /* struct record_bias[] */
+    RECORD_ITEM_EOS_IDS = 5,     /* int32_t ids[]: end of text; masked before min_tokens */
+    RECORD_ITEM_STOP_IDS = 6,    /* the same of this request; RECORD_IGNORE_EOS spares them */
+    RECORD_ITEM_ALLOWED_IDS = 7, /* int32_t ids[]: all others are masked */
+    RECORD_ITEM_BAD_WORDS = 8,   /* for each word its number of ids, then these: the last of them
+                                    is masked where the output ends with the others */
 };
 
 struct record_item {
@@ -89,6 +100,7 @@ struct record_params {
     int32_t priority;
     uint32_t tenant;                      /* number of the API key's name */
     uint32_t deadline_low, deadline_high; /* clock_now_us() to end by, 0: none */
+    uint32_t cache_low, cache_high; /* prompts share cached prefixes only where these are equal */
 };
 
 enum record_params_flags {
@@ -101,6 +113,7 @@ enum record_params_flags {
 enum record_finish {
     RECORD_FINISH_EOS = 1, /* the last token is the one that ended it */
     RECORD_FINISH_LENGTH = 2,
+    RECORD_FINISH_CANCELLED = 3, /* by CANCEL of the choice; some of its tokens may be unsaid */
 };
 
 enum record_failure {
@@ -153,7 +166,17 @@ struct record_submit {
     uint32_t num_biases;
     const int32_t *eos_ids;
     uint32_t num_eos_ids;
+    const int32_t *stop_ids;
+    uint32_t num_stop_ids;
+    const int32_t *allowed_ids; /* none: all are */
+    uint32_t num_allowed_ids;
+    const int32_t *bad_words; /* [bad_words_len], as RECORD_ITEM_BAD_WORDS */
+    uint32_t bad_words_len;
 };
+
+/* Does this token end a choice as one of the end-of-text class, or as one of the request's? */
+bool record_is_eos(const struct record_submit *submit, int32_t id);
+bool record_is_stop(const struct record_submit *submit, int32_t id);
 
 /* Bytes of the bulk that encodes `submit`. */
 size_t record_submit_bytes(const struct record_submit *submit);

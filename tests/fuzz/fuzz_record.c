@@ -25,6 +25,16 @@ static void require_ids(const int32_t *ids, uint32_t num_ids)
         require(ids[i] >= 0 && ids[i] < bounds.vocab_size);
 }
 
+static void require_words(const int32_t *words, uint32_t len)
+{
+    require(len <= RECORD_MAX_BAD_WORDS_LEN);
+    for (uint32_t at = 0; at < len; at += 1 + (uint32_t)words[at]) {
+        require(words[at] >= 1 && words[at] <= RECORD_MAX_BAD_WORD_IDS);
+        require((uint32_t)words[at] < len - at);
+        require_ids(words + at + 1, (uint32_t)words[at]);
+    }
+}
+
 static void require_promises(const struct record_submit *submit)
 {
     const struct record_params *params = submit->params;
@@ -34,6 +44,9 @@ static void require_promises(const struct record_submit *submit)
     require(submit->num_choices >= 1 && submit->num_choices <= params->num_choices);
     require_ids(submit->prompt, submit->num_prompt);
     require_ids(submit->eos_ids, submit->num_eos_ids);
+    require_ids(submit->stop_ids, submit->num_stop_ids);
+    require_ids(submit->allowed_ids, submit->num_allowed_ids);
+    require_words(submit->bad_words, submit->bad_words_len);
     for (uint32_t i = 0; i < submit->num_choices; i++) {
         require(submit->choices[i].index < params->num_choices);
         require(submit->choices[i].num_ids < params->max_tokens);

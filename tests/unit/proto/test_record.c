@@ -10,6 +10,9 @@ static const struct record_bounds bounds = { .vocab_size = 1000, .max_model_len 
 static const int32_t prompt[] = { 1, 2, 999 };
 static const int32_t output[] = { 7, 0 };
 static const int32_t eos_ids[] = { 5, 6 };
+static const int32_t stop_ids[] = { 8 };
+static const int32_t allowed_ids[] = { 1, 2, 3 };
+static const int32_t bad_words[] = { 2, 7, 8, 1, 9 };
 static const struct record_bias biases[] = { { 3, -100.0f }, { 999, 100.0f } };
 
 static struct record_params params;
@@ -49,7 +52,13 @@ static void setup(void)
                                      .biases = biases,
                                      .num_biases = 2,
                                      .eos_ids = eos_ids,
-                                     .num_eos_ids = 2 };
+                                     .num_eos_ids = 2,
+                                     .stop_ids = stop_ids,
+                                     .num_stop_ids = 1,
+                                     .allowed_ids = allowed_ids,
+                                     .num_allowed_ids = 3,
+                                     .bad_words = bad_words,
+                                     .bad_words_len = 5 };
     submit.choices[0].index = 0;
     submit.choices[1].index = 2;
     submit.choices[1].ids = output;
@@ -91,6 +100,12 @@ START_TEST(submit_comes_back_as_it_was)
     ck_assert_mem_eq(got.biases, biases, sizeof(biases));
     ck_assert_uint_eq(got.num_eos_ids, 2);
     ck_assert_mem_eq(got.eos_ids, eos_ids, sizeof(eos_ids));
+    ck_assert_uint_eq(got.num_stop_ids, 1);
+    ck_assert_mem_eq(got.stop_ids, stop_ids, sizeof(stop_ids));
+    ck_assert_uint_eq(got.num_allowed_ids, 3);
+    ck_assert_mem_eq(got.allowed_ids, allowed_ids, sizeof(allowed_ids));
+    ck_assert_uint_eq(got.bad_words_len, 5);
+    ck_assert_mem_eq(got.bad_words, bad_words, sizeof(bad_words));
 }
 END_TEST
 
@@ -98,6 +113,7 @@ START_TEST(submit_without_lists_has_only_what_it_needs)
 {
     struct record_submit got;
     submit.num_biases = submit.num_eos_ids = 0;
+    submit.num_stop_ids = submit.num_allowed_ids = submit.bad_words_len = 0;
     submit.num_choices = 1;
     encode();
 
@@ -105,6 +121,9 @@ START_TEST(submit_without_lists_has_only_what_it_needs)
     ck_assert_int_eq(record_submit_decode(bulk, bulk_len, &bounds, &got, &err), 0);
     ck_assert_ptr_null(got.biases);
     ck_assert_ptr_null(got.eos_ids);
+    ck_assert_ptr_null(got.stop_ids);
+    ck_assert_ptr_null(got.allowed_ids);
+    ck_assert_ptr_null(got.bad_words);
 }
 END_TEST
 
@@ -188,7 +207,10 @@ enum {
     AT_CHOICE_2 = AT_CHOICE_0 + 8 + 4,
     AT_BIAS = AT_CHOICE_2 + 8 + 12,
     AT_EOS = AT_BIAS + 8 + 16,
-    AT_END = AT_EOS + 8 + 8,
+    AT_STOP = AT_EOS + 8 + 8,
+    AT_ALLOWED = AT_STOP + 8 + 4,
+    AT_BAD_WORDS = AT_ALLOWED + 8 + 12,
+    AT_END = AT_BAD_WORDS + 8 + 20,
 };
 
 /* One word of the bulk replaced. */
@@ -196,17 +218,17 @@ static const struct {
     size_t at;
     uint32_t word;
     const char *sentence;
-} bad_words[] = {
+} bad_items[] = {
     { AT_PARAMS, 2, "SUBMIT begins with item type 2, must be params (1)" },
     { AT_PARAMS, 99, "SUBMIT begins with item type 99, must be params (1)" },
-    { AT_PARAMS + 4, 76, "SUBMIT params item of 76 bytes, must be 80" },
+    { AT_PARAMS + 4, 76, "SUBMIT params item of 76 bytes, must be 88" },
     { AT_PROMPT, 1, "SUBMIT holds more than one params item" },
     { AT_PROMPT, 77, "SUBMIT item type 77 is not known" },
     { AT_PROMPT + 4, 0, "SUBMIT prompt has 0 tokens, at least 1 is needed" },
     { AT_PROMPT + 4, 10,
-      "SUBMIT item type 2 says 10 bytes, must be a multiple of 4 and at most the 84 that follow" },
+      "SUBMIT item type 2 says 10 bytes, must be a multiple of 4 and at most the 144 that follow" },
     { AT_PROMPT + 4, 0xfffffffcu,
-      "SUBMIT item type 2 says 4294967292 bytes, must be a multiple of 4 and at most the 84 that "
+      "SUBMIT item type 2 says 4294967292 bytes, must be a multiple of 4 and at most the 144 that "
       "follow" },
     { AT_PROMPT + 8, 1000, "SUBMIT prompt[0] is token 1000, the vocabulary has 1000" },
     { AT_PROMPT + 16, 0xffffffffu, "SUBMIT prompt[2] is token -1, the vocabulary has 1000" },
@@ -222,14 +244,29 @@ static const struct {
     { AT_BIAS + 20, 0x42c80001u, "SUBMIT logit_bias[1] is 100, must be in [-100, 100]" },
     { AT_EOS, 4, "SUBMIT holds more than one logit_bias item" },
     { AT_EOS + 8, 5000, "SUBMIT eos_ids[0] is token 5000, the vocabulary has 1000" },
+    { AT_STOP, 5, "SUBMIT holds more than one eos_ids item" },
+    { AT_STOP + 8, 1000, "SUBMIT stop_ids[0] is token 1000, the vocabulary has 1000" },
+    { AT_ALLOWED, 6, "SUBMIT holds more than one stop_ids item" },
+    { AT_ALLOWED + 16, 0xffffffffu, "SUBMIT allowed_ids[2] is token -1, the vocabulary has 1000" },
+    { AT_BAD_WORDS, 7, "SUBMIT holds more than one allowed_ids item" },
+    { AT_BAD_WORDS + 8, 0,
+      "SUBMIT bad_words: word 0 of 0 ids, must be in [1, 64] and at most the 4 that follow" },
+    { AT_BAD_WORDS + 8, 65,
+      "SUBMIT bad_words: word 0 of 65 ids, must be in [1, 64] and at most the 4 that follow" },
+    { AT_BAD_WORDS + 20, 2,
+      "SUBMIT bad_words: word 1 of 2 ids, must be in [1, 64] and at most the 1 that follow" },
+    { AT_BAD_WORDS + 20, 0x80000000u,
+      "SUBMIT bad_words: word 1 of -2147483648 ids, must be in [1, 64] and at most the 1 that "
+      "follow" },
+    { AT_BAD_WORDS + 12, 1000, "SUBMIT bad_words[0] is token 1000, the vocabulary has 1000" },
 };
 
 START_TEST(items_that_break_a_rule_are_refused)
 {
     ck_assert_uint_eq(bulk_len, AT_END);
-    memcpy(bulk + bad_words[_i].at, &bad_words[_i].word, sizeof(uint32_t));
+    memcpy(bulk + bad_items[_i].at, &bad_items[_i].word, sizeof(uint32_t));
 
-    expect_refused(bad_words[_i].sentence);
+    expect_refused(bad_items[_i].sentence);
 }
 END_TEST
 
@@ -244,7 +281,7 @@ START_TEST(items_that_are_missing_are_named)
     bulk_len = AT_CHOICE_0 + 4;
     expect_refused("SUBMIT ends inside an item's header, 4 bytes of 8");
     bulk_len = AT_END - 1;
-    expect_refused("SUBMIT of 179 bytes, must be a multiple of 4");
+    expect_refused("SUBMIT of 247 bytes, must be a multiple of 4");
 }
 END_TEST
 
@@ -262,6 +299,45 @@ START_TEST(lists_longer_than_their_limit_are_refused)
     submit.num_eos_ids = RECORD_MAX_STOP_IDS + 1;
     encode();
     expect_refused("SUBMIT eos_ids has 65 entries, at most 64 are allowed");
+
+    submit.num_eos_ids = 2;
+    submit.stop_ids = ids;
+    submit.num_stop_ids = RECORD_MAX_STOP_IDS + 1;
+    encode();
+    expect_refused("SUBMIT stop_ids has 65 entries, at most 64 are allowed");
+}
+END_TEST
+
+START_TEST(words_more_than_their_limit_are_refused)
+{
+    static int32_t words[2 * RECORD_MAX_BAD_WORDS + 2];
+    struct record_submit got;
+    for (int i = 0; i < 2 * RECORD_MAX_BAD_WORDS + 2; i += 2)
+        words[i] = 1;
+    submit.bad_words = words;
+    submit.bad_words_len = 2 * RECORD_MAX_BAD_WORDS;
+    encode();
+    ck_assert_int_eq(record_submit_decode(bulk, bulk_len, &bounds, &got, &err), 0);
+
+    submit.bad_words_len += 2;
+    encode();
+    expect_refused("SUBMIT bad_words has 513 words, at most 512 are allowed");
+}
+END_TEST
+
+START_TEST(an_end_is_of_the_model_or_of_the_request)
+{
+    static const int32_t both[] = { 8, 5 };
+    submit.stop_ids = both;
+    submit.num_stop_ids = 2;
+    params.flags = 0;
+    ck_assert(record_is_eos(&submit, 5) && !record_is_stop(&submit, 5));
+    ck_assert(!record_is_eos(&submit, 8) && record_is_stop(&submit, 8));
+    ck_assert(!record_is_eos(&submit, 7) && !record_is_stop(&submit, 7));
+
+    params.flags = RECORD_IGNORE_EOS;
+    ck_assert(!record_is_eos(&submit, 5) && record_is_stop(&submit, 5));
+    ck_assert(!record_is_eos(&submit, 6) && !record_is_stop(&submit, 6));
 }
 END_TEST
 
@@ -277,6 +353,12 @@ static uint64_t sum_of_everything(const struct record_submit *got)
         sum += (uint64_t)got->biases[i].token_id;
     for (uint32_t i = 0; i < got->num_eos_ids; i++)
         sum += (uint64_t)got->eos_ids[i];
+    for (uint32_t i = 0; i < got->num_stop_ids; i++)
+        sum += (uint64_t)got->stop_ids[i];
+    for (uint32_t i = 0; i < got->num_allowed_ids; i++)
+        sum += (uint64_t)got->allowed_ids[i];
+    for (uint32_t i = 0; i < got->bad_words_len; i++)
+        sum += (uint64_t)got->bad_words[i];
     return sum;
 }
 
@@ -344,9 +426,11 @@ int main(void)
                         sizeof(bad_params) / sizeof(bad_params[0]));
     tcase_add_test(tc, prompt_fills_the_context_to_the_last_token);
     tcase_add_loop_test(tc, items_that_break_a_rule_are_refused, 0,
-                        sizeof(bad_words) / sizeof(bad_words[0]));
+                        sizeof(bad_items) / sizeof(bad_items[0]));
     tcase_add_test(tc, items_that_are_missing_are_named);
     tcase_add_test(tc, lists_longer_than_their_limit_are_refused);
+    tcase_add_test(tc, words_more_than_their_limit_are_refused);
+    tcase_add_test(tc, an_end_is_of_the_model_or_of_the_request);
     tcase_add_test(tc, every_byte_may_be_anything);
     tcase_add_test(tc, bulk_may_end_anywhere);
     tcase_add_test(tc, words_are_joined_and_failures_have_names);

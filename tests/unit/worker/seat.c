@@ -101,6 +101,15 @@ void seat_cancel(struct seat *seat, uint64_t id)
     ring_publish(&seat->end);
 }
 
+void seat_cancel_choice(struct seat *seat, uint64_t id, uint8_t choice)
+{
+    const struct ring_cell cell = {
+        .kind = RECORD_CANCEL, .flags = RECORD_FLAG_CHOICE, .choice = choice, .id = id
+    };
+    ck_assert_int_eq(ring_push(&seat->end, &cell, NULL, 0), 0);
+    ring_publish(&seat->end);
+}
+
 /* --- taking ------------------------------------------------------------------------------- */
 
 static void copy_positions(struct record_logprob (*to)[1 + 5], int32_t first, int32_t num,

@@ -45,6 +45,7 @@ void seat_close(struct seat *seat);
 /* Put a submit on the ring and show it. `id` < SEAT_MAX_IDS. */
 void seat_submit(struct seat *seat, uint64_t id, const struct record_submit *submit);
 void seat_cancel(struct seat *seat, uint64_t id);
+void seat_cancel_choice(struct seat *seat, uint64_t id, uint8_t choice);
 
 /* Take everything that is there. Returns the number of cells. */
 int32_t seat_take(struct seat *seat);

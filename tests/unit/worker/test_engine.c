@@ -229,6 +229,149 @@ START_TEST(eos_ends_unless_it_is_ignored_and_not_before_min_tokens)
 }
 END_TEST
 
+/* The greedy answer of request 2, into answer `id`. */
+static const struct seat_choice *greedy(struct world_asked *a, unsigned id)
+{
+    a->params.temperature = 0;
+    seat_submit(&world.seat, id, &a->submit);
+    world_run(id, id + 1);
+    return &world.seat.answers[id].choices[0];
+}
+
+START_TEST(a_stop_id_ends_as_the_end_of_text_does)
+{
+    struct world_asked a;
+    world_open(&world_usual);
+    world_ask(&a, 2);
+    const int32_t stop_ids[] = { greedy(&a, 1)->tokens[2], 9 };
+    a.submit.stop_ids = stop_ids;
+    a.submit.num_stop_ids = 2;
+    a.params.flags = RECORD_IGNORE_EOS; /* spares what the request itself names */
+
+    const struct seat_choice *ended = greedy(&a, 2);
+    ck_assert_int_eq(ended->done.reason, RECORD_FINISH_EOS);
+    ck_assert_int_eq(ended->done.stop_id, stop_ids[0]);
+    ck_assert_int_eq(ended->tokens[ended->num_tokens - 1], stop_ids[0]);
+    ck_assert_int_le(ended->num_tokens, 3);
+
+    a.params.min_tokens = 5;
+    const struct seat_choice *masked = greedy(&a, 3);
+    for (int32_t i = 0; i < 5; i++)
+        ck_assert_int_ne(masked->tokens[i], stop_ids[0]);
+    world_close();
+}
+END_TEST
+
+START_TEST(only_allowed_tokens_are_drawn)
+{
+    static const int32_t allowed[] = { 40, 31, 1023, 0 };
+    struct world_asked a;
+    world_open(&world_usual);
+    world_ask(&a, 5); /* three choices, drawn */
+    a.submit.allowed_ids = allowed;
+    a.submit.num_allowed_ids = 4;
+    seat_submit(&world.seat, 1, &a.submit);
+    world_run(1, 2);
+    for (int c = 0; c < 3; c++) {
+        const struct seat_choice *choice = &world.seat.answers[1].choices[c];
+        ck_assert_int_gt(choice->num_tokens, 0);
+        for (int32_t i = 0; i < choice->num_tokens; i++)
+            ck_assert(choice->tokens[i] == 40 || choice->tokens[i] == 31 ||
+                      choice->tokens[i] == 1023 || choice->tokens[i] == 0);
+    }
+
+    world_ask(&a, 5); /* the slot's next request has the whole vocabulary again */
+    seat_submit(&world.seat, 2, &a.submit);
+    world_run(2, 3);
+    const struct seat_choice *free_choice = &world.seat.answers[2].choices[0];
+    bool any = false;
+    for (int32_t i = 0; i < free_choice->num_tokens; i++)
+        any |= free_choice->tokens[i] != 40 && free_choice->tokens[i] != 31;
+    ck_assert(any);
+    world_close();
+}
+END_TEST
+
+START_TEST(a_bad_word_is_left_before_its_last_token)
+{
+    struct world_asked a;
+    world_open(&world_usual);
+    world_ask(&a, 2);
+    a.params.flags = RECORD_IGNORE_EOS;
+    a.params.repetition_penalty = 1;
+    int32_t plain[3];
+    memcpy(plain, greedy(&a, 1)->tokens, sizeof(plain));
+    const int32_t words[] = { 3, plain[0], plain[1], plain[2], 2, 1000, plain[1] };
+    a.submit.bad_words = words;
+    a.submit.bad_words_len = 7;
+
+    const struct seat_choice *other = greedy(&a, 2);
+    ck_assert_int_eq(other->tokens[0], plain[0]);
+    ck_assert_int_eq(other->tokens[1], plain[1]);
+    ck_assert_int_ne(other->tokens[2], plain[2]);
+    for (int32_t i = 2; i < other->num_tokens; i++)
+        ck_assert(memcmp(other->tokens + i - 2, plain, sizeof(plain)) != 0);
+
+    const int32_t word[] = { 1, plain[0] };
+    a.submit.bad_words = word;
+    a.submit.bad_words_len = 2;
+    const struct seat_choice *without = greedy(&a, 3);
+    for (int32_t i = 0; i < without->num_tokens; i++)
+        ck_assert_int_ne(without->tokens[i], plain[0]);
+    world_close();
+}
+END_TEST
+
+START_TEST(a_bad_word_is_let_through_where_nothing_else_is_left)
+{
+    static const int32_t allowed[] = { 31 }, words[] = { 2, 31, 31 };
+    struct world_asked a;
+    world_open(&world_usual);
+    world_ask(&a, 2);
+    a.submit.allowed_ids = allowed;
+    a.submit.num_allowed_ids = 1;
+    a.submit.bad_words = words;
+    a.submit.bad_words_len = 3;
+    const struct seat_choice *choice = greedy(&a, 1);
+    ck_assert_int_eq(world.seat.answers[1].failure, 0);
+    ck_assert_int_eq(choice->num_tokens, (int32_t)a.params.max_tokens);
+    ck_assert_int_eq(choice->tokens[1], 31);
+    world_close();
+}
+END_TEST
+
+START_TEST(a_choice_that_is_cancelled_ends_alone)
+{
+    struct world_setup setup = world_usual;
+    setup.num_seqs = 3;
+    world_open(&setup);
+    struct world_asked a;
+    world_ask(&a, 5);
+    a.params.flags = RECORD_IGNORE_EOS;
+    seat_submit(&world.seat, 1, &a.submit);
+    world_run(1, 2);
+    struct seat_choice whole[3];
+    memcpy(whole, world.seat.answers[1].choices, sizeof(whole));
+
+    seat_submit(&world.seat, 2, &a.submit);
+    while (world.seat.answers[2].choices[1].num_tokens < 2) {
+        ck_assert_int_eq(engine_step(world.engine), 1);
+        seat_take(&world.seat);
+    }
+    seat_cancel_choice(&world.seat, 2, 1);
+    seat_cancel_choice(&world.seat, 2, 9); /* there is none */
+    world_run(2, 3);
+
+    const struct seat_choice *choices = world.seat.answers[2].choices;
+    ck_assert_int_eq(choices[1].done.reason, RECORD_FINISH_CANCELLED);
+    ck_assert_int_lt(choices[1].num_tokens, whole[1].num_tokens);
+    ck_assert_int_eq(memcmp(&choices[0], &whole[0], sizeof(whole[0])), 0);
+    ck_assert_int_eq(memcmp(&choices[2], &whole[2], sizeof(whole[2])), 0);
+    ck_assert(engine_is_empty(world.engine));
+    world_close();
+}
+END_TEST
+
 START_TEST(cancel_frees_everything_in_every_state)
 {
     struct world_setup setup = world_usual;
@@ -486,6 +629,11 @@ int main(void)
     tcase_add_test(tc, a_resumed_choice_goes_on_as_if_nothing_had_happened);
     tcase_add_test(tc, scores_of_a_prompt_are_the_logprobs_of_writing_it);
     tcase_add_test(tc, eos_ends_unless_it_is_ignored_and_not_before_min_tokens);
+    tcase_add_test(tc, a_stop_id_ends_as_the_end_of_text_does);
+    tcase_add_test(tc, only_allowed_tokens_are_drawn);
+    tcase_add_test(tc, a_bad_word_is_left_before_its_last_token);
+    tcase_add_test(tc, a_bad_word_is_let_through_where_nothing_else_is_left);
+    tcase_add_test(tc, a_choice_that_is_cancelled_ends_alone);
     tcase_add_test(tc, cancel_frees_everything_in_every_state);
     tcase_add_test(tc, a_frontend_that_goes_takes_its_requests_with_it);
     tcase_add_test(tc, a_frontend_that_breaks_a_rule_is_reported_and_costs_nobody_else);

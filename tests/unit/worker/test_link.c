@@ -105,7 +105,23 @@ START_TEST(a_submit_and_a_cancel_are_taken_in_order)
     ck_assert_int_eq(message.submit.prompt[2], 3);
     ck_assert_int_eq(link_take(&link_end, &bounds, &message, &err), 1);
     ck_assert_int_eq(message.kind, RECORD_CANCEL);
+    ck_assert_int_eq(message.choice, -1);
     ck_assert_int_eq(link_take(&link_end, &bounds, &message, &err), 0);
+}
+END_TEST
+
+START_TEST(a_cancel_may_name_a_choice)
+{
+    struct link_message message;
+    push(
+        (struct ring_cell){
+            .kind = RECORD_CANCEL, .flags = RECORD_FLAG_CHOICE, .choice = 2, .id = 7 },
+        NULL, 0);
+
+    ck_assert_int_eq(link_take(&link_end, &bounds, &message, &err), 1);
+    ck_assert_int_eq(message.kind, RECORD_CANCEL);
+    ck_assert_uint_eq(message.id, 7);
+    ck_assert_int_eq(message.choice, 2);
 }
 END_TEST
 
@@ -140,6 +156,7 @@ static const struct {
     { { .kind = 0, .id = 1 }, 0, "kind 0" },
     { { .kind = RECORD_CANCEL, .flags = 1, .id = 1 }, 0, "flags 1" },
     { { .kind = RECORD_CANCEL, .id = 1 }, 8, "8 bytes" },
+    { { .kind = RECORD_SUBMIT, .flags = RECORD_FLAG_CHOICE, .id = 1 }, 16, "flags 2" },
     { { .kind = RECORD_SUBMIT, .id = 1 }, 0, "SUBMIT" },
     { { .kind = RECORD_SUBMIT, .id = 1 }, 16, "SUBMIT" },
 };
@@ -204,6 +221,7 @@ int main(void)
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, a_submit_and_a_cancel_are_taken_in_order);
+    tcase_add_test(tc, a_cancel_may_name_a_choice);
     tcase_add_test(tc, nothing_is_taken_that_cannot_be_answered);
     tcase_add_loop_test(tc, what_is_no_submit_and_no_cancel_ends_the_link, 0,
                         (int)(sizeof(wrong) / sizeof(wrong[0])));

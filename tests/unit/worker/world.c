@@ -118,6 +118,7 @@ static unsigned mix(unsigned x)
 
 void world_ask(struct world_asked *a, unsigned i)
 {
+    static const int32_t words[] = { 1, 31, 2, 40, 17, 3, 5, 6, 7 };
     *a = (struct world_asked){ .eos_ids = { EOS } };
     const unsigned num_prompt = i % 8 == 0 ? 1 + mix(i) % 16 : 1 + mix(i) % 180;
     for (unsigned t = 0; t < num_prompt; t++)
@@ -149,6 +150,10 @@ void world_ask(struct world_asked *a, unsigned i)
                                         .num_biases = i % 8 == 6 ? 2 : 0,
                                         .eos_ids = a->eos_ids,
                                         .num_eos_ids = 1 };
+    if (i % 10 == 7) {
+        a->submit.bad_words = words;
+        a->submit.bad_words_len = sizeof(words) / sizeof(words[0]);
+    }
     for (uint32_t c = 0; c < a->submit.num_choices; c++)
         a->submit.choices[c].index = c;
     if (a->params.num_logprobs > 5)
