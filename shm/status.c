@@ -77,6 +77,38 @@ bool status_get_texts(const struct status_page *page, char text[STATUS_TEXT_BYTE
     return whole;
 }
 
+void status_step_open(struct status_page *page, uint64_t number)
+{
+    struct status_step *step = &page->steps[number % STATUS_STEPS];
+    atomic_store_explicit(&step->number, 0, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release); /* whoever sees new requests sees no number */
+    step->num_requests = 0;
+}
+
+void status_step_add(struct status_page *page, uint64_t number, uint64_t id, uint64_t generation)
+{
+    struct status_step *step = &page->steps[number % STATUS_STEPS];
+    if (step->num_requests < STATUS_STEP_REQUESTS)
+        step->requests[step->num_requests++] =
+            (struct status_request){ .id = id, .generation = generation };
+}
+
+void status_step_close(struct status_page *page, uint64_t number)
+{
+    struct status_step *step = &page->steps[number % STATUS_STEPS];
+    atomic_store_explicit(&step->number, number, memory_order_release);
+}
+
+const struct status_step *status_find_step(const struct status_page *page, uint64_t number)
+{
+    const struct status_step *step = &page->steps[number % STATUS_STEPS];
+    _Atomic uint64_t *word = (_Atomic uint64_t *)&step->number;
+    if (number == 0 || atomic_load_explicit(word, memory_order_acquire) != number ||
+        step->num_requests > STATUS_STEP_REQUESTS)
+        return NULL;
+    return step;
+}
+
 static const char *find_fact(const char *text, const char *key, size_t *ret_len)
 {
     const size_t key_len = strlen(key);

@@ -14,7 +14,13 @@
 
 #include "shm/segment.h"
 
-enum { STATUS_WORDS = 1536, STATUS_TEXT_BYTES = 2048, STATUS_ERROR_BYTES = 512 };
+enum {
+    STATUS_WORDS = 1536,
+    STATUS_TEXT_BYTES = 2048,
+    STATUS_ERROR_BYTES = 512,
+    STATUS_STEPS = 3,
+    STATUS_STEP_REQUESTS = 4096,
+};
 
 enum status_state {
     STATUS_STARTING = 0, /* moves only downwards in this list, */
@@ -23,6 +29,15 @@ enum status_state {
     STATUS_DRAINING,
     STATUS_DOWN, /* except that the supervisor's page says DOWN, then LOADING again */
     STATUS_FAILED,
+};
+
+/* Who takes part in a step: written before it begins, read when its process has ended in it. */
+struct status_step {
+    _Atomic uint64_t number; /* 0: not whole */
+    uint32_t num_requests, reserved;
+    struct status_request {
+        uint64_t id, generation; /* of its frontend */
+    } requests[STATUS_STEP_REQUESTS];
 };
 
 struct status_page {
@@ -40,6 +55,7 @@ struct status_page {
     char text[STATUS_TEXT_BYTES];                      /* "key=value" lines: facts of the role */
     char error[STATUS_ERROR_BYTES];                    /* last words before exit */
     _Alignas(64) _Atomic uint64_t words[STATUS_WORDS]; /* counters: proto/records/stats.h */
+    struct status_step steps[STATUS_STEPS];            /* step n at n % STATUS_STEPS */
 };
 
 struct segment_header status_segment_header(void);
@@ -51,6 +67,15 @@ void status_beat(struct status_page *page);
 void status_add(struct status_page *page, int word, uint64_t n); /* relaxed, no lock prefix */
 void status_set(struct status_page *page, int word, uint64_t value);
 void status_set_texts(struct status_page *page, const char *text, const char *error);
+
+/* Step `number` (from 1) begins with these requests, at most STATUS_STEP_REQUESTS. */
+void status_step_open(struct status_page *page, uint64_t number);
+void status_step_add(struct status_page *page, uint64_t number, uint64_t id, uint64_t generation);
+void status_step_close(struct status_page *page, uint64_t number);
+
+/* The requests of a step that an ended process had announced; NULL when it had not. The number
+ * of them is checked, their content is the writer's word. */
+const struct status_step *status_find_step(const struct status_page *page, uint64_t number);
 
 /* Readers, any process. */
 uint64_t status_get(const struct status_page *page, int word);

@@ -258,6 +258,22 @@ static bool expire(struct engine *engine, int64_t now)
 
 /* --- execute ------------------------------------------------------------------------------ */
 
+/* Whom to blame should this step end the process. */
+static void tell_step(struct engine *engine, const struct plan *plan)
+{
+    struct status_page *page = engine->options.page;
+    const uint64_t number = atomic_load_explicit(&page->step, memory_order_relaxed) + 1;
+    status_step_open(page, number);
+    for (int32_t i = 0; i < plan->num_rows; i++) {
+        struct request *request = plan->rows[i].sequence->request;
+        if (request->told_step == number)
+            continue;
+        request->told_step = number;
+        status_step_add(page, number, request->id, link_of(engine, request)->generation);
+    }
+    status_step_close(page, number);
+}
+
 static int launch(struct engine *engine, const struct plan *plan)
 {
     const struct backend *backend = engine->backend;
@@ -388,6 +404,7 @@ static int execute(struct engine *engine, const struct plan *plan)
 {
     meter_begin_step(&engine->meter, plan, clock_now_us());
     start_requests(engine, plan);
+    tell_step(engine, plan);
     int r = launch(engine, plan);
     publish(engine); /* ACCEPTED and STARTED go out while the device works */
     if (r == 0)

@@ -49,7 +49,8 @@ int link_open(struct link *link, const struct control_message *message, const in
         (r = segment_map(&complete, fds[1], true, &own, err)) < 0)
         goto fail;
 
-    *link = (struct link){ .is_up = true, .doorbell = fds[2], .bulk = bulk };
+    *link =
+        (struct link){ .is_up = true, .doorbell = fds[2], .generation = generation, .bulk = bulk };
     ring_end_init(&link->end, complete, out, submit, in, epoch, generation);
     link->read_us = clock_now_us();
     TAILQ_INIT(&link->unpublished);

@@ -26,9 +26,10 @@ struct link {
     bool is_up;
     struct ring_end end;
     int doorbell;
-    void *bulk;         /* [half of the submit bulk ring] the private copy of a cell's bulk */
-    int64_t read_us;    /* when its complete ring last took something, or all */
-    uint32_t last_tail; /* of the complete ring, at the last publishing */
+    uint64_t generation; /* of the frontend */
+    void *bulk;          /* [half of the submit bulk ring] the private copy of a cell's bulk */
+    int64_t read_us;     /* when its complete ring last took something, or all */
+    uint32_t last_tail;  /* of the complete ring, at the last publishing */
     struct request_list unpublished;
 };
 

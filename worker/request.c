@@ -147,6 +147,7 @@ int request_set_add(struct request_set *table, int32_t frontend, uint64_t id,
         .tokens = token_list_empty,
         .num_choices = (int32_t)submit->num_choices,
         .next_score = 1,
+        .is_suspect = (params->flags & RECORD_SUSPECT) != 0,
     };
     if (store_tokens(table, request, submit) < 0) {
         token_store_free(&table->store, &request->tokens);
@@ -155,6 +156,7 @@ int request_set_add(struct request_set *table, int32_t frontend, uint64_t id,
     copy_rules(table, request, submit);
     request->age = table->num_added++;
     table->num_free--;
+    table->num_suspects += request->is_suspect;
     struct request **bucket = bucket_of(table, frontend, id);
     request->next_in_bucket = *bucket;
     *bucket = request;
@@ -172,6 +174,7 @@ void request_set_remove(struct request_set *table, struct request *request)
     *at = request->next_in_bucket;
     TAILQ_REMOVE(&table->active, request, in_active);
     token_store_free(&table->store, &request->tokens);
+    table->num_suspects -= request->is_suspect;
     table->free[table->num_free++] = request;
 }
 

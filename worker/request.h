@@ -53,6 +53,8 @@ struct request {
     int32_t bad_words_len;
     int32_t next_score; /* first prompt position without computed log-probability */
     bool is_resumed;    /* some choice brought output: accepted by an earlier engine */
+    bool is_suspect;    /* it gets steps of its own */
+    uint64_t told_step; /* the newest step that names it on the status page */
     bool is_waiting, is_started, is_unpublished;
     bool owes_started;
     enum record_failure failure; /* 0: none */
@@ -69,6 +71,7 @@ struct request_set {
     struct request **buckets;
     struct request_list active; /* oldest first */
     int32_t max_requests, num_free, num_buckets, vocab_size;
+    int32_t num_suspects;
     uint64_t num_added;
     struct logit_bias *biases; /* [max_requests][RECORD_MAX_BIASES] */
     int32_t *end_ids;          /* [max_requests][2 * RECORD_MAX_STOP_IDS] */

@@ -200,6 +200,35 @@ static bool grow(struct scheduler *s, struct sequence *sequence)
     return true;
 }
 
+/* --- turns of suspects -------------------------------------------------------------------- */
+
+static const struct request *next_suspect(const struct scheduler *s)
+{
+    const struct request *request, *first = NULL;
+    TAILQ_FOREACH(request, &s->requests.active, in_active)
+    {
+        if (!request->is_suspect)
+            continue;
+        if (request->age > s->last_suspect_age)
+            return request;
+        if (first == NULL)
+            first = request;
+    }
+    return first;
+}
+
+static void choose_turn(struct scheduler *s)
+{
+    s->alone = s->requests.num_suspects == 0 || s->alone != NULL ? NULL : next_suspect(s);
+    if (s->alone != NULL)
+        s->last_suspect_age = s->alone->age;
+}
+
+static bool has_turn(const struct scheduler *s, const struct request *request)
+{
+    return s->alone == NULL ? !request->is_suspect : request == s->alone;
+}
+
 /* --- rows --------------------------------------------------------------------------------- */
 
 static int32_t min_of(int32_t a, int32_t b)
@@ -295,7 +324,7 @@ static bool plan_some_decodes(struct scheduler *s)
     for (int32_t k = 0; k < s->num_running; k++) {
         const int32_t i = (turn + k) % s->num_running;
         struct sequence *sequence = s->running[i];
-        if (!is_decode(sequence) || sequence_is_paused(sequence))
+        if (!is_decode(sequence) || sequence_is_paused(sequence) || !has_turn(s, sequence->request))
             continue;
         if (chunk_of(s, sequence) == 0) {
             s->decode_turn = i;
@@ -315,7 +344,7 @@ static void plan_chunks(struct scheduler *s)
     for (int32_t i = 0; i < s->num_running; i++) {
         struct sequence *sequence = s->running[i];
         if (sequence->num_computed < sequence->num_tokens && !is_decode(sequence) &&
-            !sequence_is_paused(sequence))
+            !sequence_is_paused(sequence) && has_turn(s, sequence->request))
             plan_sequence(s, sequence);
     }
 }
@@ -405,7 +434,8 @@ static bool start_preempted(struct scheduler *s)
     for (int32_t i = 0; i < s->num_preempted;) {
         struct sequence *sequence = s->preempted[i];
         const struct sequence *source = find_source(s, sequence->request);
-        if (sequence_is_paused(sequence)) { /* by its frontend alone: others pass */
+        /* By its frontend alone, or it is not its turn: others pass. */
+        if (sequence_is_paused(sequence) || !has_turn(s, sequence->request)) {
             i++;
             continue;
         }
@@ -440,14 +470,14 @@ static void start_waiting(struct scheduler *s)
     struct request *request = TAILQ_FIRST(&s->waiting), *next;
     for (; request != NULL; request = next) {
         next = TAILQ_NEXT(request, in_waiting);
-        if (!start_choices(s, request))
+        if (has_turn(s, request) && !start_choices(s, request))
             return;
     }
 }
 
 /* --- the plan ----------------------------------------------------------------------------- */
 
-const struct plan *scheduler_plan(struct scheduler *s)
+static void build_plan(struct scheduler *s)
 {
     struct plan *plan = &s->plan;
     s->step++;
@@ -460,7 +490,16 @@ const struct plan *scheduler_plan(struct scheduler *s)
     plan_chunks(s);
     if (start_preempted(s))
         start_waiting(s);
-    return plan;
+}
+
+const struct plan *scheduler_plan(struct scheduler *s)
+{
+    int32_t tries = 0;
+    do { /* who has nothing to compute leaves the turn to the next */
+        choose_turn(s);
+        build_plan(s);
+    } while (s->plan.num_rows == 0 && tries++ < 2 * s->requests.num_suspects);
+    return &s->plan;
 }
 
 /* --- ends --------------------------------------------------------------------------------- */

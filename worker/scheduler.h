@@ -1,7 +1,7 @@
 /*
  * scheduler.h - policy: which positions of which sequences are computed in the next step
  *
- * Plain structs in, a plan out: no device, no ring, no clock. A plan keeps four rules:
+ * Plain structs in, a plan out: no device, no ring, no clock. A plan keeps five rules:
  *
  *   1. at most max_num_batched_tokens positions, of at most max_num_seqs sequences;
  *   2. decodes first, in turn when they do not all fit; then prefill chunks, oldest first;
@@ -9,7 +9,9 @@
  *      grows. When none is left, the youngest sequence is preempted: its blocks go, its tokens
  *      stay, it starts again before anything that waits;
  *   4. first come, first served: nobody starts before an older request that lacks blocks. The
- *      oldest sequence is never preempted for another, so every request ends.
+ *      oldest sequence is never preempted for another, so every request ends;
+ *   5. a suspect (RECORD_SUSPECT) shares no step: steps alternate between everybody else and the
+ *      suspects, one of them at a time.
  *
  * The choices of a request (n > 1) start one after another. The first computes the prompt; the
  * others take over its blocks up to the position before the prompt's last (whole blocks by
@@ -67,7 +69,9 @@ struct scheduler {
     struct sequence **running;   /* [max_num_seqs] in order of start */
     struct sequence **preempted; /* [max_num_seqs] oldest first */
     int32_t num_running, num_preempted;
-    int32_t decode_turn; /* index in `running` where the next plan begins with decodes */
+    int32_t decode_turn;         /* index in `running` where the next plan begins with decodes */
+    const struct request *alone; /* the suspect whose step it is; NULL: everybody else's */
+    uint64_t last_suspect_age;
     uint64_t step;
     struct plan plan;
 };

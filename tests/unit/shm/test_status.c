@@ -51,4 +51,43 @@ START_TEST(a_reader_beside_the_writer_never_sees_half_a_text)
 }
 END_TEST
 
-RUN_SUITE("status", facts_are_read_by_key, a_reader_beside_the_writer_never_sees_half_a_text)
+START_TEST(a_step_tells_its_requests_once_it_is_whole)
+{
+    ck_assert_ptr_null(status_find_step(&page, 0));
+    ck_assert_ptr_null(status_find_step(&page, 7));
+    for (uint64_t step = 7; step < 10; step++) {
+        status_step_open(&page, step);
+        status_step_add(&page, step, 100 + step, 5);
+        status_step_add(&page, step, 200 + step, 6);
+        ck_assert_ptr_null(status_find_step(&page, step));
+        status_step_close(&page, step);
+    }
+    for (uint64_t step = 7; step < 10; step++) { /* three at a time */
+        const struct status_step *found = status_find_step(&page, step);
+        ck_assert_ptr_nonnull(found);
+        ck_assert_uint_eq(found->num_requests, 2);
+        ck_assert_uint_eq(found->requests[1].id, 200 + step);
+        ck_assert_uint_eq(found->requests[1].generation, 6);
+    }
+    status_step_open(&page, 10);
+    ck_assert_ptr_null(status_find_step(&page, 7));
+    ck_assert_ptr_null(status_find_step(&page, 10));
+    ck_assert_ptr_nonnull(status_find_step(&page, 9));
+}
+END_TEST
+
+START_TEST(a_step_holds_no_more_requests_than_it_has_room_for)
+{
+    status_step_open(&page, 1);
+    for (uint64_t i = 0; i < STATUS_STEP_REQUESTS + 10; i++)
+        status_step_add(&page, 1, i, 1);
+    status_step_close(&page, 1);
+    ck_assert_uint_eq(status_find_step(&page, 1)->num_requests, STATUS_STEP_REQUESTS);
+    page.steps[1].num_requests = STATUS_STEP_REQUESTS + 1;
+    ck_assert_ptr_null(status_find_step(&page, 1));
+}
+END_TEST
+
+RUN_SUITE("status", a_step_tells_its_requests_once_it_is_whole,
+          a_step_holds_no_more_requests_than_it_has_room_for, facts_are_read_by_key,
+          a_reader_beside_the_writer_never_sees_half_a_text)

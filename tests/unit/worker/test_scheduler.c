@@ -31,6 +31,7 @@ struct sim {
     struct expected requests[MAX_REQUESTS];
     int32_t num_requests, num_live, num_preempted, num_copied;
     int64_t num_steps;
+    bool submits_suspects;
     unsigned seed;
 };
 
@@ -90,6 +91,7 @@ static enum record_failure submit(int32_t num_prompt, int32_t num_choices, int32
     ck_assert_int_lt(id, MAX_REQUESTS);
     e->params = (struct record_params){ .max_tokens = (uint32_t)max_tokens,
                                         .num_choices = (uint32_t)num_choices,
+                                        .flags = sim.submits_suspects ? RECORD_SUSPECT : 0,
                                         .num_logprobs = num_logprobs,
                                         .num_prompt_logprobs = num_prompt_logprobs };
     e->num_prompt = num_prompt;
@@ -117,6 +119,7 @@ static void submit_random(void)
 {
     const int32_t num_prompt = 1 + (int32_t)draw(40), max_tokens = (int32_t)draw(30);
     const int32_t num_choices = draw(4) == 0 ? 1 + (int32_t)draw(6) : 1;
+    sim.submits_suspects = draw(16) == 0;
     submit(num_prompt, num_choices, max_tokens, draw(3) == 0 ? 0 : -1, draw(5) == 0 ? 0 : -1);
 }
 
@@ -140,6 +143,17 @@ static void check_blocks(void)
     ck_assert_int_eq(sim.s.blocks[0].num_free, sim.s.limits.num_blocks - num_used);
 }
 
+/* A suspect shares no step. */
+static void check_company(const struct plan *plan)
+{
+    const struct request *first = plan->num_rows > 0 ? plan->rows[0].sequence->request : NULL;
+    for (int32_t i = 0; i < plan->num_rows; i++) {
+        const struct request *request = plan->rows[i].sequence->request;
+        if (first->is_suspect || request->is_suspect)
+            ck_assert_ptr_eq(request, first);
+    }
+}
+
 static void check_plan(const struct plan *plan)
 {
     int32_t num_tokens = 0, num_logits = 0;
@@ -159,6 +173,7 @@ static void check_plan(const struct plan *plan)
     ck_assert_int_le(num_tokens, sim.s.limits.max_num_batched_tokens);
     ck_assert_int_le(num_logits, sim.s.limits.max_logits);
     ck_assert_int_le(sim.s.num_running + sim.s.num_preempted, sim.s.limits.max_num_seqs);
+    check_company(plan);
     check_blocks();
 }
 
@@ -302,6 +317,7 @@ static void check_empty(void)
     ck_assert_int_eq(sim.s.requests.store.num_free, sim.s.requests.store.num_chunks);
     ck_assert_int_eq(sim.s.requests.num_free, sim.s.requests.max_requests);
     ck_assert(TAILQ_EMPTY(&sim.s.requests.active));
+    ck_assert_int_eq(sim.s.requests.num_suspects, 0);
 }
 
 static void drain(unsigned patience)
@@ -526,6 +542,45 @@ START_TEST(a_resumed_choice_goes_on_behind_its_tokens_even_past_a_full_queue)
 }
 END_TEST
 
+/* Whose step is it: a suspect's number among the submitted, or -1 for everybody else's. */
+static int32_t whose_step(void)
+{
+    const struct plan *plan = scheduler_plan(&sim.s);
+    ck_assert_int_gt(plan->num_rows, 0);
+    check_plan(plan);
+    execute(plan);
+    publish_some(1);
+    const struct request *request = plan->rows[0].sequence->request;
+    return request == NULL ? -2 : request->is_suspect ? (int32_t)request->id : -1;
+}
+
+START_TEST(suspects_have_steps_of_their_own_in_turn_with_everybody_else)
+{
+    begin(limits_of(8, 64, 64), 7);
+    eos_ids[0] = VOCAB - 1;
+    for (int i = 0; i < 5; i++) {
+        sim.submits_suspects = i == 1 || i == 3;
+        ck_assert_int_eq(submit(4, i == 3 ? 2 : 1, 40, -1, -1), 0);
+    }
+    static const int32_t turns[] = { 1, -1, 3, -1, 1, -1, 3, -1, 1, -1, 3, -1 };
+    for (size_t i = 0; i < sizeof(turns) / sizeof(turns[0]); i++)
+        ck_assert_int_eq(whose_step(), turns[i]);
+    drain(1);
+    eos_ids[0] = 13;
+}
+END_TEST
+
+START_TEST(a_suspect_alone_loses_no_steps)
+{
+    begin(limits_of(8, 64, 64), 7);
+    sim.submits_suspects = true;
+    ck_assert_int_eq(submit(4, 1, 20, -1, -1), 0);
+    while (sim.num_live > 0)
+        run_step(1);
+    ck_assert_int_le(sim.num_steps, 21);
+}
+END_TEST
+
 START_TEST(scores_come_in_windows_whatever_the_chunks_were)
 {
     begin(limits_of(2, _i, 64), 7);
@@ -566,6 +621,8 @@ int main(void)
     tcase_add_test(tc, queued_tokens_are_limited_but_not_for_what_starts_at_once);
     tcase_add_test(tc, what_can_never_fit_is_refused);
     tcase_add_test(tc, a_resumed_choice_goes_on_behind_its_tokens_even_past_a_full_queue);
+    tcase_add_test(tc, suspects_have_steps_of_their_own_in_turn_with_everybody_else);
+    tcase_add_test(tc, a_suspect_alone_loses_no_steps);
     tcase_add_loop_test(tc, scores_come_in_windows_whatever_the_chunks_were, 1, 100);
     suite_add_tcase(suite, tc);
 
