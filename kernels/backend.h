@@ -24,7 +24,7 @@
 
 #include "base/error.h"
 
-enum { BACKEND_ABI = 1, BACKEND_SPAN = 256, BACKEND_MAX_GROUPS = 4, BACKEND_MAX_LOGPROBS = 20 };
+enum { BACKEND_ABI = 2, BACKEND_SPAN = 256, BACKEND_MAX_GROUPS = 4, BACKEND_MAX_LOGPROBS = 20 };
 
 enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16 };
 
@@ -95,6 +95,26 @@ struct sample_row {
     int32_t *ret_ids;    /* [1 + num_logprobs]: their ids */
     int32_t *ret_rank;   /* of the sampled token, 1 is the best; may be NULL */
 };
+
+/*
+ * The ranks of one engine, as this one reaches them. Every rank calls the same functions with the
+ * same sizes in the same order; they return 0 or a negative errno, which is final. all_reduce:
+ * x becomes the sum over ranks 0, 1, 2 ... in this order: equal bits in all ranks. all_gather:
+ * `own` is [rows][this rank's columns], from rank_share() on; `out` becomes [rows][total_cols].
+ */
+struct communicator {
+    int32_t rank, num_ranks;
+    void *context;
+    int (*all_reduce)(void *context, float *x, int64_t num);
+    int (*all_gather)(void *context, float *out, const float *own, int32_t rows,
+                      int32_t total_cols);
+};
+
+/* Where the part of `rank` begins in what is cut as evenly as can be. */
+static inline int32_t rank_share(int32_t total, int32_t rank, int32_t num_ranks)
+{
+    return (int32_t)((int64_t)total * rank / num_ranks);
+}
 
 struct backend {
     uint32_t abi;
@@ -169,6 +189,13 @@ struct backend {
     /* Copy whole pages: for sequences that part. */
     void (*copy_blocks)(struct device *, struct kv_pool *pool, const int32_t *from,
                         const int32_t *to, int32_t num);
+
+    /* Meet the other ranks at this place of the list. An error of the communicator is what wait()
+     * returns from then on; the memory that was to be written is undefined. */
+    void (*all_reduce)(struct device *, const struct communicator *communicator, float *x,
+                       int32_t rows, int32_t cols);
+    void (*all_gather)(struct device *, const struct communicator *communicator, float *out,
+                       const float *own, int32_t rows, int32_t total_cols);
 
     /* logits: [num][num_vocab], overwritten. */
     void (*sample)(struct device *, float *logits, int32_t num_vocab, const struct sample_row *rows,

@@ -185,6 +185,35 @@ static void cpu_copy_blocks(struct device *device, struct kv_pool *pool, const i
     device_record(device, run_copy, cost_ns)->args.copy = (struct copy_args){ pool, from, to, num };
 }
 
+/* Thread 0 meets the other ranks; this device's other threads wait at the next barrier. */
+static void run_meet(struct device *device, const struct op *op, int32_t thread,
+                     int32_t num_threads)
+{
+    (void)thread;
+    (void)num_threads;
+    const struct meet_args *args = &op->args.meet;
+    const struct communicator *c = args->communicator;
+    if (device->error != 0)
+        return;
+    device->error = args->own == NULL
+                        ? c->all_reduce(c->context, args->out, (int64_t)args->rows * args->cols)
+                        : c->all_gather(c->context, args->out, args->own, args->rows, args->cols);
+}
+
+static void cpu_all_reduce(struct device *device, const struct communicator *communicator, float *x,
+                           int32_t rows, int32_t cols)
+{
+    device_record(device, run_meet, 0.0)->args.meet =
+        (struct meet_args){ communicator, x, NULL, rows, cols };
+}
+
+static void cpu_all_gather(struct device *device, const struct communicator *communicator,
+                           float *out, const float *own, int32_t rows, int32_t total_cols)
+{
+    device_record(device, run_meet, 0.0)->args.meet =
+        (struct meet_args){ communicator, out, own, rows, total_cols };
+}
+
 static void run_sample(struct device *device, const struct op *op, int32_t thread,
                        int32_t num_threads)
 {
@@ -230,5 +259,7 @@ const struct backend cpu_backend = {
     .silu_mul = cpu_silu_mul,
     .gather_rows = cpu_gather_rows,
     .copy_blocks = cpu_copy_blocks,
+    .all_reduce = cpu_all_reduce,
+    .all_gather = cpu_all_gather,
     .sample = cpu_sample,
 };

@@ -176,5 +176,5 @@ int device_wait(struct device *device)
     if (device->in_flight)
         pool_wait(device->pool);
     device->in_flight = false;
-    return 0;
+    return device->error;
 }

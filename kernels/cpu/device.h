@@ -30,6 +30,7 @@ struct device {
     struct op_list lists[2];
     int32_t recording; /* index of the list that begin() opened */
     bool in_flight;    /* the other list runs or has not been waited for */
+    int error; /* of a meeting with other ranks: final; written by thread 0, read after a wait */
     struct device_thread *threads;
     float *partials; /* [ATTENTION_PARTIAL_FLOATS]: sums of spans that threads share out */
 };

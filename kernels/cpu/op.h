@@ -106,6 +106,13 @@ struct copy_args {
     int32_t num;
 };
 
+struct meet_args {
+    const struct communicator *communicator;
+    float *out;
+    const float *own; /* NULL: out is reduced in place */
+    int32_t rows, cols;
+};
+
 struct sample_args {
     float *logits;
     int32_t num_vocab;
@@ -127,6 +134,7 @@ struct op {
         struct silu_args silu;
         struct gather_args gather;
         struct copy_args copy;
+        struct meet_args meet;
         struct sample_args sample;
     } args;
 };

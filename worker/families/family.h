@@ -18,6 +18,7 @@
 enum dim {
     DIM_NONE, /* 0: no such dimension, or row 0 */
     DIM_VOCAB,
+    DIM_VOCAB_SHARE, /* what of the vocabulary this rank has logits of */
     DIM_HIDDEN,
     DIM_Q,       /* num_attention_heads * head_dim */
     DIM_KV,      /* num_key_value_heads * head_dim */
@@ -38,7 +39,8 @@ enum weight_when {
 
 /*
  * One tensor of the checkpoint: [rows][cols], or [rows] where cols is DIM_NONE. It becomes the
- * rows from `first` on of the matrix or vector that has `total` rows: q, k and v go into one.
+ * rows from `first` on of the matrix or vector that has `total` rows: q, k and v go into one. Of a
+ * dimension that is cut (shard.h) a rank has its part.
  */
 struct weight_row {
     const char *name; /* behind "model.layers.N." when it belongs to a layer */
@@ -47,6 +49,7 @@ struct weight_row {
     enum dim rows, cols;
     enum dim first, total;
     enum weight_when when;
+    bool once; /* a sum over ranks contains it: rank 0 alone has it */
 };
 
 /* Place of the weight: a row names the struct's field. */

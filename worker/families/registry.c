@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "worker/families/family.h"
+#include "worker/model/shard.h"
 
 static const struct family *const families[] = {
     &family_llama,
@@ -39,6 +40,9 @@ int32_t family_dim(const struct arch *arch, enum dim dim)
         return 0;
     case DIM_VOCAB:
         return arch->vocab_size;
+    case DIM_VOCAB_SHARE:
+        return shard_cut(arch->vocab_size, arch->shard.rank + 1, arch->shard.num_ranks) -
+               shard_cut(arch->vocab_size, arch->shard.rank, arch->shard.num_ranks);
     case DIM_HIDDEN:
         return arch->hidden_size;
     case DIM_Q:

@@ -5,7 +5,7 @@
 
 #include "worker/families/family.h"
 
-enum { OPS_PER_LAYER = 9, OPS_AROUND = 5 }; /* around: embed, two gathers, norm, lm_head */
+enum { OPS_PER_LAYER = 11, OPS_AROUND = 6 }; /* around: embed, three gathers, norm, lm_head */
 
 int32_t model_max_ops(int32_t num_hidden_layers)
 {
@@ -37,6 +37,13 @@ static void attend(struct model *m, struct kv_pool *pool, const struct model_bat
                      1.0f / sqrtf((float)arch->head_dim), batch->seqs[0], batch->num_seqs, rows);
 }
 
+/* Each rank has multiplied its columns by its part of the inputs. */
+static void add_ranks(struct model *m, float *x, int32_t rows)
+{
+    if (m->communicator != NULL)
+        m->backend->all_reduce(m->device, m->communicator, x, rows, m->arch.hidden_size);
+}
+
 /* o_proj and the MLP; what it gives is left in delta. */
 static void transform(struct model *m, int32_t l, const struct stream *s)
 {
@@ -46,11 +53,13 @@ static void transform(struct model *m, int32_t l, const struct stream *s)
     const struct workspace *ws = &m->workspace;
 
     b->linear(m->device, ws->delta, w->o_proj, w->o_bias, s->attn, s->rows);
+    add_ranks(m, ws->delta, s->rows);
     b->add_rms_norm(m->device, ws->normed, s->hidden, ws->delta, w->post_attention_layernorm,
                     arch->rms_norm_eps, s->rows, arch->hidden_size);
     b->linear(m->device, ws->gate_up, w->gate_up_proj, w->gate_up_bias, ws->normed, s->rows);
     b->silu_mul(m->device, ws->ffn, ws->gate_up, s->rows, arch->intermediate_size);
     b->linear(m->device, ws->delta, w->down_proj, w->down_bias, ws->ffn, s->rows);
+    add_ranks(m, ws->delta, s->rows);
 }
 
 static bool wants_every_row(const struct model_batch *batch)
@@ -83,8 +92,12 @@ static void give_logits(struct model *m, const struct stream *s)
     const struct model_weights *w = &m->weights;
     m->backend->add_rms_norm(m->device, ws->normed, s->hidden, ws->delta, w->norm,
                              m->arch.rms_norm_eps, s->rows, m->arch.hidden_size);
-    m->backend->linear(m->device, ws->logits, w->lm_head != NULL ? w->lm_head : w->embed_tokens,
-                       NULL, ws->normed, s->rows);
+    float *own = m->communicator != NULL ? ws->own_logits : ws->logits;
+    m->backend->linear(m->device, own, w->lm_head != NULL ? w->lm_head : w->embed_tokens, NULL,
+                       ws->normed, s->rows);
+    if (m->communicator != NULL)
+        m->backend->all_gather(m->device, m->communicator, ws->logits, own, s->rows,
+                               m->arch.vocab_size);
 }
 
 void model_forward(struct model *model, struct kv_pool *const *pools,

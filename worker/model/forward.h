@@ -19,12 +19,14 @@ struct workspace {
     float *last_hidden; /* [max_logits][hidden_size]: rows whose logits are wanted */
     float *last_attn;   /* [max_logits][num_attention_heads * head_dim] */
     float *logits;      /* [max_logits][vocab_size] */
+    float *own_logits;  /* [max_logits][this rank's part]; NULL: one rank */
 };
 
 struct model {
     const struct backend *backend;
     struct device *device;
-    struct arch arch;
+    const struct communicator *communicator; /* NULL: one rank */
+    struct arch whole, arch;                 /* of the checkpoint; of this rank */
     int32_t max_len, max_rows, max_logits;
     uint64_t identity;
     struct model_weights weights;

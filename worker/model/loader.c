@@ -63,14 +63,33 @@ static void widen(enum dtype dtype, float *to, const void *from, size_t num)
     }
 }
 
-/* Read values [first, first + num) of a tensor to the start of `buffer`, as f32 when asked. */
-static int read_values(const struct checkpoint_tensor *tensor, uint64_t first, size_t num,
+/* Rows of a part, as they lie in the file: in one piece, or row by row when columns are cut. */
+static int read_pieces(const struct loader_part *part, size_t cols, int32_t row, int32_t num_rows,
+                       char *to)
+{
+    const struct checkpoint_tensor *tensor = part->tensor;
+    const size_t size = dtype_bytes(tensor->info->dtype->dtype);
+    const size_t width = part->tensor_cols > 0 ? (size_t)part->tensor_cols : cols;
+    const bool is_whole = width == cols;
+    const size_t bytes = (is_whole ? (size_t)num_rows * cols : cols) * size;
+    int r = 0;
+    for (int32_t i = 0; r == 0 && i < (is_whole ? 1 : num_rows); i++) {
+        const uint64_t first = (uint64_t)(part->tensor_row + row + i) * width;
+        r = safetensors_read(tensor->file, tensor->info,
+                             (first + (uint64_t)part->tensor_col) * size, to + (size_t)i * bytes,
+                             bytes);
+    }
+    return r;
+}
+
+/* Read rows [row, row + num_rows) of a part to the start of `buffer`, as f32 when asked. */
+static int read_values(const struct loader_part *part, size_t cols, int32_t row, int32_t num_rows,
                        bool as_float, void *buffer)
 {
-    const enum dtype dtype = tensor->info->dtype->dtype;
-    const size_t size = dtype_bytes(dtype);
+    const enum dtype dtype = part->tensor->info->dtype->dtype;
+    const size_t size = dtype_bytes(dtype), num = (size_t)num_rows * cols;
     char *at = as_float ? (char *)buffer + num * (sizeof(float) - size) : buffer;
-    const int r = safetensors_read(tensor->file, tensor->info, first * size, at, num * size);
+    const int r = read_pieces(part, cols, row, num_rows, at);
     if (r == 0 && as_float)
         widen(dtype, buffer, at, num);
     return r;
@@ -93,8 +112,8 @@ static int load_rows(struct load *load, const struct block *block, const struct 
         return 0;
     const enum dtype dtype = part->tensor->info->dtype->dtype;
     const size_t cols = (size_t)matrix->cols, num = (size_t)(end - begin) * cols;
-    const uint64_t first = (uint64_t)(begin - part->first_row) * cols;
-    const int r = read_values(part->tensor, first, num, dtype != matrix->dtype, buffer);
+    const int r = read_values(part, cols, begin - part->first_row, end - begin,
+                              dtype != matrix->dtype, buffer);
     if (r < 0)
         return r;
     load->backend->weight_load(matrix->weight, begin, end - begin, buffer);
@@ -205,6 +224,6 @@ int loader_run(const struct backend *backend, const struct loader_matrix *matric
 
 int loader_read_vector(const struct loader_part *part, float *to, struct error *err)
 {
-    const int r = read_values(part->tensor, 0, (size_t)part->num_rows, true, to + part->first_row);
+    const int r = read_values(part, 1, 0, part->num_rows, true, to + part->first_row);
     return r < 0 ? fail(r, part, err) : 0;
 }

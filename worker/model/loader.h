@@ -13,10 +13,15 @@
 #include "kernels/backend.h"
 #include "worker/model/checkpoint.h"
 
-/* A tensor of [num_rows][cols] that becomes the rows from first_row on. */
+/*
+ * What becomes num_rows rows of the matrix, from first_row on: the tensor's rows from tensor_row
+ * on, and of these the matrix's number of columns from tensor_col on.
+ */
 struct loader_part {
     const struct checkpoint_tensor *tensor;
     int32_t first_row, num_rows;
+    int32_t tensor_row, tensor_col;
+    int32_t tensor_cols; /* of the tensor; 0: as many as the matrix has */
 };
 
 struct loader_matrix {
@@ -37,7 +42,7 @@ int loader_run(const struct backend *backend, const struct loader_matrix *matric
                int32_t num_matrices, int32_t num_threads, _Atomic uint64_t *progress_bytes,
                struct error *err);
 
-/* Read a tensor of one dimension as float into to[0 .. num_rows). Errors as above. */
+/* Read a part of a tensor of one dimension as float into to[first_row ..]. Errors as above. */
 int loader_read_vector(const struct loader_part *part, float *to, struct error *err);
 
 #endif

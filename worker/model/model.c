@@ -54,9 +54,11 @@ static int alloc_workspace(struct model *m, struct error *err)
         { &ws->last_hidden, m->max_logits, DIM_HIDDEN },
         { &ws->last_attn, m->max_logits, DIM_Q },
         { &ws->logits, m->max_logits, DIM_VOCAB },
+        { &ws->own_logits, m->max_logits, DIM_VOCAB_SHARE }, /* last: one rank has none */
     };
+    const size_t num = sizeof(buffers) / sizeof(buffers[0]) - (m->communicator == NULL);
     int r = 0;
-    for (size_t i = 0; r == 0 && i < sizeof(buffers) / sizeof(buffers[0]); i++)
+    for (size_t i = 0; r == 0 && i < num; i++)
         r = alloc_rows(m, buffers[i].field, buffers[i].rows, family_dim(&m->arch, buffers[i].cols),
                        err);
     return r;
@@ -65,8 +67,9 @@ static int alloc_workspace(struct model *m, struct error *err)
 static void free_workspace(struct model *m)
 {
     const struct workspace *ws = &m->workspace;
-    float *const buffers[] = { ws->hidden,  ws->delta, ws->normed,      ws->qkv,       ws->attn,
-                               ws->gate_up, ws->ffn,   ws->last_hidden, ws->last_attn, ws->logits };
+    float *const buffers[] = { ws->hidden,    ws->delta,   ws->normed,    ws->qkv,
+                               ws->attn,      ws->gate_up, ws->ffn,       ws->last_hidden,
+                               ws->last_attn, ws->logits,  ws->own_logits };
     for (size_t i = 0; i < sizeof(buffers) / sizeof(buffers[0]); i++)
         if (buffers[i] != NULL)
             m->backend->free(m->device, buffers[i]);
@@ -80,8 +83,8 @@ static int load_weights(struct model *m, const struct model_options *options,
     if (r < 0)
         return r;
     m->identity = safetensors_hash(m->identity, &checkpoint.hash, sizeof(checkpoint.hash));
-    r = weights_load(m->backend, m->device, options, &m->arch, family, &checkpoint, &m->weights,
-                     err);
+    r = weights_load(m->backend, m->device, options, &m->whole, &m->arch, family, &checkpoint,
+                     &m->weights, err);
     checkpoint_close(&checkpoint);
     return r;
 }
@@ -95,9 +98,16 @@ static int read_config(struct model *m, const struct model_options *options,
     if (r < 0)
         return r;
     m->identity = safetensors_hash(SAFETENSORS_HASH_START, text, len);
-    r = config_parse(text, len, options->kv_dtype, options->block_size, &m->arch, ret_family, err);
+    r = config_parse(text, len, options->kv_dtype, options->block_size, &m->whole, ret_family, err);
     free(text);
     return r;
+}
+
+static int shard_model(struct model *m, struct error *err)
+{
+    const struct communicator *c = m->communicator;
+    return model_shard(&m->whole, c != NULL ? c->rank : 0, c != NULL ? c->num_ranks : 1, &m->arch,
+                       err);
 }
 
 static int open_model(struct model *m, const struct model_options *options, struct error *err)
@@ -105,7 +115,9 @@ static int open_model(struct model *m, const struct model_options *options, stru
     const struct family *family;
     int r = read_config(m, options, &family, err);
     if (r == 0)
-        r = check_options(options, &m->arch, err);
+        r = check_options(options, &m->whole, err);
+    if (r == 0)
+        r = shard_model(m, err);
     if (r < 0)
         return r;
     m->max_len =
@@ -126,6 +138,8 @@ int model_open(const struct backend *backend, struct device *device,
         return error_set(err, -ENOMEM, "no memory for a model");
     m->backend = backend;
     m->device = device;
+    if (options->communicator != NULL && options->communicator->num_ranks > 1)
+        m->communicator = options->communicator;
     const int r = open_model(m, options, err);
     if (r < 0) {
         model_close(m);

@@ -41,6 +41,11 @@ struct arch {
     /* KV groups: layers of one kind share block tables. Llama has one. */
     int32_t num_kv_groups;
     struct kv_layout kv_groups[BACKEND_MAX_GROUPS];
+    /* Of a whole model 0 and 0. In a rank's arch heads, kv_groups and intermediate_size are the
+     * rank's own; vocab_size and hidden_size are never cut. */
+    struct {
+        int32_t rank, num_ranks;
+    } shard;
 };
 
 struct model;
@@ -53,6 +58,7 @@ struct model_options {
     int32_t max_rows;                               /* most rows of a step: token budget */
     int32_t max_logits;                             /* most rows with logits in a step */
     _Atomic uint64_t *progress_bytes, *total_bytes; /* may be NULL */
+    const struct communicator *communicator;        /* NULL: one rank; outlives the model */
 };
 
 /*
@@ -63,7 +69,7 @@ int model_open(const struct backend *backend, struct device *device,
                const struct model_options *options, struct model **ret_model, struct error *err);
 void model_close(struct model *model); /* accepts NULL */
 
-const struct arch *model_arch(const struct model *model);
+const struct arch *model_arch(const struct model *model); /* the rank's own */
 int32_t model_max_len(const struct model *model);
 size_t model_weight_bytes(const struct model *model);
 /* A stable 64-bit hash of config, tensor headers, file sizes and times: the model's identity. */
@@ -88,6 +94,14 @@ struct model_batch {
  */
 void model_forward(struct model *model, struct kv_pool *const *pools,
                    const struct model_batch *batch, float **ret_logits);
+
+/*
+ * What rank `rank` of `num_ranks` has of a model; one rank has all of it.
+ *
+ * Returns 0; -EINVAL with parameter "tensor_parallel" when heads cannot be shared out.
+ */
+int model_shard(const struct arch *whole, int32_t rank, int32_t num_ranks, struct arch *ret_own,
+                struct error *err);
 
 /* Most operations one forward enqueues: for device_options.max_ops. From config alone. */
 int32_t model_max_ops(int32_t num_hidden_layers);

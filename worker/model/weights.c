@@ -7,6 +7,7 @@
 
 #include "worker/families/family.h"
 #include "worker/model/loader.h"
+#include "worker/model/shard.h"
 
 enum { MAX_LOAD_THREADS = 8, MAX_NAME = 256 };
 
@@ -14,7 +15,7 @@ enum { MAX_LOAD_THREADS = 8, MAX_NAME = 256 };
 struct plan {
     const struct backend *backend;
     struct device *device;
-    const struct arch *arch;
+    const struct arch *whole, *arch; /* of the checkpoint; of this rank */
     const struct family *family;
     struct checkpoint *checkpoint;
     struct model_weights *weights;
@@ -71,8 +72,8 @@ static void describe(const struct safetensors_tensor *tensor, char *text, size_t
 static int check_tensor(const struct plan *plan, const struct weight_row *row,
                         const struct checkpoint_tensor *tensor, struct error *err)
 {
-    const int32_t rows = family_dim(plan->arch, row->rows);
-    const int32_t cols = family_dim(plan->arch, row->cols);
+    const int32_t rows = family_dim(plan->whole, row->rows);
+    const int32_t cols = family_dim(plan->whole, row->cols);
     const struct safetensors_tensor *info = tensor->info;
     char found[160], wanted[64];
     describe(info, found, sizeof(found));
@@ -98,7 +99,21 @@ static void add_part(struct plan *plan, const struct weight_row *row, void *fiel
     plan->parts[plan->num_parts++] =
         (struct loader_part){ .tensor = tensor,
                               .first_row = family_dim(plan->arch, row->first),
-                              .num_rows = family_dim(plan->arch, row->rows) };
+                              .num_rows = family_dim(plan->arch, row->rows),
+                              .tensor_row = shard_first(plan->whole, plan->arch, row->rows),
+                              .tensor_col = shard_first(plan->whole, plan->arch, row->cols),
+                              .tensor_cols = family_dim(plan->whole, row->cols) };
+}
+
+/* An output matrix that is the embedding: one rank uses that one, several need their parts. */
+static struct checkpoint_tensor *find_embedding(const struct plan *plan)
+{
+    for (int32_t i = 0; i < plan->family->num_rows; i++) {
+        const struct weight_row *row = &plan->family->rows[i];
+        if (!row->in_layer && row->offset == offsetof(struct model_weights, embed_tokens))
+            return checkpoint_find(plan->checkpoint, row->name);
+    }
+    return NULL;
 }
 
 static int plan_row(struct plan *plan, const struct weight_row *row, int32_t layer,
@@ -109,13 +124,17 @@ static int plan_row(struct plan *plan, const struct weight_row *row, int32_t lay
     struct checkpoint_tensor *tensor = checkpoint_find(plan->checkpoint, name);
     if (tensor != NULL)
         tensor->wanted = row->when == WHEN_UNTIED || is_wanted(row, plan->arch);
-    if (!is_wanted(row, plan->arch) || (tensor == NULL && row->when == WHEN_UNTIED))
+    const bool is_head = row->when == WHEN_UNTIED;
+    if (is_head && plan->arch->shard.num_ranks > 1 &&
+        (tensor == NULL || !is_wanted(row, plan->arch)))
+        tensor = find_embedding(plan); /* NULL was an error of its own row */
+    else if (!is_wanted(row, plan->arch) || (tensor == NULL && is_head))
         return 0;
     if (tensor == NULL)
         return error_set(err, -EINVAL, "tensor %.160s is missing, wanted by model_type %s", name,
                          plan->arch->model_type);
     const int r = check_tensor(plan, row, tensor, err);
-    if (r < 0)
+    if (r < 0 || (row->once && plan->arch->shard.rank > 0))
         return r;
     char *base = row->in_layer ? (char *)&plan->weights->layers[layer] : (char *)plan->weights;
     add_part(plan, row, base + row->offset, tensor);
@@ -212,17 +231,21 @@ static int load_vector(struct plan *plan, const struct target *target, struct er
     return r;
 }
 
-static uint64_t part_bytes(const struct loader_part *part)
+static uint64_t part_bytes(const struct plan *plan, const struct target *target, int32_t index)
 {
-    return part->tensor->info->end - part->tensor->info->begin;
+    const struct loader_part *part = &plan->parts[target->first_part + index];
+    const int32_t cols = is_matrix(target->row) ? family_dim(plan->arch, target->row->cols) : 1;
+    return (uint64_t)part->num_rows * (uint64_t)cols *
+           dtype_bytes(part->tensor->info->dtype->dtype);
 }
 
 static int load_targets(struct plan *plan, const struct model_options *options, struct error *err)
 {
     uint64_t total = 0, vectors = 0;
     int r = 0;
-    for (int32_t i = 0; i < plan->num_parts; i++)
-        total += part_bytes(&plan->parts[i]);
+    for (int32_t t = 0; t < plan->num_targets; t++)
+        for (int32_t i = 0; i < plan->targets[t].num_parts; i++)
+            total += part_bytes(plan, &plan->targets[t], i);
     if (options->total_bytes != NULL)
         atomic_store(options->total_bytes, total);
     for (int32_t t = 0; r == 0 && t < plan->num_targets; t++) {
@@ -230,7 +253,7 @@ static int load_targets(struct plan *plan, const struct model_options *options, 
         r = is_matrix(target->row) ? alloc_matrix(plan, target, err)
                                    : load_vector(plan, target, err);
         for (int32_t i = 0; !is_matrix(target->row) && i < target->num_parts; i++)
-            vectors += part_bytes(&plan->parts[target->first_part + i]);
+            vectors += part_bytes(plan, target, i);
     }
     if (r < 0)
         return r;
@@ -263,14 +286,15 @@ static int run_plan(struct plan *plan, const struct model_options *options, stru
 }
 
 int weights_load(const struct backend *backend, struct device *device,
-                 const struct model_options *options, const struct arch *arch,
-                 const struct family *family, struct checkpoint *checkpoint,
+                 const struct model_options *options, const struct arch *whole,
+                 const struct arch *own, const struct family *family, struct checkpoint *checkpoint,
                  struct model_weights *ret_weights, struct error *err)
 {
-    struct model_weights weights = { .num_layers = arch->num_hidden_layers };
+    struct model_weights weights = { .num_layers = own->num_hidden_layers };
     struct plan plan = { .backend = backend,
                          .device = device,
-                         .arch = arch,
+                         .whole = whole,
+                         .arch = own,
                          .family = family,
                          .checkpoint = checkpoint,
                          .weights = &weights };

@@ -6,6 +6,10 @@
  * was wanted. q, k and v become one matrix, gate and up another. A matrix keeps the dtype of its
  * tensors; where fused tensors differ it is f32, which holds each of them exactly. Norms and
  * biases are f32.
+ *
+ * Of N ranks each loads its part (shard.h): sizes below are the rank's own. embed_tokens is whole
+ * in each rank, so that a lookup needs no meeting; o_bias and down_bias are rank 0's, since the
+ * sum over ranks contains them once.
  */
 #ifndef WORKER_MODEL_WEIGHTS_H
 #define WORKER_MODEL_WEIGHTS_H
@@ -32,20 +36,21 @@ struct layer_weights {
 struct model_weights {
     struct weight *embed_tokens; /* [vocab_size][hidden_size] */
     float *norm;                 /* [hidden_size] */
-    struct weight *lm_head;      /* [vocab_size][hidden_size]; NULL: embed_tokens serves */
+    struct weight *lm_head;      /* [the rank's part][hidden_size]; NULL: embed_tokens serves */
     struct layer_weights *layers;
     int32_t num_layers;
     size_t bytes; /* on the device */
 };
 
 /*
- * Check and load. Counts the checkpoint's bytes in the options' progress_bytes and total_bytes.
+ * Check against the whole model and load the rank's part. Counts the bytes that it reads in the
+ * options' progress_bytes and total_bytes.
  *
  * Returns 0; -EINVAL, -ENOTSUP (a dtype), -ENOMEM, or the errno of reading.
  */
 int weights_load(const struct backend *backend, struct device *device,
-                 const struct model_options *options, const struct arch *arch,
-                 const struct family *family, struct checkpoint *checkpoint,
+                 const struct model_options *options, const struct arch *whole,
+                 const struct arch *own, const struct family *family, struct checkpoint *checkpoint,
                  struct model_weights *ret_weights, struct error *err);
 
 /* Accepts a zeroed or half-loaded struct. */

@@ -25,6 +25,7 @@ static int open_parts(struct rig *rig, const struct rig_options *options, struct
         .max_model_len = options->max_model_len > 0 ? options->max_model_len : 128,
         .max_rows = RIG_MAX_ROWS,
         .max_logits = RIG_MAX_LOGITS,
+        .communicator = options->communicator,
     };
     struct arch arch;
     int r = model_read_arch(options->dir, options->kv_dtype, RIG_BLOCK_SIZE, &arch, err);

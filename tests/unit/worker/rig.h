@@ -13,7 +13,8 @@ struct rig_options {
     const char *isa;     /* NULL: best */
     int32_t num_threads; /* 0: 2 */
     enum dtype kv_dtype;
-    int32_t max_model_len; /* 0: 128 */
+    int32_t max_model_len;                   /* 0: 128 */
+    const struct communicator *communicator; /* NULL: one rank */
 };
 
 struct rig {

@@ -1,0 +1,233 @@
+/*
+ * test_parallel.c - a model cut into ranks computes what the whole one computes
+ *
+ * The ranks are threads of this process, each with a device, a model and a KV pool of its own.
+ */
+#include <check.h>
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "rig.h"
+#include "worker/communicator.h"
+
+enum {
+    NUM_TOKENS = 64,
+    MAX_VOCAB = 1024,
+    MAX_RANKS = 4,
+    AREA_FLOATS = 1000, /* so that vectors travel in pieces */
+    TIMEOUT_US = 50 * 1000 * 1000,
+};
+
+static const struct {
+    const char *dir;
+    int32_t num_ranks;
+} cases[] = {
+    { GOLDEN "/llama/mha_f32_sharded", 2 },
+    { GOLDEN "/llama/mha_f32_sharded", 4 },
+    { GOLDEN "/llama/gqa_bf16_llama3", 2 },
+    { GOLDEN "/llama/gqa_bf16_llama3", 4 }, /* two ranks share a KV head */
+    { GOLDEN "/llama/mqa_f16_biases", 2 },
+    { GOLDEN "/llama/mqa_f16_biases", 4 },
+    { GOLDEN "/llama/gqa_mixed", 3 }, /* 64 and 70 are cut unevenly */
+    { RINGLET, 2 },
+    { RINGLET, 4 },
+};
+enum { NUM_CASES = sizeof(cases) / sizeof(cases[0]) };
+
+static const int32_t chunks[] = { 64, 7, 1 };
+enum { NUM_CHUNKS = sizeof(chunks) / sizeof(chunks[0]) };
+
+static const int32_t blocks[] = { 5, 2, 11, 0 };
+
+struct rank {
+    struct comm comm;
+    struct communicator communicator;
+    struct rig rig;
+    const char *dir;
+    size_t weight_bytes;
+    int result;
+    struct error err;
+    float logits[NUM_CHUNKS][NUM_TOKENS * MAX_VOCAB];
+};
+
+static struct rank ranks[MAX_RANKS];
+static int32_t tokens[NUM_TOKENS];
+static float whole[NUM_TOKENS * MAX_VOCAB];
+
+/* All ranks of this process share one mapping per segment. */
+static void join(int32_t num_ranks)
+{
+    const struct comm_geometry g = { num_ranks, AREA_FLOATS, 64 };
+    struct segment segments[MAX_RANKS] = { 0 };
+    struct error err;
+    for (int32_t r = 0; r < num_ranks; r++) {
+        struct segment_header header = comm_segment_header(g, r, 1);
+        int fds[2];
+        ck_assert_int_eq(segment_create(&header, &fds[0], &fds[1], &err), 0);
+        ck_assert_int_eq(segment_map(&segments[r], fds[0], true, &header, &err), 0);
+        close(fds[0]);
+        close(fds[1]);
+    }
+    for (int32_t r = 0; r < num_ranks; r++) {
+        comm_init(&ranks[r].comm, g, r, TIMEOUT_US, segments);
+        ranks[r].communicator = communicator_of(&ranks[r].comm);
+    }
+}
+
+static void *run_rank(void *argument)
+{
+    struct rank *rank = argument;
+    const struct rig_options options = { .dir = rank->dir,
+                                         .num_threads = 1,
+                                         .kv_dtype = DTYPE_F32,
+                                         .communicator = &rank->communicator };
+    rank->result = rig_open(&rank->rig, &options, &rank->err);
+    if (rank->result < 0)
+        return NULL;
+    rank->weight_bytes = model_weight_bytes(rank->rig.model);
+    for (int c = 0; c < NUM_CHUNKS; c++)
+        rig_run(&rank->rig, tokens, NUM_TOKENS, chunks[c], blocks, rank->logits[c]);
+    rig_close(&rank->rig);
+    return NULL;
+}
+
+static void run_ranks(const char *dir, int32_t num_ranks)
+{
+    pthread_t ids[MAX_RANKS];
+    join(num_ranks);
+    for (int32_t r = 0; r < num_ranks; r++) {
+        ranks[r].dir = dir;
+        ck_assert_int_eq(pthread_create(&ids[r], NULL, run_rank, &ranks[r]), 0);
+    }
+    for (int32_t r = 0; r < num_ranks; r++)
+        pthread_join(ids[r], NULL);
+    for (int32_t r = 0; r < num_ranks; r++)
+        ck_assert_msg(ranks[r].result == 0, "rank %d: %s", r, ranks[r].err.message);
+}
+
+/* The whole model's logits, and its vocabulary and weights. */
+static void run_whole(const char *dir, int32_t *ret_vocab_size, size_t *ret_weight_bytes)
+{
+    const struct rig_options options = { .dir = dir, .num_threads = 1, .kv_dtype = DTYPE_F32 };
+    struct rig rig;
+    struct error err = { 0 };
+    ck_assert_msg(rig_open(&rig, &options, &err) == 0, "%s", err.message);
+    *ret_vocab_size = rig.vocab_size;
+    *ret_weight_bytes = model_weight_bytes(rig.model);
+    for (int32_t i = 0; i < NUM_TOKENS; i++)
+        tokens[i] = (i * 37 + 11) % rig.vocab_size;
+    rig_run(&rig, tokens, NUM_TOKENS, NUM_TOKENS, blocks, whole);
+    rig_close(&rig);
+}
+
+START_TEST(ranks_together_compute_what_one_computes)
+{
+    const char *dir = cases[_i].dir;
+    const int32_t num_ranks = cases[_i].num_ranks;
+    int32_t vocab_size;
+    size_t weight_bytes;
+    run_whole(dir, &vocab_size, &weight_bytes);
+    run_ranks(dir, num_ranks);
+
+    const size_t num = NUM_TOKENS * (size_t)vocab_size;
+    double most = 0.0;
+    for (size_t i = 0; i < num; i++) {
+        const double difference = fabs((double)ranks[0].logits[0][i] - (double)whole[i]);
+        most = difference <= most ? most : difference; /* NaN too */
+    }
+    ck_assert_msg(most > 0.0 && most <= 1e-4, "%s, %d ranks: %g", dir, num_ranks, most);
+    for (int32_t r = 0; r < num_ranks; r++) {
+        ck_assert_uint_lt(ranks[r].weight_bytes, weight_bytes);
+        for (int c = 0; c < NUM_CHUNKS; c++)
+            ck_assert_msg(memcmp(ranks[r].logits[c], ranks[0].logits[0], num * sizeof(float)) == 0,
+                          "%s, rank %d of %d, chunks of %d", dir, r, num_ranks, chunks[c]);
+    }
+}
+END_TEST
+
+START_TEST(the_parts_of_all_ranks_cover_the_model_once)
+{
+    struct arch arch, own;
+    struct error err;
+    ck_assert_int_eq(model_read_arch(RINGLET, DTYPE_F16, 16, &arch, &err), 0);
+    for (int32_t n = 1; n <= MAX_RANKS; n *= 2) {
+        int32_t heads = 0, ffn = 0;
+        for (int32_t r = 0; r < n; r++) {
+            ck_assert_int_eq(model_shard(&arch, r, n, &own, &err), 0);
+            heads += own.num_attention_heads;
+            ffn += own.intermediate_size;
+            ck_assert_int_eq(own.kv_groups[0].num_kv_heads, own.num_key_value_heads);
+            ck_assert_int_eq(own.num_attention_heads % own.num_key_value_heads, 0);
+            ck_assert_int_eq(own.vocab_size, arch.vocab_size);
+        }
+        ck_assert_int_eq(heads, arch.num_attention_heads);
+        ck_assert_int_eq(ffn, arch.intermediate_size);
+    }
+}
+END_TEST
+
+START_TEST(heads_that_cannot_be_shared_out_are_refused_by_name)
+{
+    struct arch arch, own;
+    struct error err;
+    ck_assert_int_eq(model_read_arch(RINGLET, DTYPE_F16, 16, &arch, &err), 0);
+    arch.num_attention_heads = 12;
+    arch.num_key_value_heads = 4;
+    ck_assert_int_eq(model_shard(&arch, 0, 5, &own, &err), -EINVAL);
+    ck_assert_ptr_nonnull(strstr(err.message, "num_attention_heads is 12"));
+    ck_assert_str_eq(err.param, "tensor_parallel");
+    ck_assert_int_eq(model_shard(&arch, 0, 6, &own, &err), -EINVAL);
+    ck_assert_ptr_nonnull(strstr(err.message, "num_key_value_heads is 4"));
+    ck_assert_int_eq(model_shard(&arch, 7, 12, &own, &err), 0); /* three ranks share a KV head */
+    ck_assert_int_eq(own.num_key_value_heads, 1);
+    arch.intermediate_size = 3;
+    ck_assert_int_eq(model_shard(&arch, 0, 4, &own, &err), -EINVAL);
+}
+END_TEST
+
+/* Rank 1 never comes: the step fails, and says why. */
+START_TEST(a_step_whose_peer_is_gone_fails)
+{
+    struct error err;
+    const struct backend *backend;
+    struct device *device;
+    float x[4] = { 0 };
+    ck_assert_int_eq(backend_open("cpu", &backend, &err), 0);
+    const struct device_options options = {
+        .num_threads = 2, .max_rows = 1, .max_ops = 4, .max_vocab = 4
+    };
+    ck_assert_int_eq(backend->device_open(&options, &device, &err), 0);
+    join(2);
+    comm_leave(&ranks[1].comm, -ECANCELED);
+    for (int step = 0; step < 2; step++) {
+        backend->begin(device);
+        backend->all_reduce(device, &ranks[0].communicator, x, 1, 4);
+        backend->all_reduce(device, &ranks[0].communicator, x, 1, 4);
+        const int r = backend->submit(device);
+        ck_assert_int_eq(r == 0 ? backend->wait(device) : r, -EPIPE);
+    }
+    backend->device_close(device);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("parallel");
+    TCase *tc = tcase_create("parallel");
+    tcase_set_timeout(tc, 60);
+    tcase_add_loop_test(tc, ranks_together_compute_what_one_computes, 0, NUM_CASES);
+    tcase_add_test(tc, the_parts_of_all_ranks_cover_the_model_once);
+    tcase_add_test(tc, heads_that_cannot_be_shared_out_are_refused_by_name);
+    tcase_add_test(tc, a_step_whose_peer_is_gone_fails);
+    suite_add_tcase(suite, tc);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
