@@ -5,13 +5,13 @@
 #include <string.h>
 
 #include "base/utf8.h"
-#include "text/jinja_ast.h"
-#include "text/jinja_eval.h"
-#include "text/jinja_functions.h"
-#include "text/jinja_lexer.h"
-#include "text/jinja_parser.h"
-#include "text/jinja_parts.h"
-#include "text/jinja_unset.h"
+#include "text/jinja/jinja_ast.h"
+#include "text/jinja/jinja_eval.h"
+#include "text/jinja/jinja_functions.h"
+#include "text/jinja/jinja_lexer.h"
+#include "text/jinja/jinja_parser.h"
+#include "text/jinja/jinja_parts.h"
+#include "text/jinja/jinja_unset.h"
 
 struct chat_template {
     struct jinja_template jinja;

@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "tests/unit/text/chat_template_grid.h"
-#include "text/jinja_ast.h"
+#include "text/jinja/jinja_ast.h"
 
 static struct error err;
 static struct strbuf out;
