@@ -268,7 +268,11 @@ static const struct option_row *find_row(const struct option_set *set, const cha
         if (strcmp(flag, name) == 0 || has_alias(row, name))
             return row;
         *ret_negated = row->type == OPTION_BOOL && strncmp(name, "--no-", 5) == 0;
-        if (*ret_negated && strcmp(flag + 2, name + 5) == 0)
+        if (!*ret_negated)
+            continue;
+        char plain[2 * NAME_BYTES];
+        snprintf(plain, sizeof(plain), "--%s", name + 5);
+        if (strcmp(flag, plain) == 0 || has_alias(row, plain))
             return row;
     }
     return NULL;

@@ -127,8 +127,9 @@ static void write_kv(struct page *page, const struct frontend *frontend)
                 NULL, total > 0 ? (double)used / (double)total : 0);
     snprintf(labels, sizeof(labels),
              "block_size=\"%lld\",num_gpu_blocks=\"%llu\",cache_dtype=\"%s\","
-             "enable_prefix_caching=\"True\",gpu_memory_utilization=\"0.9\"",
-             (long long)block_size, (unsigned long long)total, dtype);
+             "enable_prefix_caching=\"%s\",gpu_memory_utilization=\"0.9\"",
+             (long long)block_size, (unsigned long long)total, dtype,
+             frontend->settings.enable_prefix_caching ? "True" : "False");
     write_gauge(page, "vllm:cache_config_info", "Layout of the KV cache.", true, labels, 1);
 }
 

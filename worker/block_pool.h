@@ -4,7 +4,8 @@
  * A block holds the keys and values of `block_size` consecutive tokens in all layers of one KV
  * group. The pool hands out block numbers only; the memory behind them belongs to the backend.
  * Sequences that begin with the same tokens share blocks, so every block carries a reference
- * count and goes back on the free list when the count reaches 0.
+ * count and goes back on the free list when the count reaches 0. A block that is kept (by the
+ * prefix cache) becomes idle instead: free, but not to be handed out before it is forgotten.
  *
  * Threads: engine thread only. Nothing here allocates after init.
  * Source:  PagedAttention, arXiv:2309.06180, section 4.
@@ -12,15 +13,27 @@
 #ifndef WORKER_BLOCK_POOL_H
 #define WORKER_BLOCK_POOL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
+#include "kernels/backend.h"
 #include "worker/reserve.h"
+
+enum { BLOCK_MAX_GROUPS = BACKEND_MAX_GROUPS };
 
 struct block_pool {
     int32_t num_blocks;
-    int32_t num_free;
-    int32_t *free_ids;   /* [num_blocks], a stack: free_ids[num_free - 1] goes next */
+    int32_t num_free;    /* without a reference, idle ones included */
+    int32_t num_idle;    /* kept, without a reference */
+    int32_t *free_ids;   /* [num_blocks], a stack: free_ids[num_free - num_idle - 1] goes next */
     int32_t *ref_counts; /* [num_blocks], 0 while the block is free */
+    bool *is_kept;       /* [num_blocks] */
+};
+
+/* A sequence's blocks of one group. */
+struct block_table {
+    int32_t *ids; /* [max_blocks] in order of position */
+    int32_t num;
 };
 
 /* Start with every block free. Returns 0, or -ENOMEM (`pool` is then untouched). */
@@ -31,16 +44,22 @@ int block_pool_init(struct block_pool *pool, int32_t num_blocks, struct reserve 
  *
  * ret_ids : [num], written only on success
  *
- * Returns 0, or -ENOSPC when fewer are free. That is an ordinary answer: the scheduler preempts
- * a sequence and asks again.
+ * Returns 0, or -ENOSPC when fewer are free and not idle. That is an ordinary answer: the
+ * scheduler evicts or preempts and asks again.
  */
 int block_pool_alloc(struct block_pool *pool, int32_t num, int32_t *ret_ids);
 
-/* Add a reference to a block that is in use. */
+/* Add a reference to a block that is in use or idle. */
 void block_pool_ref(struct block_pool *pool, int32_t id);
 
 /* Drop a reference; the last one frees the block. Its contents stay as they are until the block
  * is handed out again. */
 void block_pool_unref(struct block_pool *pool, int32_t id);
+
+/* The block, which is in use, stays when its last reference goes. */
+void block_pool_keep(struct block_pool *pool, int32_t id);
+
+/* An idle block goes on the free list. */
+void block_pool_forget(struct block_pool *pool, int32_t id);
 
 #endif

@@ -353,6 +353,7 @@ static void take_row(struct engine *engine, const struct plan_row *row, int32_t 
         fail_request(engine, request, RECORD_FAILURE_NAN_LOGITS);
         return;
     }
+    scheduler_filled(&engine->scheduler, sequence, row->first_pos + row->num_tokens);
     end_of_prompt(row);
     if (sequence->finish != 0)
         scheduler_finish(&engine->scheduler, sequence);

@@ -42,6 +42,8 @@ void meter_end_step(struct meter *meter, const struct plan *plan, int64_t now)
     stat_observe_us(page->words, STAT_STEP_SECONDS, us);
     stat_observe(page->words, STAT_ITERATION_TOKENS, (uint64_t)plan->num_tokens);
     stat_add(page->words, STAT_PREEMPTIONS, (uint64_t)plan->num_preempted);
+    stat_add(page->words, STAT_PREFIX_QUERY_TOKENS, (uint64_t)plan->num_queried);
+    stat_add(page->words, STAT_PREFIX_HIT_TOKENS, (uint64_t)plan->num_hit);
 }
 
 void meter_show(struct meter *meter, const struct scheduler *s)

@@ -84,6 +84,7 @@ static bool publish_done(struct link *link, const struct sequence *sequence)
 {
     const struct record_done done = { .reason = sequence->finish,
                                       .prompt_tokens = (uint32_t)sequence->num_prompt,
+                                      .cached_tokens = (uint32_t)sequence->request->num_cached,
                                       .output_tokens = (uint32_t)sequence_num_output(sequence),
                                       .stop_id = sequence->stop_id };
     struct ring_cell cell = cell_of(sequence, RECORD_DONE);
@@ -105,7 +106,9 @@ static bool publish_sequence(struct link *link, struct sequence *sequence)
 
 static bool publish_started(struct link *link, struct request *request)
 {
-    const struct ring_cell cell = { .kind = RECORD_STARTED, .id = request->id };
+    const struct ring_cell cell = { .kind = RECORD_STARTED,
+                                    .id = request->id,
+                                    .words = { (uint32_t)request->num_cached } };
     if (request->owes_started && !link_push(link, &cell, NULL, 0))
         return false;
     request->owes_started = false;

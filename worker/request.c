@@ -146,6 +146,8 @@ int request_set_add(struct request_set *table, int32_t frontend, uint64_t id,
         .num_prompt = (int32_t)submit->num_prompt,
         .tokens = token_list_empty,
         .num_choices = (int32_t)submit->num_choices,
+        .root = params->tenant,
+        .awaited = -1,
         .next_score = 1,
         .is_suspect = (params->flags & RECORD_SUSPECT) != 0,
     };

@@ -15,22 +15,6 @@ static int64_t waiting_tokens(const struct scheduler_limits *limits, int32_t max
            (int64_t)max_requests * TOKEN_STORE_CHUNK;
 }
 
-static int init_plan(struct plan *plan, const struct scheduler_limits *limits,
-                     struct reserve *reserve)
-{
-    const size_t num = (size_t)limits->max_num_seqs;
-    plan->rows = reserve_array(reserve, num, sizeof(*plan->rows));
-    if (plan->rows == NULL)
-        return -ENOMEM;
-    for (int g = 0; g < limits->num_groups; g++) {
-        int32_t *blocks = reserve_array(reserve, num, 2 * sizeof(*blocks));
-        if (blocks == NULL)
-            return -ENOMEM;
-        plan->copies[g] = (struct plan_copies){ .from = blocks, .to = blocks + num };
-    }
-    return 0;
-}
-
 int scheduler_init(struct scheduler *s, const struct scheduler_limits *limits,
                    struct reserve *reserve)
 {
@@ -43,7 +27,8 @@ int scheduler_init(struct scheduler *s, const struct scheduler_limits *limits,
     TAILQ_INIT(&s->waiting);
     s->running = reserve_array(reserve, num, sizeof(struct sequence *));
     s->preempted = reserve_array(reserve, num, sizeof(struct sequence *));
-    if (s->running == NULL || s->preempted == NULL)
+    s->prompt = reserve_array(reserve, (size_t)limits->max_model_len, sizeof(*s->prompt));
+    if (s->running == NULL || s->preempted == NULL || s->prompt == NULL)
         return -ENOMEM;
     int r = request_set_init(&s->requests, max_requests, waiting_tokens(limits, max_requests),
                              limits->vocab_size, reserve);
@@ -52,7 +37,10 @@ int scheduler_init(struct scheduler *s, const struct scheduler_limits *limits,
                                limits->num_groups, reserve);
     for (int g = 0; r == 0 && g < limits->num_groups; g++)
         r = block_pool_init(&s->blocks[g], limits->num_blocks, reserve);
-    return r == 0 ? init_plan(&s->plan, limits, reserve) : r;
+    if (r == 0)
+        r = prefix_cache_init(&s->prefixes, limits->enable_prefix_caching, limits->block_size,
+                              limits->num_groups, s->blocks, reserve);
+    return r == 0 ? plan_init(&s->plan, limits, reserve) : r;
 }
 
 /* --- the queue ---------------------------------------------------------------------------- */
@@ -115,11 +103,9 @@ static void leave_queue(struct scheduler *s, struct request *request)
 
 static void drop_blocks(struct scheduler *s, struct sequence *sequence)
 {
-    for (int g = 0; g < s->limits.num_groups; g++) {
-        struct block_table *table = &sequence->tables[g];
-        while (table->num > 0)
-            block_pool_unref(&s->blocks[g], table->ids[--table->num]);
-    }
+    while (sequence->tables[0].num > 0)
+        prefix_cache_drop_last(&s->prefixes, sequence->tables);
+    sequence->num_kept = 0;
 }
 
 static bool has_free_blocks(const struct scheduler *s, int32_t num)
@@ -133,6 +119,7 @@ static bool has_free_blocks(const struct scheduler *s, int32_t num)
 /* `num` more blocks in each group; the caller saw that they are free. */
 static void add_blocks(struct scheduler *s, struct sequence *sequence, int32_t num)
 {
+    prefix_cache_make_room(&s->prefixes, num);
     for (int g = 0; g < s->limits.num_groups; g++) {
         struct block_table *table = &sequence->tables[g];
         const int r = block_pool_alloc(&s->blocks[g], num, table->ids + table->num);
@@ -159,24 +146,9 @@ static void insert_into(struct sequence **array, int32_t *num, struct sequence *
     array[at] = sequence;
 }
 
-static void unplan(struct scheduler *s, const struct sequence *sequence)
-{
-    struct plan *plan = &s->plan;
-    if (sequence->planned_step != s->step)
-        return;
-    int32_t at = 0;
-    while (plan->rows[at].sequence != sequence)
-        at++;
-    plan->num_tokens -= plan->rows[at].num_tokens;
-    plan->num_logits -= plan->rows[at].num_scores + plan->rows[at].samples;
-    memmove(plan->rows + at, plan->rows + at + 1,
-            (size_t)(plan->num_rows - at - 1) * sizeof(*plan->rows));
-    plan->num_rows--;
-}
-
 static void preempt(struct scheduler *s, struct sequence *sequence)
 {
-    unplan(s, sequence);
+    plan_remove(&s->plan, sequence);
     drop_blocks(s, sequence);
     sequence->num_computed = 0;
     sequence->state = SEQUENCE_PREEMPTED;
@@ -231,87 +203,6 @@ static bool has_turn(const struct scheduler *s, const struct request *request)
 
 /* --- rows --------------------------------------------------------------------------------- */
 
-static int32_t min_of(int32_t a, int32_t b)
-{
-    return a < b ? a : b;
-}
-
-static int32_t max_of(int32_t a, int32_t b)
-{
-    return a > b ? a : b;
-}
-
-/* The row at position p scores position p + 1: the first of its rows that does. */
-static int32_t first_scoring_pos(const struct sequence *sequence)
-{
-    return max_of(sequence->num_computed, sequence->request->next_score - 1);
-}
-
-static int32_t num_scores_in(const struct sequence *sequence, int32_t num_tokens)
-{
-    const int32_t end = min_of(sequence->num_computed + num_tokens, sequence->num_prompt - 1);
-    return sequence->is_scorer ? max_of(0, end - first_scoring_pos(sequence)) : 0;
-}
-
-/* A chunk ends where the window of scores does. */
-static int32_t limit_by_window(const struct sequence *sequence, int32_t num_tokens)
-{
-    const int32_t next = sequence->request->next_score;
-    const int32_t end = (next / SEQUENCE_WINDOW + 1) * SEQUENCE_WINDOW;
-    if (!sequence->is_scorer || next >= sequence->num_prompt || end >= sequence->num_prompt)
-        return num_tokens;
-    return min_of(num_tokens, end - 1 - sequence->num_computed);
-}
-
-static bool samples_after(const struct sequence *sequence, int32_t num_tokens)
-{
-    return sequence->num_computed + num_tokens == sequence->num_tokens &&
-           sequence->request->params.max_tokens > 0;
-}
-
-/* How many positions fit in what the plan has left of tokens and logits. */
-static int32_t chunk_of(const struct scheduler *s, const struct sequence *sequence)
-{
-    const int32_t logits = s->limits.max_logits - s->plan.num_logits;
-    int32_t num = min_of(sequence->num_tokens - sequence->num_computed,
-                         s->limits.max_num_batched_tokens - s->plan.num_tokens);
-    num = limit_by_window(sequence, num);
-    if (num_scores_in(sequence, num) > logits)
-        num = first_scoring_pos(sequence) + logits - sequence->num_computed;
-    if (num > 0 && samples_after(sequence, num) && num_scores_in(sequence, num) == logits)
-        num--;
-    return max_of(num, 0);
-}
-
-/* Returns false when not even one position fits. */
-static bool plan_sequence(struct scheduler *s, struct sequence *sequence)
-{
-    struct plan *plan = &s->plan;
-    const int32_t num = chunk_of(s, sequence);
-    if (num == 0)
-        return false;
-    struct plan_row *row = &plan->rows[plan->num_rows++];
-    *row = (struct plan_row){ .sequence = sequence,
-                              .first_pos = sequence->num_computed,
-                              .num_tokens = num,
-                              .first_score = sequence->request->next_score,
-                              .num_scores = num_scores_in(sequence, num),
-                              .samples = samples_after(sequence, num) };
-    plan->num_tokens += num;
-    plan->num_logits += row->num_scores + row->samples;
-    sequence->planned_step = s->step;
-    sequence->num_computed_before = sequence->num_computed;
-    sequence->num_computed += num;
-    return true;
-}
-
-/* Positions whose keys and values earlier steps have put into this sequence's own blocks. */
-static int32_t computed_before(const struct scheduler *s, const struct sequence *sequence)
-{
-    return sequence->planned_step == s->step ? sequence->num_computed_before
-                                             : sequence->num_computed;
-}
-
 static bool is_decode(const struct sequence *sequence)
 {
     return sequence->num_tokens - sequence->num_computed == 1;
@@ -326,12 +217,12 @@ static bool plan_some_decodes(struct scheduler *s)
         struct sequence *sequence = s->running[i];
         if (!is_decode(sequence) || sequence_is_paused(sequence) || !has_turn(s, sequence->request))
             continue;
-        if (chunk_of(s, sequence) == 0) {
+        if (plan_chunk_of(&s->plan, &s->limits, sequence) == 0) {
             s->decode_turn = i;
             return false;
         }
         if (grow(s, sequence))
-            plan_sequence(s, sequence);
+            plan_add(&s->plan, &s->limits, sequence);
         if (s->plan.num_preempted != preempted)
             return true;
     }
@@ -345,7 +236,7 @@ static void plan_chunks(struct scheduler *s)
         struct sequence *sequence = s->running[i];
         if (sequence->num_computed < sequence->num_tokens && !is_decode(sequence) &&
             !sequence_is_paused(sequence) && has_turn(s, sequence->request))
-            plan_sequence(s, sequence);
+            plan_add(&s->plan, &s->limits, sequence);
     }
 }
 
@@ -355,7 +246,7 @@ static void plan_chunks(struct scheduler *s)
 static const struct sequence *find_source(const struct scheduler *s, const struct request *request)
 {
     for (const struct sequence *q = request->sequences; q != NULL; q = q->next_sibling)
-        if (q->state == SEQUENCE_RUNNING && computed_before(s, q) >= q->num_prompt - 1)
+        if (q->state == SEQUENCE_RUNNING && plan_computed_before(&s->plan, q) >= q->num_prompt - 1)
             return q;
     return NULL;
 }
@@ -364,68 +255,102 @@ static const struct sequence *find_source(const struct scheduler *s, const struc
 static bool is_prompt_underway(const struct scheduler *s, const struct request *request)
 {
     for (const struct sequence *q = request->sequences; q != NULL; q = q->next_sibling)
-        if (q->state != SEQUENCE_FINISHED && computed_before(s, q) < q->num_prompt - 1)
+        if (q->state != SEQUENCE_FINISHED && plan_computed_before(&s->plan, q) < q->num_prompt - 1)
             return true;
     return false;
 }
 
-static int32_t shared_positions(const struct sequence *source)
+/* Where a sequence that starts finds keys and values: a sibling, or the prefix cache. */
+struct origin {
+    const struct sequence *sibling; /* NULL: the match */
+    struct prefix_match match;
+};
+
+static bool reads_prefixes(const struct request *request)
 {
-    return source != NULL ? source->num_prompt - 1 : 0;
+    return request->params.num_prompt_logprobs < 0;
+}
+
+static struct origin find_origin(const struct scheduler *s, const struct request *request,
+                                 const int32_t *tokens, int32_t num_tokens)
+{
+    struct origin origin = { .sibling = find_source(s, request) };
+    const bool reads = origin.sibling == NULL && reads_prefixes(request);
+    /* The last token is always computed: its logits are wanted. */
+    const int32_t max_pages = reads ? (num_tokens - 1) / s->limits.block_size : 0;
+    prefix_cache_find(&s->prefixes, request->root, tokens, max_pages, &origin.match);
+    return origin;
+}
+
+static int32_t shared_positions(const struct scheduler *s, const struct origin *origin)
+{
+    return origin->sibling != NULL ? origin->sibling->num_prompt - 1
+                                   : origin->match.num_pages * s->limits.block_size;
 }
 
 /* One block in a hundred stays free for those that run, so that a start does not cost the next
  * step a preemption. */
-static bool can_start(const struct scheduler *s, int32_t num_tokens, const struct sequence *source)
+static bool can_start(const struct scheduler *s, int32_t num_tokens, const struct origin *origin)
 {
     const int32_t spare = s->num_running > 0 ? s->limits.num_blocks / 100 : 0;
-    const int32_t shared = shared_positions(source) / s->limits.block_size;
-    return has_free_blocks(s, blocks_of(s, num_tokens) - shared + spare);
+    const int32_t shared = shared_positions(s, origin) / s->limits.block_size;
+    return has_free_blocks(s, blocks_of(s, num_tokens) - shared + origin->match.num_idle + spare);
 }
 
 static void share_blocks(struct scheduler *s, struct sequence *sequence,
-                         const struct sequence *source)
+                         const struct sequence *sibling)
 {
-    const int32_t num_shared = shared_positions(source) / s->limits.block_size;
-    for (int g = 0; g < s->limits.num_groups; g++)
+    const int32_t num_shared = (sibling->num_prompt - 1) / s->limits.block_size;
+    for (int g = 0; g < s->limits.num_groups; g++) {
         for (int32_t i = 0; i < num_shared; i++) {
-            sequence->tables[g].ids[i] = source->tables[g].ids[i];
-            sequence->tables[g].num = i + 1;
-            block_pool_ref(&s->blocks[g], source->tables[g].ids[i]);
+            sequence->tables[g].ids[i] = sibling->tables[g].ids[i];
+            block_pool_ref(&s->blocks[g], sibling->tables[g].ids[i]);
         }
-    sequence->num_computed = shared_positions(source);
+        sequence->tables[g].num = num_shared;
+    }
+    sequence->num_kept = sibling->num_kept < num_shared ? sibling->num_kept : num_shared;
 }
 
 static void copy_last_block(struct scheduler *s, const struct sequence *sequence,
-                            const struct sequence *source)
+                            const struct sequence *sibling)
 {
-    const int32_t shared = shared_positions(source), at = shared / s->limits.block_size;
+    const int32_t shared = sibling->num_prompt - 1, at = shared / s->limits.block_size;
     if (shared % s->limits.block_size == 0)
         return;
     for (int g = 0; g < s->limits.num_groups; g++) {
         struct plan_copies *copies = &s->plan.copies[g];
-        copies->from[copies->num] = source->tables[g].ids[at];
+        copies->from[copies->num] = sibling->tables[g].ids[at];
         copies->to[copies->num++] = sequence->tables[g].ids[at];
     }
 }
 
-static void start(struct scheduler *s, struct sequence *sequence, const struct sequence *source)
+static void take_blocks(struct scheduler *s, struct sequence *sequence, const struct origin *origin)
 {
-    share_blocks(s, sequence, source);
+    if (origin->sibling != NULL) {
+        share_blocks(s, sequence, origin->sibling);
+    } else {
+        prefix_cache_share(&s->prefixes, &origin->match, sequence->tables);
+        sequence->num_kept = origin->match.num_pages;
+    }
     add_blocks(s, sequence, blocks_of(s, sequence->num_tokens) - sequence->tables[0].num);
-    copy_last_block(s, sequence, source);
-    sequence->state = SEQUENCE_RUNNING;
-    insert_into(s->running, &s->num_running, sequence);
-    plan_sequence(s, sequence);
-    /* Its blocks are filled by this step at the earliest: nobody can copy from them yet. */
-    sequence->planned_step = s->step;
-    sequence->num_computed_before = 0;
+    if (origin->sibling != NULL)
+        copy_last_block(s, sequence, origin->sibling);
+    else if (!sequence->is_scorer && !sequence->request->is_suspect) /* who may stay away */
+        prefix_cache_announce(&s->prefixes, sequence->request->root, sequence->tables,
+                              sequence->tokens, sequence->num_kept,
+                              sequence->num_tokens / s->limits.block_size);
 }
 
-static bool has_budget(const struct scheduler *s)
+static void start(struct scheduler *s, struct sequence *sequence, const struct origin *origin)
 {
-    return s->plan.num_tokens < s->limits.max_num_batched_tokens &&
-           s->plan.num_logits < s->limits.max_logits;
+    take_blocks(s, sequence, origin);
+    sequence->num_computed = shared_positions(s, origin);
+    sequence->state = SEQUENCE_RUNNING;
+    insert_into(s->running, &s->num_running, sequence);
+    plan_add(&s->plan, &s->limits, sequence);
+    /* What it computes or copies is there after this step: nobody can copy from it yet. */
+    sequence->planned_step = s->plan.step;
+    sequence->num_computed_before = origin->match.num_pages * s->limits.block_size;
 }
 
 /* Returns false when one of them has to wait, and so everybody behind it. */
@@ -433,35 +358,55 @@ static bool start_preempted(struct scheduler *s)
 {
     for (int32_t i = 0; i < s->num_preempted;) {
         struct sequence *sequence = s->preempted[i];
-        const struct sequence *source = find_source(s, sequence->request);
-        /* By its frontend alone, or it is not its turn: others pass. */
-        if (sequence_is_paused(sequence) || !has_turn(s, sequence->request)) {
+        const struct origin origin =
+            find_origin(s, sequence->request, sequence->tokens, sequence->num_tokens);
+        /* Its frontend does not read, it is not its turn, or another fills its next page: others
+         * pass. */
+        if (sequence_is_paused(sequence) || !has_turn(s, sequence->request) ||
+            origin.match.awaited >= 0) {
             i++;
             continue;
         }
-        if (!has_budget(s) || !can_start(s, sequence->num_tokens, source))
+        if (!plan_has_room(&s->plan, &s->limits) || !can_start(s, sequence->num_tokens, &origin))
             return false;
         remove_from(s->preempted, &s->num_preempted, sequence);
-        start(s, sequence, source);
+        start(s, sequence, &origin);
     }
     return true;
+}
+
+static void note_hit(struct scheduler *s, struct request *request, const struct origin *origin)
+{
+    const int32_t found = origin->match.num_pages * s->limits.block_size;
+    if (request->num_seated > 0 || request->is_resumed || !reads_prefixes(request))
+        return;
+    request->num_cached = found;
+    s->plan.num_queried += request->num_prompt;
+    s->plan.num_hit += found;
 }
 
 /* Seat and start the choices of a request; returns false when there is no room for the next. */
 static bool start_choices(struct scheduler *s, struct request *request)
 {
     while (request->num_seated < request->num_choices) {
-        const struct sequence *source = find_source(s, request);
-        if (source == NULL && is_prompt_underway(s, request))
-            return true; /* others may pass meanwhile */
-        const int32_t num_ids = request->choices[request->num_seated].num_ids;
-        if (!has_budget(s) || num_free_places(s) == 0 || s->seats.num_free == 0 ||
-            !can_start(s, request->num_prompt + num_ids, source))
+        if (prefix_cache_is_awaited(&s->prefixes, request->awaited, request->awaited_number))
+            return true;
+        if (!plan_has_room(&s->plan, &s->limits) || num_free_places(s) == 0 ||
+            s->seats.num_free == 0)
             return false;
-        start(s, sequence_pool_seat(&s->seats, &s->requests, request), source);
+        const int32_t num_tokens =
+            request_read_tokens(&s->requests, request, request->num_seated, s->prompt);
+        const struct origin origin = find_origin(s, request, s->prompt, num_tokens);
+        request->awaited = origin.match.awaited;
+        request->awaited_number = origin.match.awaited_number;
+        if (origin.match.awaited >= 0 || (origin.sibling == NULL && is_prompt_underway(s, request)))
+            return true; /* others may pass meanwhile */
+        if (!can_start(s, num_tokens, &origin))
+            return false;
+        note_hit(s, request, &origin);
+        start(s, sequence_pool_seat(&s->seats, &s->requests, request), &origin);
     }
-    if (request->num_seated == request->num_choices)
-        leave_queue(s, request);
+    leave_queue(s, request);
     return true;
 }
 
@@ -479,12 +424,7 @@ static void start_waiting(struct scheduler *s)
 
 static void build_plan(struct scheduler *s)
 {
-    struct plan *plan = &s->plan;
-    s->step++;
-    plan->num_rows = plan->num_tokens = plan->num_logits = plan->num_preempted = 0;
-    for (int g = 0; g < s->limits.num_groups; g++)
-        plan->copies[g].num = 0;
-
+    plan_begin(&s->plan, s->limits.num_groups);
     while (plan_some_decodes(s))
         ;
     plan_chunks(s);
@@ -500,6 +440,13 @@ const struct plan *scheduler_plan(struct scheduler *s)
         build_plan(s);
     } while (s->plan.num_rows == 0 && tries++ < 2 * s->requests.num_suspects);
     return &s->plan;
+}
+
+void scheduler_filled(struct scheduler *s, struct sequence *sequence, int32_t end)
+{
+    sequence->num_kept =
+        prefix_cache_commit(&s->prefixes, sequence->request->root, sequence->tables,
+                            sequence->tokens, sequence->num_kept, end / s->limits.block_size);
 }
 
 /* --- ends --------------------------------------------------------------------------------- */

@@ -13,6 +13,10 @@
  *   5. a suspect (RECORD_SUSPECT) shares no step: steps alternate between everybody else and the
  *      suspects, one of them at a time.
  *
+ * Full blocks whose tokens are final stay in the prefix cache, and whoever starts takes what it
+ * finds of its tokens there, preempted sequences too. A prompt whose next block is being computed
+ * by another waits for it, and others pass.
+ *
  * The choices of a request (n > 1) start one after another. The first computes the prompt; the
  * others take over its blocks up to the position before the prompt's last (whole blocks by
  * reference, the last one copied) and compute that position themselves, as any decode.
@@ -25,38 +29,9 @@
 #ifndef WORKER_SCHEDULER_H
 #define WORKER_SCHEDULER_H
 
-#include "worker/block_pool.h"
+#include "worker/plan.h"
+#include "worker/prefix_cache.h"
 #include "worker/sequence.h"
-
-struct scheduler_limits {
-    int32_t max_num_seqs, max_num_batched_tokens;
-    int32_t max_logits; /* rows with logits in a step */
-    int32_t max_model_len, block_size;
-    int32_t num_groups, num_blocks; /* of each KV group */
-    int32_t max_num_queued_reqs;
-    int64_t max_num_queued_tokens;
-    int32_t vocab_size;
-};
-
-/* One sequence's part of a step: positions [first_pos, first_pos + num_tokens). */
-struct plan_row {
-    struct sequence *sequence;
-    int32_t first_pos, num_tokens;
-    int32_t first_score, num_scores; /* prompt positions whose log-probability is wanted */
-    bool samples;                    /* the last position's logits become a token */
-};
-
-struct plan_copies {
-    int32_t *from, *to; /* [max_num_seqs] whole blocks, to be copied before the step computes */
-    int32_t num;
-};
-
-struct plan {
-    struct plan_row *rows; /* [max_num_seqs] */
-    int32_t num_rows, num_tokens, num_logits;
-    struct plan_copies copies[BACKEND_MAX_GROUPS];
-    int32_t num_preempted;
-};
 
 struct scheduler {
     struct scheduler_limits limits;
@@ -72,8 +47,9 @@ struct scheduler {
     int32_t decode_turn;         /* index in `running` where the next plan begins with decodes */
     const struct request *alone; /* the suspect whose step it is; NULL: everybody else's */
     uint64_t last_suspect_age;
-    uint64_t step;
     struct plan plan;
+    struct prefix_cache prefixes;
+    int32_t *prompt; /* [max_model_len] of a request that is looked at */
 };
 
 /* Returns 0 or -ENOMEM. */
@@ -93,6 +69,10 @@ enum record_failure scheduler_admit(struct scheduler *s, int32_t frontend, uint6
 
 /* Decide the next step. Valid until the next call; num_rows is 0 when nothing can be computed. */
 const struct plan *scheduler_plan(struct scheduler *s);
+
+/* The step has run: the sequence's keys and values are there up to `end`. Comes before
+ * scheduler_finish(); not at all for a row whose logits are no numbers. */
+void scheduler_filled(struct scheduler *s, struct sequence *sequence, int32_t end);
 
 /* The sequence needs its blocks no more. */
 void scheduler_finish(struct scheduler *s, struct sequence *sequence);

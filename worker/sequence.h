@@ -22,6 +22,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "worker/block_pool.h"
 #include "worker/request.h"
 
 enum {
@@ -30,11 +31,6 @@ enum {
 };
 
 enum sequence_state { SEQUENCE_FREE, SEQUENCE_RUNNING, SEQUENCE_PREEMPTED, SEQUENCE_FINISHED };
-
-struct block_table {
-    int32_t *ids; /* [max_blocks] in order of position */
-    int32_t num;
-};
 
 struct sequence {
     enum sequence_state state;
@@ -45,6 +41,7 @@ struct sequence {
     int32_t *tokens; /* [max_model_len] */
     int32_t num_prompt, num_tokens, num_computed;
     struct block_table tables[BACKEND_MAX_GROUPS];
+    int32_t num_kept; /* leading blocks that are in the prefix cache */
     /* The plan it is part of, if that is the newest one. */
     uint64_t planned_step;
     int32_t num_computed_before;

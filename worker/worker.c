@@ -79,6 +79,7 @@ static void set_limits(struct worker *w)
                                    : QUEUED_REQS_PER_SEQ * seqs,
         .max_num_queued_tokens = settings->max_num_queued_tokens,
         .vocab_size = w->arch.vocab_size,
+        .enable_prefix_caching = settings->enable_prefix_caching,
     };
 }
 

@@ -36,6 +36,8 @@ const struct option_row settings_rows[] = {
       .brief = true, .help = "Type of keys and values; auto is f16." },
     { ROW(block_size), BOTH, .aliases = "--page-size", .initial = "16", .min = 16, .max = 16, .value = "TOKENS",
       .help = "Tokens in one KV block." },
+    { ROW(enable_prefix_caching), BOTH, .aliases = "--prefix-cache --cache-prompt", .initial = "true",
+      .help = "Keep keys and values for prompts that begin the same; --no-prefix-cache does not." },
     { ROW(threads), BOTH, .aliases = "-t", .initial = "0", .min = 0, .max = 1024, .value = "N", .brief = true,
       .help = "Threads of the CPU backend; 0: all cores." },
     { ROW(cpu_isa), BOTH, .initial = "auto", .choices = "auto|scalar|avx2|avx512",

@@ -24,6 +24,7 @@ struct settings {
     int64_t kv_cache_memory;        /* bytes, 0: from what is free */
     const char *kv_cache_dtype;     /* "auto", "f16", "f32" */
     int64_t block_size;
+    bool enable_prefix_caching;
     int64_t threads; /* 0: all */
     int64_t max_num_queued_reqs;
     int64_t max_num_queued_tokens;

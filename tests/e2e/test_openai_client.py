@@ -218,3 +218,27 @@ def test_raw_body_of_a_stream(server):
     assert headers["cache-control"] == "no-cache" and headers["x-accel-buffering"] == "no"
     assert body.endswith(b"data: [DONE]\n\n")
     assert b"\r" not in body and b"event:" not in body
+
+
+LONG = "Please tell me, " * 20 + FRANCE
+
+
+def test_a_prompt_that_comes_again_is_found_in_the_cache(own_server):
+    server = own_server()
+    client = openai.OpenAI(base_url=server.url + "/v1", api_key="unused")
+    answers = [chat(client, LONG, seed=1) for _ in range(2)]
+    first, second = (a.usage.prompt_tokens_details.cached_tokens for a in answers)
+    assert first == 0
+    assert 0 < answers[1].usage.prompt_tokens - second <= 16
+    assert answers[0].choices[0].message.content == answers[1].choices[0].message.content
+    metrics = server.get("/metrics")[2].decode()
+    assert f'vllm:prefix_cache_hits_total{{model_name="ringlet",engine="0"}} {second}' in metrics
+    server.wait_idle()
+
+
+def test_without_a_prefix_cache_nothing_is_found(own_server):
+    server = own_server("--no-prefix-cache")
+    client = openai.OpenAI(base_url=server.url + "/v1", api_key="unused")
+    for _ in range(2):
+        assert chat(client, LONG).usage.prompt_tokens_details.cached_tokens == 0
+    assert 'enable_prefix_caching="False"' in server.get("/metrics")[2].decode()

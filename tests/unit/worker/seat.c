@@ -159,6 +159,8 @@ static void take_done(struct seat_answer *answer, const struct ring_cell *cell)
     choice->is_done = true;
     memcpy(&choice->done, cell->words, sizeof(choice->done));
     ck_assert_int_eq(choice->done.output_tokens, choice->num_tokens);
+    ck_assert_uint_eq(choice->done.cached_tokens, answer->cached_tokens);
+    choice->done.cached_tokens = 0;
     answer->num_done++;
 }
 
@@ -178,6 +180,7 @@ static void take_cell(struct seat *seat, const struct ring_cell *cell, const voi
     case RECORD_STARTED:
         ck_assert(!answer->is_started);
         answer->is_started = true;
+        answer->cached_tokens = cell->words[0];
         break;
     case RECORD_LOGPROBS:
         take_logprobs(answer, cell, bulk);

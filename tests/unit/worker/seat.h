@@ -14,13 +14,13 @@ struct seat_choice {
     int32_t tokens[SEAT_MAX_TOKENS];
     struct record_logprob logprobs[SEAT_MAX_TOKENS][1 + 5];
     bool is_done;
-    struct record_done done;
+    struct record_done done; /* without cached_tokens, which are the answer's */
 };
 
 /* What came back for one id; everything is checked against the order of record.h. */
 struct seat_answer {
     bool is_accepted, is_started;
-    uint32_t num_waiting;
+    uint32_t num_waiting, cached_tokens;
     enum record_failure failure;
     int32_t num_choices, num_done;
     int32_t num_logprobs, num_prompt_logprobs; /* as in the params, at most 5 */

@@ -17,7 +17,7 @@ static void take_answers(struct seat_answer *answers)
 {
     memcpy(answers, world.seat.answers, WORLD_NUM_REQUESTS * sizeof(*answers));
     for (int i = 0; i < WORLD_NUM_REQUESTS; i++)
-        answers[i].num_waiting = 0; /* what it met in the queue may differ */
+        answers[i].num_waiting = answers[i].cached_tokens = 0; /* what it met may differ */
 }
 
 /* All requests, one after the other or all at once. */
@@ -58,10 +58,10 @@ static void assert_same(const struct seat_answer *a, const struct seat_answer *b
 /* --- tests -------------------------------------------------------------------------------- */
 
 static const struct world_setup variants[] = {
-    { 1, 32, 512, 2, DTYPE_F16, 4096, 0 },  { 7, 32, 512, 1, DTYPE_F16, 4096, 0 },
-    { 16, 32, 512, 3, DTYPE_F16, 4096, 0 }, { 512, 32, 512, 4, DTYPE_F16, 4096, 0 },
-    { 512, 5, 512, 2, DTYPE_F16, 4096, 0 }, { 64, 32, 20, 2, DTYPE_F16, 4096, 0 },
-    { 512, 32, 512, 2, DTYPE_F16, 8, 0 },   { 512, 1, 512, 1, DTYPE_F16, 16, 0 },
+    { 1, 32, 512, 2, DTYPE_F16, 4096, 0, false },  { 7, 32, 512, 1, DTYPE_F16, 4096, 0, false },
+    { 16, 32, 512, 3, DTYPE_F16, 4096, 0, false }, { 512, 32, 512, 4, DTYPE_F16, 4096, 0, false },
+    { 512, 5, 512, 2, DTYPE_F16, 4096, 0, false }, { 64, 32, 20, 2, DTYPE_F16, 4096, 0, false },
+    { 512, 32, 512, 2, DTYPE_F16, 8, 0, false },   { 512, 1, 512, 1, DTYPE_F16, 16, 0, false },
 };
 
 START_TEST(answers_are_the_same_to_the_bit_alone_and_in_every_batch)
@@ -90,6 +90,131 @@ START_TEST(answers_are_the_same_with_keys_and_values_in_f32)
 
     free(alone);
     free(together);
+}
+END_TEST
+
+static const int32_t chunks[] = { 1, 2, 7, 16, 17, 64, 512 };
+
+/* Prompts that begin like those of the mixture, and go on in another way. */
+static void submit_altered(unsigned i)
+{
+    struct world_asked a;
+    world_ask(&a, i);
+    const uint32_t at = a.submit.num_prompt / 2;
+    a.prompt[at] = (a.prompt[at] + 1) % 1000;
+    a.params.max_tokens = 2;
+    a.params.min_tokens = 0;
+    a.params.num_logprobs = -1;
+    seat_submit(&world.seat, WORLD_NUM_REQUESTS + i, &a.submit);
+}
+
+static uint32_t run_all(struct seat_answer *answers)
+{
+    uint32_t cached = 0;
+    for (unsigned i = 0; i < WORLD_NUM_REQUESTS; i++)
+        world_submit(i);
+    world_run(0, WORLD_NUM_REQUESTS);
+    for (unsigned i = 0; i < WORLD_NUM_REQUESTS; i++)
+        cached += world.seat.answers[i].cached_tokens;
+    take_answers(answers);
+    return cached;
+}
+
+START_TEST(answers_are_the_same_cold_and_with_every_part_of_the_prompt_found)
+{
+    static struct seat_answer some[WORLD_NUM_REQUESTS], all[WORLD_NUM_REQUESTS];
+    struct world_setup setup = world_usual;
+    setup.kv_dtype = _i % 2 == 0 ? DTYPE_F16 : DTYPE_F32;
+    setup.without_prefixes = true;
+    struct seat_answer *cold = answers_of(&setup, false);
+    setup.without_prefixes = false;
+    setup.budget = chunks[_i / 2];
+    world_open(&setup);
+    for (unsigned i = 0; i < WORLD_NUM_REQUESTS; i++)
+        submit_altered(i);
+    world_run(WORLD_NUM_REQUESTS, 2 * WORLD_NUM_REQUESTS);
+
+    const uint32_t num_some = run_all(some), num_all = run_all(all);
+
+    ck_assert_uint_gt(num_some, 500);
+    ck_assert_uint_gt(num_all, num_some + 500);
+    assert_same(cold, some);
+    assert_same(cold, all);
+    ck_assert(engine_is_empty(world.engine));
+    world_close();
+    free(cold);
+}
+END_TEST
+
+START_TEST(a_prefix_is_computed_once_for_requests_that_arrive_together)
+{
+    enum { NUM = 32, SAME = 200, OWN = 3 };
+    const int32_t sum =
+        stat_word(STAT_ITERATION_TOKENS) + stat_num_words(STAT_ITERATION_TOKENS) - 2;
+    struct world_asked a;
+    struct world_setup setup = world_usual;
+    setup.budget = 64;
+    world_open(&setup);
+    for (unsigned i = 0; i < NUM; i++) {
+        world_ask(&a, 2);
+        for (unsigned t = 0; t < SAME; t++)
+            a.prompt[t] = (int32_t)(t * 7 % 1000);
+        for (unsigned t = 0; t < OWN; t++)
+            a.prompt[SAME + t] = (int32_t)(i + t);
+        a.submit.num_prompt = SAME + OWN;
+        a.params.max_tokens = 1;
+        seat_submit(&world.seat, i, &a.submit);
+    }
+    world_run(0, NUM);
+
+    const unsigned found = SAME / 16 * 16;
+    ck_assert_uint_eq(status_get(world.page, sum), found + NUM * (SAME + OWN - found));
+    ck_assert_uint_eq(status_get(world.page, stat_word(STAT_PREFIX_HIT_TOKENS)), (NUM - 1) * found);
+    ck_assert_uint_eq(status_get(world.page, stat_word(STAT_PREFIX_QUERY_TOKENS)),
+                      NUM * (SAME + OWN));
+    ck_assert_uint_eq(world.seat.answers[0].cached_tokens, 0);
+    ck_assert_uint_eq(world.seat.answers[NUM - 1].cached_tokens, found);
+    world_close();
+}
+END_TEST
+
+START_TEST(tenants_do_not_see_what_others_left)
+{
+    struct world_asked a;
+    world_open(&world_usual);
+    for (unsigned i = 0; i < 3; i++) {
+        world_ask(&a, 2);
+        a.params.tenant = i / 2;
+        a.params.max_tokens = 1;
+        a.submit.num_prompt = 100;
+        seat_submit(&world.seat, i, &a.submit);
+        world_run(i, i + 1);
+    }
+
+    ck_assert_uint_eq(world.seat.answers[0].cached_tokens, 0);
+    ck_assert_uint_eq(world.seat.answers[1].cached_tokens, 96);
+    ck_assert_uint_eq(world.seat.answers[2].cached_tokens, 0);
+    world_close();
+}
+END_TEST
+
+START_TEST(prompts_that_are_scored_are_computed_whole)
+{
+    struct world_asked a;
+    world_open(&world_usual);
+    for (unsigned i = 0; i < 2; i++) {
+        world_ask(&a, 2);
+        a.submit.num_prompt = 100;
+        a.params.max_tokens = 1;
+        a.params.num_prompt_logprobs = i == 0 ? -1 : 2;
+        seat_submit(&world.seat, i, &a.submit);
+        world_run(i, i + 1);
+    }
+
+    ck_assert_uint_eq(world.seat.answers[1].cached_tokens, 0);
+    ck_assert_int_eq(world.seat.answers[1].next_score, 100);
+    ck_assert_uint_eq(status_get(world.page, stat_word(STAT_PREFIX_QUERY_TOKENS)), 100);
+    world_close();
 }
 END_TEST
 
@@ -624,6 +749,11 @@ int main(void)
     tcase_add_loop_test(tc, answers_are_the_same_to_the_bit_alone_and_in_every_batch, 0,
                         (int)(sizeof(variants) / sizeof(variants[0])));
     tcase_add_test(tc, answers_are_the_same_with_keys_and_values_in_f32);
+    tcase_add_loop_test(tc, answers_are_the_same_cold_and_with_every_part_of_the_prompt_found, 0,
+                        2 * (int)(sizeof(chunks) / sizeof(chunks[0])));
+    tcase_add_test(tc, a_prefix_is_computed_once_for_requests_that_arrive_together);
+    tcase_add_test(tc, tenants_do_not_see_what_others_left);
+    tcase_add_test(tc, prompts_that_are_scored_are_computed_whole);
     tcase_add_test(tc, a_small_pool_preempts);
     tcase_add_test(tc, choices_that_fork_equal_choices_alone);
     tcase_add_test(tc, a_resumed_choice_goes_on_as_if_nothing_had_happened);

@@ -30,6 +30,8 @@ struct sim {
     uint64_t kv[MAX_BLOCKS][BLOCK];
     struct expected requests[MAX_REQUESTS];
     int32_t num_requests, num_live, num_preempted, num_copied;
+    int64_t num_hit;
+    bool is_shared; /* prompts often begin like earlier ones */
     int64_t num_steps;
     bool submits_suspects;
     unsigned seed;
@@ -54,7 +56,8 @@ static struct scheduler_limits limits_of(int32_t num_seqs, int32_t budget, int32
                                       .num_blocks = num_blocks,
                                       .max_num_queued_reqs = 8,
                                       .max_num_queued_tokens = 1000,
-                                      .vocab_size = VOCAB };
+                                      .vocab_size = VOCAB,
+                                      .enable_prefix_caching = true };
 }
 
 static void begin(struct scheduler_limits limits, unsigned seed)
@@ -97,8 +100,11 @@ static enum record_failure submit(int32_t num_prompt, int32_t num_choices, int32
     e->num_prompt = num_prompt;
     e->num_choices = num_choices;
     e->first_score = 1;
+    const struct expected *other = &sim.requests[id > 0 ? draw((unsigned)id) : 0];
+    const int32_t num_same = sim.is_shared && draw(3) > 0 ? (int32_t)draw(40) : 0;
     for (int32_t i = 0; i < num_prompt; i++)
-        e->prompt[i] = (int32_t)draw(VOCAB);
+        e->prompt[i] =
+            i < num_same && i < other->num_prompt ? other->prompt[i] : (int32_t)draw(VOCAB);
     record.params = &e->params;
     record.prompt = e->prompt;
     record.num_prompt = (uint32_t)num_prompt;
@@ -209,6 +215,7 @@ static void finish_row(const struct plan_row *row)
         sequence_append(q, next_token(*place_of(q, q->num_tokens - 1), q->choice));
     else if (q->request->params.max_tokens == 0 && q->num_computed == q->num_tokens)
         q->finish = RECORD_FINISH_LENGTH;
+    scheduler_filled(&sim.s, q, row->first_pos + row->num_tokens);
     if (q->finish != 0)
         scheduler_finish(&sim.s, q);
 }
@@ -223,6 +230,7 @@ static void execute(const struct plan *plan)
         finish_row(&plan->rows[i]);
     sim.num_preempted += plan->num_preempted;
     sim.num_copied += plan->copies[0].num;
+    sim.num_hit += plan->num_hit;
 }
 
 /* --- publishing --------------------------------------------------------------------------- */
@@ -344,6 +352,7 @@ static const struct {
 START_TEST(every_request_ends_with_its_tokens_under_random_load)
 {
     begin(limits_of(loads[_i].num_seqs, loads[_i].budget, loads[_i].num_blocks), 1 + (unsigned)_i);
+    sim.is_shared = true;
 
     for (int i = 0; i < 3000; i++) {
         if (draw(4) == 0)
@@ -357,6 +366,7 @@ START_TEST(every_request_ends_with_its_tokens_under_random_load)
     ck_assert_int_gt(sim.num_requests, 50);
     ck_assert(loads[_i].num_seqs == 1 || sim.num_copied > 0);
     ck_assert(!loads[_i].preempts || sim.num_preempted > 10);
+    ck_assert_int_gt(sim.num_hit, 20);
     for (int32_t i = 0; i < sim.num_requests; i++)
         ck_assert(sim.requests[i].cancelled ||
                   sim.requests[i].num_done == sim.requests[i].num_choices);
@@ -441,6 +451,57 @@ START_TEST(choices_share_the_prompt_by_reference_and_copy_its_last_block)
     ck_assert_int_eq(sim.s.blocks[0].ref_counts[sim.s.running[0]->tables[0].ids[2]], 1);
     execute(plan);
     drain(1);
+}
+END_TEST
+
+static void finish_with_any_token(const struct plan *plan)
+{
+    for (int32_t i = 0; i < plan->num_rows; i++) {
+        struct sequence *q = plan->rows[i].sequence;
+        scheduler_filled(&sim.s, q, q->num_computed);
+        if (plan->rows[i].samples)
+            sequence_append(q, 1);
+        if (q->finish != 0)
+            scheduler_finish(&sim.s, q);
+    }
+}
+
+START_TEST(a_long_prefix_of_32_requests_is_computed_once)
+{
+    enum { NUM = 32, SAME = 1500, OWN = 10, FOUND = SAME / 16 * 16 };
+    static int32_t prompt[SAME + OWN];
+    struct scheduler_limits limits = limits_of(64, 256, 4096);
+    limits.max_model_len = 2048;
+    limits.block_size = 16;
+    limits.max_num_queued_tokens = 100000;
+    begin(limits, 1);
+    const struct record_params params = {
+        .max_tokens = 1, .num_choices = 1, .num_logprobs = -1, .num_prompt_logprobs = -1
+    };
+    struct record_submit record = {
+        .params = &params, .prompt = prompt, .num_prompt = SAME + OWN, .num_choices = 1
+    };
+    struct request *request;
+    for (int32_t i = 0; i < NUM; i++) {
+        for (int32_t t = 0; t < OWN; t++)
+            prompt[SAME + t] = 1 + i;
+        ck_assert_int_eq(scheduler_admit(&sim.s, 0, (uint64_t)i, &record, &request), 0);
+    }
+
+    int64_t num_tokens = 0, num_hit = 0;
+    int num_steps = 0;
+    for (; scheduler_has_work(&sim.s); num_steps++) {
+        ck_assert_int_lt(num_steps, 100);
+        const struct plan *plan = scheduler_plan(&sim.s);
+        num_tokens += plan->num_tokens;
+        num_hit += plan->num_hit;
+        finish_with_any_token(plan);
+    }
+
+    ck_assert_int_eq(num_tokens, FOUND + NUM * (SAME + OWN - FOUND));
+    ck_assert_int_eq(num_hit, (NUM - 1) * FOUND);
+    ck_assert_int_le(num_steps, 10); /* 1,500 in chunks of 256, then 704 */
+    ck_assert_int_eq(sim.s.blocks[0].num_free, 4096);
 }
 END_TEST
 
@@ -615,6 +676,7 @@ int main(void)
     tcase_add_test(tc, decodes_take_turns_when_the_budget_is_short);
     tcase_add_test(tc, the_youngest_is_preempted_and_keeps_its_tokens);
     tcase_add_test(tc, choices_share_the_prompt_by_reference_and_copy_its_last_block);
+    tcase_add_test(tc, a_long_prefix_of_32_requests_is_computed_once);
     tcase_add_test(tc, more_choices_than_seats_run_one_after_another);
     tcase_add_test(tc, a_sequence_with_unread_logprobs_pauses_at_a_full_buffer);
     tcase_add_test(tc, a_full_queue_refuses_and_free_seats_count_as_room);

@@ -91,7 +91,7 @@ enum { QUIET = 10, CALLED_ALLOCATOR, CANNOT_FILTER };
 /* Admission, chunks, forks, preemption, log-probabilities, ends, cancellation. */
 static int run_steps(void)
 {
-    const struct world_setup setup = { 64, 8, 24, 2, DTYPE_F16, 4096, 0 };
+    const struct world_setup setup = { 64, 8, 24, 2, DTYPE_F16, 4096, 0, false };
     world_open(&setup);
     world_submit(0);
     world_run(0, 1);

@@ -36,7 +36,7 @@ END_TEST
 START_TEST(a_budget_that_was_set_is_kept)
 {
     const struct scheduler_limits limits = limits_of(48, 512);
-    const struct world_setup setup = { 48, 8, 512, 2, DTYPE_F16, 64, 0 };
+    const struct world_setup setup = { 48, 8, 512, 2, DTYPE_F16, 64, 0, false };
     world_open(&setup);
 
     ck_assert_int_eq(warm_up(world.engine, &limits, false), 48);

@@ -11,7 +11,7 @@ enum { BLOCK = 16, EOS = 1021, MAX_ROWS = 512, MAX_LOGITS = 96 };
 
 struct world world;
 
-const struct world_setup world_usual = { 512, 32, 512, 2, DTYPE_F16, 4096, 0 };
+const struct world_setup world_usual = { 512, 32, 512, 2, DTYPE_F16, 4096, 0, false };
 
 static void note_report(void *context, uint32_t frontend, const char *text)
 {
@@ -90,7 +90,8 @@ void world_open(const struct world_setup *setup)
                     .num_blocks = setup->num_blocks,
                     .max_num_queued_reqs = 64,
                     .max_num_queued_tokens = 100000,
-                    .vocab_size = WORLD_VOCAB },
+                    .vocab_size = WORLD_VOCAB,
+                    .enable_prefix_caching = !setup->without_prefixes },
         .page = world.page,
         .doorbell = world.doorbell,
         .report = note_report,

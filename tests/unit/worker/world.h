@@ -20,7 +20,8 @@ struct world_setup {
     int32_t budget, num_seqs, num_blocks, num_threads;
     enum dtype kv_dtype;
     uint32_t complete_cells;
-    int32_t bad_top_k; /* rows with this top_k get logits that are no numbers; 0: none */
+    int32_t bad_top_k;     /* rows with this top_k get logits that are no numbers; 0: none */
+    bool without_prefixes; /* no prefix cache */
 };
 
 struct world {
