@@ -73,6 +73,8 @@ class Answer:
         for c in value.get("choices") or []:
             self.take_choice(c)
         self.usage = value.get("usage") or self.usage
+        if self.usage:  # what was found in the prefix cache may differ
+            self.usage["prompt_tokens_details"].pop("cached_tokens", None)
 
     def take_line(self, line):
         line = line.rstrip(b"\r\n")
