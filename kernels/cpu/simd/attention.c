@@ -9,7 +9,6 @@
  */
 #include <math.h>
 
-#include "kernels/cpu/half.h"
 #include "kernels/cpu/simd/ops.h"
 #include "kernels/cpu/simd/tile.h"
 
@@ -58,8 +57,8 @@ static void widen(float *to, enum dtype dtype, const void *plane, int64_t index,
     }
     for (; i + VEC_LANES <= num; i += VEC_LANES)
         vec_store(to + i, vec_load_f16(halves + i));
-    for (; i < num; i++)
-        to[i] = half_from_f16(halves[i]);
+    if (i < num)
+        vec_store_part(to + i, vec_load_f16_part(halves + i, num - i), num - i);
 }
 
 /* `num` positions of K and V from `offset` in a page, to column or row `at` of the scratch. */

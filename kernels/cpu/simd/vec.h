@@ -141,6 +141,12 @@ static ALWAYS_INLINE vec vec_load_f16(const uint16_t *from)
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)from));
 }
 
+/* The first n, 0 <= n <= VEC_LANES; 0 behind. */
+static ALWAYS_INLINE vec vec_load_f16_part(const uint16_t *from, int32_t n)
+{
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(vec_mask(n), from));
+}
+
 static ALWAYS_INLINE void vec_store_f16(uint16_t *to, vec a)
 {
     _mm256_storeu_si256((__m256i *)(void *)to,
@@ -269,6 +275,13 @@ static ALWAYS_INLINE float vec_largest(vec a)
 static ALWAYS_INLINE vec vec_load_f16(const uint16_t *from)
 {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)from));
+}
+
+static ALWAYS_INLINE vec vec_load_f16_part(const uint16_t *from, int32_t n)
+{
+    uint16_t halves[8] = { 0 };
+    memcpy(halves, from, (size_t)n * sizeof(halves[0]));
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)halves));
 }
 
 static ALWAYS_INLINE void vec_store_f16(uint16_t *to, vec a)
