@@ -1,6 +1,7 @@
 #include "frontend/admission.h"
 
 #include <errno.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,9 @@ static void set_deadline(const struct generation *g, struct wire_request *reques
         if (ms >= 1 && ms < 1e12)
             seconds = ms / 1000;
     }
+    const double most = g->frontend->settings.request_timeout;
+    if (most > 0 && !(seconds > 0 && seconds < most))
+        seconds = most;
     if (!(seconds > 0))
         return;
     const uint64_t deadline = (uint64_t)(http_began_us(g->http) + (int64_t)(seconds * 1e6));
@@ -48,7 +52,39 @@ static void set_deadline(const struct generation *g, struct wire_request *reques
     request->params.deadline_high = (uint32_t)(deadline >> 32);
 }
 
-static void complete_params(const struct generation *g, struct wire_request *request)
+/* Prompts of different tenants or salts have different keys; 0 is that of nobody in particular. */
+static int set_cache_key(const struct generation *g, struct wire_request *request)
+{
+    struct strbuf text = { 0 };
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    uint32_t key[2];
+    if (request->params.tenant == 0 && request->cache_salt.data == NULL)
+        return 0;
+    strbuf_printf(&text, "%d/", (int)http_tenant(g->http)); /* a salt has no slash */
+    if (request->cache_salt.data != NULL)
+        strbuf_append(&text, request->cache_salt.data, request->cache_salt.len);
+    const bool ok =
+        !text.failed && EVP_Digest(text.data, text.len, digest, NULL, EVP_sha256(), NULL) == 1;
+    strbuf_finish(&text);
+    if (!ok)
+        return -ENOMEM;
+    memcpy(key, digest, sizeof(key));
+    request->params.cache_low = key[0];
+    request->params.cache_high = key[1];
+    return 0;
+}
+
+static void set_request_id(const struct generation *g, const struct wire_request *request)
+{
+    char id[HTTP_REQUEST_ID_BYTES + 1];
+    if (request->request_id.data == NULL ||
+        dispatch_is_usable_id(http_header(g->http, "x-request-id")))
+        return;
+    snprintf(id, sizeof(id), "%.*s", (int)request->request_id.len, request->request_id.data);
+    http_set_request_id(g->http, id);
+}
+
+static int complete_params(const struct generation *g, struct wire_request *request)
 {
     uint32_t seed[2];
     if (!request->seed_given && getrandom(seed, sizeof(seed), GRND_NONBLOCK) == sizeof(seed)) {
@@ -57,6 +93,8 @@ static void complete_params(const struct generation *g, struct wire_request *req
     }
     request->params.tenant = (uint32_t)http_tenant(g->http);
     set_deadline(g, request);
+    set_request_id(g, request);
+    return set_cache_key(g, request);
 }
 
 static const char *token_bytes(const void *owner, int32_t id, size_t *ret_len)
@@ -70,6 +108,10 @@ static int create_answer(struct generation *g, const struct prepared *prepared)
     char id[64];
     dispatch_make_id(g->frontend, g->endpoint == WIRE_CHAT ? "chatcmpl-" : "cmpl-", id, sizeof(id));
     const int32_t num_top = request->params.num_logprobs;
+    struct wire_prompt prompts[WIRE_MAX_PROMPTS];
+    for (uint32_t i = 0; i < prepared->num_prompts; i++)
+        prompts[i] = (struct wire_prompt){ .ids = prepared->prompts[i].ids,
+                                           .num_ids = prepared->prompts[i].num_ids };
     const struct wire_answer_options options = {
         .endpoint = g->endpoint,
         .stream = request->stream,
@@ -78,6 +120,12 @@ static int create_answer(struct generation *g, const struct prepared *prepared)
         .logprobs = request->logprobs,
         .num_top = num_top > 0 ? (uint32_t)num_top : 0,
         .num_choices = prepared->num_prompts * request->params.num_choices,
+        .echo = request->echo,
+        .prompt_logprobs = request->prompt_logprobs >= 0,
+        .num_prompt_top = request->prompt_logprobs > 0 ? (uint32_t)request->prompt_logprobs : 0,
+        .prompts = prompts,
+        .num_prompts = prepared->num_prompts,
+        .return_token_ids = request->return_token_ids,
         .id = id,
         .model = prepared->model,
         .system_fingerprint = g->frontend->fingerprint,
@@ -103,12 +151,18 @@ static int submit_to_session(struct generation *g, const struct prepared *prepar
         .num_biases = request->num_biases,
         .eos_ids = g->frontend->card->eos_ids,
         .num_eos_ids = g->frontend->card->num_eos_ids,
+        .stop_ids = request->stop_ids,
+        .num_stop_ids = request->num_stop_ids,
+        .allowed_ids = request->allowed_ids,
+        .num_allowed_ids = request->num_allowed_ids,
+        .bad_words = prepared->bad_words.ids,
+        .bad_words_len = (uint32_t)prepared->bad_words.num,
         .stops = request->stops,
         .stop_lens = request->stop_lens,
         .num_stops = request->num_stops,
         .include_stop_in_output = request->include_stop_in_output,
         .keep_special_tokens = request->keep_special_tokens,
-        .echo = request->echo,
+        .echo = request->echo || request->prompt_logprobs >= 0,
         .callback = generation_on_event,
         .owner = g,
         .request_id = http_request_id(g->http),
@@ -146,15 +200,16 @@ static void submit(struct generation *g, struct prepared *prepared, int result)
         return;
     }
     stat_add(g->frontend->own->words, STAT_UNKNOWN_FIELDS, prepared->request.num_unknown);
-    complete_params(g, &prepared->request);
+    int r = complete_params(g, &prepared->request);
     g->stream = prepared->request.stream;
-    g->log.drop_tokens = !prepared->request.logprobs;
+    g->log.drop_tokens = !prepared->request.logprobs && !prepared->request.return_token_ids;
     g->phase = GENERATION_QUEUED;
     if (prepared->clamped > 0) {
         snprintf(value, sizeof(value), "%u", (unsigned)prepared->clamped);
         http_add_header(g->http, "x-max-tokens-clamped", value);
     }
-    int r = create_answer(g, prepared);
+    if (r == 0)
+        r = create_answer(g, prepared);
     if (r == 0)
         r = submit_to_session(g, prepared, &why);
     prepared_finish(prepared);

@@ -22,7 +22,7 @@ void dispatch_make_id(struct frontend *frontend, const char *prefix, char *out, 
     snprintf(out, size, "%s%016llx%08x", prefix, (unsigned long long)s[0], tail);
 }
 
-static bool usable_id(struct http_text id)
+bool dispatch_is_usable_id(struct http_text id)
 {
     if (id.len == 0 || id.len > HTTP_REQUEST_ID_BYTES)
         return false;
@@ -36,12 +36,11 @@ static void name_request(struct frontend *frontend, struct http_request *request
 {
     char id[HTTP_REQUEST_ID_BYTES + 1];
     const struct http_text given = http_header(request, "x-request-id");
-    if (usable_id(given))
+    if (dispatch_is_usable_id(given))
         snprintf(id, sizeof(id), "%.*s", (int)given.len, given.data);
     else
         dispatch_make_id(frontend, "req-", id, sizeof(id));
     http_set_request_id(request, id);
-    http_add_header(request, "x-request-id", id);
 }
 
 /* --- keys --------------------------------------------------------------------------------- */

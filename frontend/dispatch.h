@@ -12,6 +12,9 @@
 
 void dispatch_request(void *frontend, struct http_request *request);
 
+/* May this be a request id: 1 to 128 visible ASCII characters? */
+bool dispatch_is_usable_id(struct http_text id);
+
 /* A name that nobody guesses: prefix and 24 hex digits. */
 struct frontend;
 void dispatch_make_id(struct frontend *frontend, const char *prefix, char *out, size_t size);

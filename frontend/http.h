@@ -49,7 +49,8 @@ size_t http_header_bytes(const struct http_request *request);
 size_t http_num_headers(const struct http_request *request);
 int64_t http_began_us(const struct http_request *request); /* clock_now_us() */
 
-/* The request's id, sent back and put in every log line: set once by the dispatcher. */
+/* The request's id, sent back and put in every log line: set by the dispatcher, and by the body
+ * where the client's headers gave none. */
 const char *http_request_id(const struct http_request *request);
 void http_set_request_id(struct http_request *request, const char *id);
 

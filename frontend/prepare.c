@@ -154,6 +154,35 @@ static int encode_one(const struct prepare_options *options, struct tokenizer_sc
                                                                     : no_memory(&prepared->error);
 }
 
+/* How many tokens of a prompt are kept; 0: all. */
+static size_t num_kept(const struct prepare_options *options, const struct prepared *prepared)
+{
+    enum { COMPLETIONS_DEFAULT = 16 };
+    const struct wire_request *request = &prepared->request;
+    const int64_t set = options->limits.default_max_tokens;
+    int64_t output = request->params.max_tokens;
+    if (request->truncate_prompt >= 0)
+        return (size_t)request->truncate_prompt;
+    if (!request->has_max_tokens)
+        output = request->endpoint == WIRE_COMPLETIONS ? COMPLETIONS_DEFAULT : set;
+    output = output > 1 ? output : 1;
+    return output < options->limits.max_model_len ? (size_t)(options->limits.max_model_len - output)
+                                                  : 1;
+}
+
+/* Cut the prompt that begins at `before`. */
+static void truncate(const struct prepare_options *options, struct prepared *prepared,
+                     size_t before)
+{
+    struct token_ids *ids = &prepared->ids;
+    const size_t kept = num_kept(options, prepared);
+    if (kept == 0 || ids->num - before <= kept)
+        return;
+    if (!prepared->request.truncate_right)
+        memmove(ids->ids + before, ids->ids + ids->num - kept, kept * sizeof(*ids->ids));
+    ids->num = before + kept;
+}
+
 static int check_prompt(const struct prepare_options *options, struct prepared *prepared,
                         size_t num_ids)
 {
@@ -180,6 +209,8 @@ static int encode_prompts(const struct prepare_options *options, struct tokenize
         const size_t before = prepared->ids.num;
         int r = encode_one(options, scratch, prepared, i);
         if (r == 0)
+            truncate(options, prepared, before);
+        if (r == 0)
             r = check_prompt(options, prepared, prepared->ids.num - before);
         if (r < 0)
             return r;
@@ -191,6 +222,75 @@ static int encode_prompts(const struct prepare_options *options, struct tokenize
         at += prepared->prompts[i].num_ids;
     }
     return 0;
+}
+
+/* --- masks -------------------------------------------------------------------------------- */
+
+/* One word: its number of ids and these, unless they stand there already. */
+static int append_word(const struct prepare_options *options, struct tokenizer_scratch *scratch,
+                       struct prepared *prepared, uint32_t i, bool with_space)
+{
+    const struct wire_text *word = &prepared->request.bad_words[i];
+    const size_t blank = strspn(word->data, " \t\r\n");
+    struct token_ids *words = &prepared->bad_words;
+    const size_t before = words->num;
+    const int32_t no_ids = 0;
+    struct strbuf text = { 0 };
+    strbuf_append_text(&text, with_space ? " " : "");
+    strbuf_append(&text, word->data + blank, word->len - blank);
+    int r = text.failed || !append_ids(words, &no_ids, 1) ? -ENOMEM : 0;
+    if (r == 0)
+        r = tokenizer_encode(options->card->tokenizer, scratch, text.data, text.len, 0,
+                             before + 1 + RECORD_MAX_BAD_WORD_IDS, words);
+    strbuf_finish(&text);
+    if (r == -E2BIG)
+        return wire_error_set(&prepared->error, WIRE_INVALID_VALUE, "bad_words",
+                              "bad_words[%u] has more than %d tokens.", (unsigned)i,
+                              RECORD_MAX_BAD_WORD_IDS);
+    if (r < 0)
+        return no_memory(&prepared->error);
+    const size_t num_ids = words->num - before - 1;
+    words->ids[before] = (int32_t)num_ids;
+    if (num_ids == 0)
+        words->num = before;
+    return 0;
+}
+
+static bool is_banned(const struct prepare_options *options, const struct prepared *prepared,
+                      int32_t id)
+{
+    const struct wire_request *request = &prepared->request;
+    const struct token_ids *words = &prepared->bad_words;
+    for (size_t at = 0; at < words->num; at += 1 + (size_t)words->ids[at])
+        if (words->ids[at] == 1 && words->ids[at + 1] == id)
+            return true;
+    if (request->params.min_tokens == 0)
+        return false;
+    for (uint32_t i = 0; i < request->num_stop_ids; i++)
+        if (request->stop_ids[i] == id)
+            return true;
+    for (uint32_t i = 0; i < options->card->num_eos_ids; i++)
+        if (options->card->eos_ids[i] == id)
+            return true;
+    return false;
+}
+
+static int encode_masks(const struct prepare_options *options, struct tokenizer_scratch *scratch,
+                        struct prepared *prepared)
+{
+    const struct wire_request *request = &prepared->request;
+    int r = 0;
+    for (uint32_t i = 0; r == 0 && i < 2 * request->num_bad_words; i++)
+        r = append_word(options, scratch, prepared, i / 2, i % 2 == 1);
+    if (r < 0)
+        return r;
+    for (uint32_t i = 0; i < request->num_allowed_ids; i++)
+        if (!is_banned(options, prepared, request->allowed_ids[i]))
+            return 0;
+    if (request->num_allowed_ids == 0)
+        return 0;
+    return wire_error_set(&prepared->error, WIRE_INVALID_VALUE, "allowed_token_ids",
+                          "allowed_token_ids: bad_words and min_tokens leave none of them.");
 }
 
 /* --- lengths ------------------------------------------------------------------------------ */
@@ -252,6 +352,8 @@ int prepare_request(const struct prepare_options *options, struct tokenizer_scra
     if (r == 0)
         r = encode_prompts(options, scratch, prepared);
     if (r == 0)
+        r = encode_masks(options, scratch, prepared);
+    if (r == 0)
         r = set_max_tokens(options, prepared);
     return r < 0 ? -EINVAL : 0;
 }
@@ -259,6 +361,7 @@ int prepare_request(const struct prepare_options *options, struct tokenizer_scra
 void prepared_finish(struct prepared *prepared)
 {
     token_ids_finish(&prepared->ids);
+    token_ids_finish(&prepared->bad_words);
     arena_finish(&prepared->arena);
     json_decref(prepared->body);
     *prepared = (struct prepared){ 0 };

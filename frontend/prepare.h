@@ -31,8 +31,9 @@ struct prepared {
     const char *model;              /* the served name that matched; the card's */
     struct session_prompt *prompts; /* [num_prompts] */
     uint32_t num_prompts;
-    struct token_ids ids; /* of all prompts, one behind the other */
-    uint32_t clamped;     /* max_tokens was lowered to this; 0: it was not */
+    struct token_ids ids;       /* of all prompts, one behind the other */
+    struct token_ids bad_words; /* as RECORD_ITEM_BAD_WORDS */
+    uint32_t clamped;           /* max_tokens was lowered to this; 0: it was not */
     struct wire_error error;
 };
 

@@ -317,6 +317,8 @@ static void begin_answer(struct http_request *request, int status, const char *c
     request->status = status;
     request->req->res.status = status;
     request->req->res.reason = reason_of(status);
+    if (request->id[0] != '\0')
+        http_add_header(request, "x-request-id", request->id);
     if (content_type != NULL)
         http_add_header(request, "content-type", content_type);
 }

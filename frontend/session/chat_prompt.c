@@ -233,40 +233,80 @@ static json_t *make_context(const struct model_card *card,
     return context;
 }
 
-/* The prompt ends with the last message's text: what the template puts behind it is cut off. */
-static int cut_after_last(const json_t *messages, size_t begin, struct strbuf *out,
-                          struct error *err)
+/* What stands behind the last message's text while it is rendered: the prompt ends there. The
+ * space tells whether the template strips what is at the end of a text. */
+static const char last_mark[] = "\xef\xa3\xbf\xee\x80\x80 ";
+
+static json_t *append_mark(const json_t *text)
 {
-    const json_t *last = json_array_get(messages, json_array_size(messages) - 1);
-    const json_t *content = json_object_get(last, "content");
-    if (json_is_array(content))
-        content = json_object_get(json_array_get(content, json_array_size(content) - 1), "text");
-    const char *text = json_string_value(content);
-    size_t len = json_string_length(content);
-    while (len > 0 && strchr(" \t\r\n", text[len - 1]) != NULL)
-        len--;
-    for (size_t at = out->len; len > 0 && at >= begin + len; at--)
-        if (memcmp(out->data + at - len, text, len) == 0) {
-            out->len = at;
-            out->data[at] = '\0';
-            return 0;
-        }
+    struct strbuf marked = { 0 };
+    strbuf_append(&marked, json_string_value(text), json_string_length(text));
+    strbuf_append_text(&marked, last_mark);
+    json_t *copy = new_string(&marked);
+    strbuf_finish(&marked);
+    return copy;
+}
+
+/* A copy of the messages with the mark behind the last one's text; NULL when it has none. */
+static json_t *mark_last(const json_t *messages)
+{
+    json_t *copy = json_deep_copy(messages);
+    json_t *holder = json_array_get(copy, json_array_size(copy) - 1);
+    const char *key = "content";
+    json_t *content = json_object_get(holder, key);
+    if (json_is_array(content)) {
+        holder = json_array_get(content, json_array_size(content) - 1);
+        key = "text";
+        content = json_object_get(holder, key);
+    }
+    if (!json_is_string(content) ||
+        json_object_set_new_nocheck(holder, key, append_mark(content)) < 0) {
+        json_decref(copy);
+        return NULL;
+    }
+    return copy;
+}
+
+static int refuse_continuing(struct error *err)
+{
     return error_set_param(err, -EINVAL, "continue_final_message",
                            "continue_final_message: the chat template does not show the last "
                            "message's text, so it cannot be continued");
+}
+
+/* Cut the text at the last mark; where the template stripped the mark's space, strip it too. */
+static int cut_at_mark(size_t begin, struct strbuf *out, struct error *err)
+{
+    const size_t mark_len = sizeof(last_mark) - 2;
+    for (size_t at = out->len; at >= begin + mark_len; at--) {
+        if (memcmp(out->data + at - mark_len, last_mark, mark_len) != 0)
+            continue;
+        const bool is_stripped = at == out->len || out->data[at] != ' ';
+        size_t len = at - mark_len;
+        while (is_stripped && len > begin && strchr(" \t\r\n", out->data[len - 1]) != NULL)
+            len--;
+        out->len = len;
+        out->data[len] = '\0';
+        return 0;
+    }
+    return refuse_continuing(err);
 }
 
 static int render(const struct model_card *card, const struct chat_prompt_options *options,
                   json_t *messages, struct strbuf *out, struct error *err)
 {
     const size_t begin = out->len;
-    json_t *context = make_context(card, options, messages);
+    json_t *marked = options->continue_final_message ? mark_last(messages) : NULL;
+    if (options->continue_final_message && marked == NULL)
+        return refuse_continuing(err);
+    json_t *context = make_context(card, options, marked != NULL ? marked : messages);
+    json_decref(marked);
     if (context == NULL)
         return error_set(err, -ENOMEM, "no memory for the chat template's variables");
     int r = chat_template_render(card->template, context, options->wall_us, out, err);
     json_decref(context);
     if (r == 0 && options->continue_final_message)
-        r = cut_after_last(messages, begin, out, err);
+        r = cut_at_mark(begin, out, err);
     return r;
 }
 

@@ -63,6 +63,7 @@ static struct answer_token describe(const struct session *session, int32_t id,
         return token;
     token.has_logprob = true;
     token.logprob = entries[0].logprob;
+    token.rank = entries[0].rank;
     token.top = entries + 1;
     while ((int32_t)token.num_top < k && token.top[token.num_top].token_id >= 0)
         token.num_top++;
@@ -144,21 +145,45 @@ static void deliver_end(struct session_request *request)
     hand_over(request, &event);
 }
 
+/* The id of the request's own that ended the choice, or -1. */
+static int32_t stop_id_of(const struct journal *journal, const struct journal_choice *choice)
+{
+    const int32_t last = choice->num_decoded > 0 ? choice->tokens[choice->num_decoded - 1] : -1;
+    return choice->finish == RECORD_FINISH_EOS && record_is_stop(&journal->submit, last) ? last
+                                                                                         : -1;
+}
+
+/* Tokens that went out with no text: what ended the choice, and what a stop string cut off. */
+static void last_tokens(const struct session_request *request, const struct journal_choice *choice,
+                        struct answer_event *event)
+{
+    const size_t num_tokens = choice->num_decoded - choice->num_sent;
+    struct answer_token *tokens = token_room(request->session, num_tokens);
+    for (size_t i = 0; tokens != NULL && i < num_tokens; i++)
+        tokens[i] = describe(request->session, choice->tokens[choice->num_sent + i], NULL, -1);
+    event->tokens = tokens;
+    event->num_tokens = tokens != NULL ? num_tokens : 0;
+}
+
 static void finish_choice(struct session_request *request, struct journal *journal, uint32_t number,
                           enum answer_finish finish, const struct held_text_ready *cut)
 {
+    struct journal_choice *choice = &journal->choices[number];
     struct answer_event event = { .kind = ANSWER_FINISHED,
                                   .choice = choice_number(journal, number),
                                   .finish = finish,
-                                  .stop_id = -1 };
+                                  .stop_id = cut == NULL ? stop_id_of(journal, choice) : -1 };
     if (cut != NULL)
         event.stop_text = stop_matcher_text(request->matcher, cut->stop, &event.stop_text_len);
-    journal->choices[number].is_finished = true;
+    last_tokens(request, choice, &event);
+    choice->is_finished = true;
     journal->num_live--;
     request->num_finished++;
     request->hit_length |= finish == ANSWER_FINISH_LENGTH;
     if (journal->num_live == 0)
         session_release_journal(request->session, journal);
+    else if (choice->finish == 0)
+        session_release_choice(request->session, journal, number);
     if (hand_over(request, &event) && request->num_finished == request->num_choices)
         deliver_end(request);
 }
@@ -226,7 +251,8 @@ static bool deliver_token(struct session_request *request, struct journal *journ
     const struct held_text_rule rule = rule_at(request, journal, choice->num_decoded);
     size_t len = 0;
     request->usage.completion_tokens++;
-    if (journal_is_end(journal, id))
+    if (record_is_eos(&journal->submit, id) ||
+        (record_is_stop(&journal->submit, id) && !request->include_stop))
         return true; /* neither text nor an entry */
     const char *bytes = tokenizer_bytes(request->session->tokenizer, id, &len);
     if (held_text_push(&choice->text, &rule, bytes, has_text(request, id) ? len : 0, &ready) < 0) {

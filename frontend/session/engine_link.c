@@ -172,6 +172,14 @@ void engine_link_cancel(struct engine_link *link, struct journal_table *table, u
     link->last_cancel = index;
 }
 
+void engine_link_cancel_choice(struct engine_link *link, uint64_t id, uint32_t choice)
+{
+    const struct ring_cell cell = {
+        .kind = RECORD_CANCEL, .flags = RECORD_FLAG_CHOICE, .choice = (uint8_t)choice, .id = id
+    };
+    (void)push(link, &cell, NULL, 0);
+}
+
 void engine_link_publish(struct engine_link *link, struct journal_table *table)
 {
     if (!engine_link_takes_requests(link))

@@ -59,6 +59,10 @@ void engine_link_attach(struct engine_link *link, struct journal *journal);
 void engine_link_detach(struct engine_link *link, struct journal *journal);
 
 /* The engine forgets the id; its slot is given back once the CANCEL is on the ring. */
+/* The engine may stop computing this choice. Without room on the ring it is not told: what it
+ * computes is dropped, and the CANCEL of the whole request ends it. */
+void engine_link_cancel_choice(struct engine_link *link, uint64_t id, uint32_t choice);
+
 void engine_link_cancel(struct engine_link *link, struct journal_table *table, uint64_t id);
 
 /* Put waiting CANCELs on the ring, show everything, ring the doorbell of a sleeping engine. */

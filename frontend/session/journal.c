@@ -52,7 +52,13 @@ static int encode_first(struct journal *journal, const struct session_submit *su
                                     .biases = submit->biases,
                                     .num_biases = submit->num_biases,
                                     .eos_ids = submit->eos_ids,
-                                    .num_eos_ids = submit->num_eos_ids };
+                                    .num_eos_ids = submit->num_eos_ids,
+                                    .stop_ids = submit->stop_ids,
+                                    .num_stop_ids = submit->num_stop_ids,
+                                    .allowed_ids = submit->allowed_ids,
+                                    .num_allowed_ids = submit->num_allowed_ids,
+                                    .bad_words = submit->bad_words,
+                                    .bad_words_len = submit->bad_words_len };
     for (uint32_t i = 0; i < params.num_choices; i++)
         source.choices[i].index = i;
     return encode(journal, &source, bounds, err);
@@ -161,12 +167,7 @@ int journal_encode(struct journal *journal, const struct record_bounds *bounds, 
 
 bool journal_is_end(const struct journal *journal, int32_t id)
 {
-    if ((journal->submit.params->flags & RECORD_IGNORE_EOS) != 0)
-        return false;
-    for (uint32_t i = 0; i < journal->submit.num_eos_ids; i++)
-        if (journal->submit.eos_ids[i] == id)
-            return true;
-    return false;
+    return record_is_eos(&journal->submit, id) || record_is_stop(&journal->submit, id);
 }
 
 static bool is_value(float logprob)
@@ -218,7 +219,8 @@ static int check_token(const struct journal *journal, const struct journal_choic
     if (k < 0)
         return 0;
     if (pos > choice->num_logprobs)
-        return journal_is_end(journal, id) /* its entry is not shown, so it may be missing */
+        return record_is_eos(&journal->submit,
+                             id) /* its entry is not shown, so it may be missing */
                    ? 0
                    : error_set(err, -EPROTO, "TOKENS: position %u without its LOGPROBS", pos);
     const struct record_logprob *own = &choice->logprobs[(size_t)(pos - 1) * (1 + (size_t)k)];

@@ -94,6 +94,12 @@ struct session_submit {
     uint32_t num_biases;
     const int32_t *eos_ids;
     uint32_t num_eos_ids;
+    const int32_t *stop_ids; /* end the text before themselves */
+    uint32_t num_stop_ids;
+    const int32_t *allowed_ids;
+    uint32_t num_allowed_ids;
+    const int32_t *bad_words; /* as RECORD_ITEM_BAD_WORDS */
+    uint32_t bad_words_len;
     const char *const *stops; /* stop strings, valid UTF-8 without NUL, 1..1024 bytes */
     const size_t *stop_lens;
     uint32_t num_stops;

@@ -59,6 +59,9 @@ struct session {
 
 /* session.c: take a prompt away from its engine, with a CANCEL unless it is through there. */
 void session_release_journal(struct session *session, struct journal *journal);
+/* Tell the engine that one choice of several is done with. */
+void session_release_choice(struct session *session, const struct journal *journal,
+                            uint32_t choice);
 void session_touch(struct session_request *request);
 
 /* The engine with the fewest prompts of this session; NULL without any. */

@@ -36,6 +36,7 @@ struct answer_token {
     size_t len;
     bool has_logprob; /* false: the first prompt token, or none were asked for */
     float logprob;
+    int32_t rank; /* with has_logprob: 1 is the likeliest */
     uint32_t num_top;
     const struct record_logprob *top; /* [num_top], best first */
 };
@@ -49,12 +50,12 @@ struct answer_event {
     uint32_t choice;
     const char *text; /* whole characters of UTF-8 */
     size_t text_len;
-    const struct answer_token *tokens;
+    const struct answer_token *tokens; /* FINISHED: those that were in no TEXT, without entries */
     size_t num_tokens;
     enum answer_finish finish;
     const char *stop_text; /* FINISHED by this stop string, or NULL */
     size_t stop_text_len;
-    int32_t stop_id; /* FINISHED by this id of stop_token_ids, or -1 */
+    int32_t stop_id;             /* FINISHED by this id of stop_token_ids, or -1 */
     struct answer_usage usage;   /* FINISHED: so far; END: final */
     enum record_failure failure; /* FAILED */
     uint32_t retry_after_ms;

@@ -83,6 +83,8 @@ const struct option_row settings_rows[] = {
     { ROW(keep_alive_timeout), SERVE, .initial = "75", .min = 1, .max = 3600, .value = "SECONDS", .help = "Idle time of a connection." },
     { ROW(slow_client_timeout), SERVE, .initial = "60", .min = 1, .max = 3600, .value = "SECONDS",
       .help = "A client that reads nothing for so long is cut." },
+    { ROW(request_timeout), SERVE, .initial = "0", .min = 0, .max = 604800, .value = "SECONDS",
+      .help = "Longest time of a request, from its arrival to its last token; clients may ask for less; 0: no limit." },
     { ROW(sse_keep_alive_interval), SERVE, .aliases = "--sse-ping-interval", .initial = "15", .min = 0, .max = 3600, .value = "SECONDS",
       .help = "Silence after which a stream gets a comment line; 0: never." },
     { ROW(shutdown_timeout), SERVE, .initial = "30", .min = 0, .max = 86400, .value = "SECONDS",

@@ -41,6 +41,7 @@ struct settings {
     int64_t max_connections, max_connections_per_address;
     double body_timeout, keep_alive_timeout, slow_client_timeout;
     double sse_keep_alive_interval;
+    double request_timeout;
     double shutdown_timeout, shutdown_grace;
     double recovery_hold;
     struct option_list allowed_origins, allowed_methods, allowed_headers;

@@ -10,7 +10,11 @@
 struct wire_answer {
     enum wire_endpoint endpoint;
     bool stream, include_usage, continuous_usage, logprobs;
-    bool has_roles, is_complete, has_failed;
+    bool shows_prompt, has_roles, has_prompt, is_complete, has_failed;
+    bool prompt_logprobs;
+    uint32_t num_prompt_top;
+    struct wire_prompt_facts *prompts; /* [num_prompts] */
+    uint32_t num_prompts;
     struct strbuf head;  /* "id":...,"system_fingerprint":...: what all chunks share */
     struct strbuf usage; /* of the event at hand */
     char request_id[WIRE_PARAM_BYTES + 1];
@@ -43,6 +47,33 @@ static void write_head(const struct wire_answer_options *options, struct strbuf 
         strbuf_append_text(head, ",\"service_tier\":\"default\"");
 }
 
+static void write_prompt_ids(const struct wire_prompt *prompt, struct strbuf *out)
+{
+    strbuf_append_char(out, '[');
+    for (uint32_t i = 0; i < prompt->num_ids; i++)
+        strbuf_printf(out, i == 0 ? "%d" : ",%d", prompt->ids[i]);
+    strbuf_append_char(out, ']');
+}
+
+/* What the client is told of prompts: with one of them at the top, in completions in choices. */
+static int make_prompts(const struct wire_answer_options *options, struct wire_answer *answer)
+{
+    answer->num_prompts = options->num_prompts > 0 ? options->num_prompts : 1;
+    answer->prompts = calloc(answer->num_prompts, sizeof(*answer->prompts));
+    if (answer->prompts == NULL)
+        return -ENOMEM;
+    const bool shows_ids = options->return_token_ids && options->prompts != NULL;
+    for (uint32_t i = 0; shows_ids && i < answer->num_prompts; i++)
+        write_prompt_ids(&options->prompts[i], &answer->prompts[i].ids);
+    const uint32_t each = answer->num_choices / answer->num_prompts;
+    for (uint32_t i = 0; i < answer->num_choices; i++) {
+        answer->choices[i].shows_ids = options->return_token_ids;
+        if (answer->endpoint == WIRE_COMPLETIONS)
+            answer->choices[i].prompt = &answer->prompts[i / each];
+    }
+    return 0;
+}
+
 int wire_answer_create(const struct wire_answer_options *options, struct wire_answer **ret_answer)
 {
     const size_t num_choices = options->num_choices;
@@ -55,16 +86,22 @@ int wire_answer_create(const struct wire_answer_options *options, struct wire_an
     answer->include_usage = options->include_usage;
     answer->continuous_usage = options->continuous_usage;
     answer->logprobs = options->logprobs;
-    answer->spelling = (struct wire_spelling){ .as_ids = options->return_token_ids_as_text,
-                                               .token_bytes = options->token_bytes,
-                                               .token_owner = options->token_owner };
+    answer->shows_prompt = options->echo || !options->prompt_logprobs;
+    answer->prompt_logprobs = options->prompt_logprobs;
+    answer->num_prompt_top = options->num_prompt_top;
+    answer->spelling =
+        (struct wire_spelling){ .num_top = options->prompt_logprobs ? options->num_top
+                                                                    : RECORD_MAX_LOGPROBS,
+                                .as_ids = options->return_token_ids_as_text,
+                                .token_bytes = options->token_bytes,
+                                .token_owner = options->token_owner };
     answer->num_choices = options->num_choices;
     for (uint32_t i = 0; i < options->num_choices; i++)
         answer->choices[i].index = i;
     if (options->request_id != NULL)
         strncpy(answer->request_id, options->request_id, sizeof(answer->request_id) - 1);
     write_head(options, &answer->head);
-    if (answer->head.failed) {
+    if (make_prompts(options, answer) < 0 || answer->head.failed) {
         wire_answer_destroy(answer);
         return -ENOMEM;
     }
@@ -78,6 +115,11 @@ void wire_answer_destroy(struct wire_answer *answer)
         return;
     for (uint32_t i = 0; i < answer->num_choices; i++)
         wire_choice_finish(&answer->choices[i]);
+    for (uint32_t i = 0; answer->prompts != NULL && i < answer->num_prompts; i++) {
+        strbuf_finish(&answer->prompts[i].ids);
+        strbuf_finish(&answer->prompts[i].logprobs);
+    }
+    free(answer->prompts);
     strbuf_finish(&answer->spelling.text);
     strbuf_finish(&answer->spelling.keys);
     strbuf_finish(&answer->usage);
@@ -86,6 +128,13 @@ void wire_answer_destroy(struct wire_answer *answer)
 }
 
 /* ------------------------------------------------------------------ streaming */
+
+static void begin_chunk(struct wire_answer *answer, struct strbuf *out)
+{
+    const bool shows = !answer->has_prompt && answer->num_prompts == 1;
+    wire_chunk_begin(&answer->head, shows ? answer->prompts : NULL, out);
+    answer->has_prompt = true;
+}
 
 /* What stands behind "usage" in a chunk beside choices: the running counts, null or nothing. */
 static const char *chunk_usage(struct wire_answer *answer, const struct answer_event *event,
@@ -107,7 +156,7 @@ static void write_roles(struct wire_answer *answer, const struct answer_event *e
         return;
     answer->has_roles = true;
     for (uint32_t i = 0; i < answer->num_choices; i++) {
-        wire_chunk_begin(&answer->head, out);
+        begin_chunk(answer, out);
         wire_choice_write_role(&answer->choices[i], out);
         wire_chunk_end(chunk_usage(answer, event, out), out);
     }
@@ -117,7 +166,7 @@ static void write_delta(struct wire_answer *answer, struct wire_choice *choice,
                         const struct answer_event *event, struct strbuf *out)
 {
     write_roles(answer, event, out);
-    wire_chunk_begin(&answer->head, out);
+    begin_chunk(answer, out);
     wire_choice_write_delta(choice, answer->endpoint, answer->logprobs, out);
     wire_chunk_end(chunk_usage(answer, event, out), out);
 }
@@ -129,7 +178,7 @@ static void write_stream_end(struct wire_answer *answer, const struct answer_eve
         strbuf_reset(&answer->usage);
         wire_usage_write(&event->usage, &answer->usage);
         out->failed |= answer->usage.failed;
-        wire_chunk_begin(&answer->head, out);
+        begin_chunk(answer, out);
         wire_chunk_end(answer->usage.data, out);
     }
     strbuf_append_text(out, "data: [DONE]\n\n");
@@ -149,6 +198,8 @@ static void write_whole(struct wire_answer *answer, const struct answer_event *e
     }
     strbuf_append_text(out, "],\"usage\":");
     wire_usage_write(&event->usage, out);
+    if (answer->num_prompts == 1)
+        wire_prompt_write(answer->prompts, out);
     strbuf_append_char(out, '}');
 }
 
@@ -158,11 +209,28 @@ static void take_text(struct wire_answer *answer, const struct answer_event *eve
                       struct strbuf *out)
 {
     struct wire_choice *choice = &answer->choices[event->choice];
+    wire_choice_add_ids(choice, event);
     strbuf_append(&choice->text, event->text, event->text_len);
     if (answer->logprobs)
         wire_logprobs_add(&choice->logprobs, answer->endpoint, event, &answer->spelling);
     if (answer->stream && (choice->text.len > 0 || choice->logprobs.num_waiting > 0))
         write_delta(answer, choice, event, out);
+}
+
+/* The first choice of each prompt tells of it; all are told for echo. */
+static void take_prompt(struct wire_answer *answer, const struct answer_event *event,
+                        struct strbuf *out)
+{
+    const uint32_t each = answer->num_choices / answer->num_prompts;
+    struct wire_choice *choice = &answer->choices[event->choice];
+    const bool shows_ids = choice->shows_ids;
+    if (answer->prompt_logprobs && event->choice % each == 0)
+        wire_prompt_logprobs_write(event, answer->num_prompt_top, &answer->spelling,
+                                   &answer->prompts[event->choice / each].logprobs);
+    choice->shows_ids = false; /* they are no output */
+    if (answer->shows_prompt)
+        take_text(answer, event, out);
+    choice->shows_ids = shows_ids;
 }
 
 static void take_finish(struct wire_answer *answer, const struct answer_event *event,
@@ -171,6 +239,7 @@ static void take_finish(struct wire_answer *answer, const struct answer_event *e
     struct wire_choice *choice = &answer->choices[event->choice];
     choice->is_finished = true;
     choice->finish = event->finish;
+    wire_choice_add_ids(choice, event);
     if (event->stop_text != NULL)
         strbuf_append_json_string(&choice->stop_reason, event->stop_text, event->stop_text_len);
     else if (event->stop_id >= 0)
@@ -227,6 +296,9 @@ void wire_answer_event(struct wire_answer *answer, const struct answer_event *ev
             write_roles(answer, event, out);
         break;
     case ANSWER_PROMPT:
+        assert(event->choice < answer->num_choices && !answer->choices[event->choice].is_finished);
+        take_prompt(answer, event, out);
+        break;
     case ANSWER_TEXT:
         assert(event->choice < answer->num_choices && !answer->choices[event->choice].is_finished);
         take_text(answer, event, out);

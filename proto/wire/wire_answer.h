@@ -24,15 +24,22 @@ typedef const char *(*wire_token_bytes)(const void *owner, int32_t id, size_t *r
 struct wire_answer_options {
     enum wire_endpoint endpoint;
     bool stream, include_usage, continuous_usage;
-    bool logprobs;       /* write logprobs objects */
-    uint32_t num_top;    /* top_logprobs / logprobs asked for */
+    bool logprobs;    /* write logprobs objects */
+    uint32_t num_top; /* top_logprobs / logprobs asked for */
     uint32_t num_choices;
+    /* ANSWER_PROMPT's tokens become prompt_logprobs, and its text is shown for echo alone.
+     * Without them it is shown always: it was sent for that. */
+    bool prompt_logprobs, echo;
+    uint32_t num_prompt_top;
+    const struct wire_prompt *prompts; /* with return_token_ids: the ids; or NULL */
+    uint32_t num_prompts;              /* at least 1; num_choices is a multiple of it */
+    bool return_token_ids;
     bool return_token_ids_as_text; /* tokens spelled token_id:123 */
     bool service_tier;             /* the request named one: "default" is told back */
     const char *id;                /* "chatcmpl-..." / "cmpl-..."; copied */
     const char *model;
     const char *system_fingerprint;
-    int64_t created; /* seconds */
+    int64_t created;              /* seconds */
     wire_token_bytes token_bytes; /* NULL: alternatives are spelled token_id:123 */
     const void *token_owner;
     const char *request_id;

@@ -90,6 +90,14 @@ int wire_parse_modalities(struct wire_parser *p, const char *param, json_t *valu
 int wire_parse_metadata(struct wire_parser *p, const char *param, json_t *value);
 int wire_parse_max_tokens(struct wire_parser *p, const char *param, json_t *value);
 int wire_parse_max_completion_tokens(struct wire_parser *p, const char *param, json_t *value);
+int wire_parse_stop_ids(struct wire_parser *p, const char *param, json_t *value);
+int wire_parse_allowed_ids(struct wire_parser *p, const char *param, json_t *value);
+int wire_parse_bad_words(struct wire_parser *p, const char *param, json_t *value);
+int wire_parse_prompt_logprobs(struct wire_parser *p, const char *param, json_t *value);
+int wire_parse_truncation(struct wire_parser *p, const char *param, json_t *value);
+int wire_parse_truncation_side(struct wire_parser *p, const char *param, json_t *value);
+int wire_parse_cache_salt(struct wire_parser *p, const char *param, json_t *value);
+int wire_parse_request_id(struct wire_parser *p, const char *param, json_t *value);
 int wire_parse_best_of(struct wire_parser *p, const char *param, json_t *value);
 
 /* wire_params.c: all rows of the table that the endpoint knows; counts or refuses the others. */

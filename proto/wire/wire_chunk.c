@@ -1,9 +1,27 @@
 #include "proto/wire/wire_chunk.h"
 
-void wire_chunk_begin(const struct strbuf *head, struct strbuf *out)
+static void write_fact(const char *name, const struct strbuf *json, struct strbuf *out)
+{
+    out->failed |= json->failed;
+    if (json->len == 0)
+        return;
+    strbuf_append_text(out, name);
+    strbuf_append(out, json->data, json->len);
+}
+
+void wire_prompt_write(const struct wire_prompt_facts *prompt, struct strbuf *out)
+{
+    write_fact(",\"prompt_token_ids\":", &prompt->ids, out);
+    write_fact(",\"prompt_logprobs\":", &prompt->logprobs, out);
+}
+
+void wire_chunk_begin(const struct strbuf *head, const struct wire_prompt_facts *prompt,
+                      struct strbuf *out)
 {
     strbuf_append_text(out, "data: {");
     strbuf_append(out, head->data, head->len);
+    if (prompt != NULL)
+        wire_prompt_write(prompt, out);
     strbuf_append_text(out, ",\"choices\":[");
 }
 
@@ -74,6 +92,27 @@ static void write_logprobs(struct wire_choice *choice, enum wire_endpoint endpoi
         strbuf_append_text(out, "null");
 }
 
+/* Token ids since the last chunk, and what the client is told of the prompt. */
+static void write_ids(struct wire_choice *choice, struct strbuf *out)
+{
+    if (choice->shows_ids) {
+        out->failed |= choice->ids.failed;
+        strbuf_append_text(out, ",\"token_ids\":[");
+        strbuf_append(out, choice->ids.data, choice->ids.len);
+        strbuf_append_char(out, ']');
+        strbuf_reset(&choice->ids);
+    }
+    if (choice->prompt != NULL)
+        wire_prompt_write(choice->prompt, out);
+    choice->prompt = NULL;
+}
+
+void wire_choice_add_ids(struct wire_choice *choice, const struct answer_event *event)
+{
+    for (size_t i = 0; choice->shows_ids && i < event->num_tokens; i++)
+        strbuf_printf(&choice->ids, choice->ids.len == 0 ? "%d" : ",%d", event->tokens[i].id);
+}
+
 void wire_choice_write_role(const struct wire_choice *choice, struct strbuf *out)
 {
     write_index(choice, out);
@@ -97,6 +136,7 @@ void wire_choice_write_delta(struct wire_choice *choice, enum wire_endpoint endp
         strbuf_append_text(out, "\"delta\":{}");
     }
     write_logprobs(choice, endpoint, logprobs, out);
+    write_ids(choice, out);
     write_finish(choice, out);
 }
 
@@ -111,6 +151,7 @@ void wire_choice_write_whole(struct wire_choice *choice, enum wire_endpoint endp
     if (endpoint == WIRE_CHAT)
         strbuf_append_text(out, ",\"refusal\":null}");
     write_logprobs(choice, endpoint, logprobs, out);
+    write_ids(choice, out);
     write_finish(choice, out);
 }
 
@@ -119,4 +160,5 @@ void wire_choice_finish(struct wire_choice *choice)
     strbuf_finish(&choice->text);
     wire_logprobs_finish(&choice->logprobs);
     strbuf_finish(&choice->stop_reason);
+    strbuf_finish(&choice->ids);
 }

@@ -94,13 +94,23 @@ static void write_chat_token(struct strbuf *out, struct wire_spelling *spelling,
     strbuf_append_char(out, ']');
 }
 
+/* Alternatives that are there and were asked for; a prompt's tokens may bring more. */
+static uint32_t num_shown(const struct wire_spelling *spelling, const struct answer_token *token)
+{
+    const uint32_t most = token->num_top < spelling->num_top ? token->num_top : spelling->num_top;
+    uint32_t num = 0;
+    while (num < most && num < RECORD_MAX_LOGPROBS && token->top[num].token_id >= 0)
+        num++;
+    return num;
+}
+
 static void add_chat(struct strbuf *out, struct wire_spelling *spelling,
                      const struct answer_token *token)
 {
     write_chat_token(out, spelling, token->id, token->bytes, token->len,
                      token->has_logprob ? token->logprob : NAN);
     strbuf_append_text(out, ",\"top_logprobs\":[");
-    for (uint32_t i = 0; i < token->num_top; i++) {
+    for (uint32_t i = 0; i < num_shown(spelling, token); i++) {
         size_t len;
         const char *bytes = token_bytes(spelling, token->top[i].token_id, &len);
         separate(out, i);
@@ -160,7 +170,7 @@ static void add_alternatives(struct strbuf *out, struct wire_spelling *spelling,
     strbuf_reset(&spelling->keys);
     strbuf_append(&spelling->keys, "", 0);
     strbuf_append_char(out, '{');
-    for (uint32_t i = 0; i < token->num_top && i < RECORD_MAX_LOGPROBS; i++) {
+    for (uint32_t i = 0; i < num_shown(spelling, token); i++) {
         size_t len;
         const char *bytes = token_bytes(spelling, token->top[i].token_id, &len);
         add_alternative(out, spelling, &seen, token->top[i].token_id, bytes, len,
@@ -182,6 +192,50 @@ static void add_completions(struct strbuf lists[WIRE_LOGPROB_LISTS], struct wire
         strbuf_append_text(&lists[TOP_LOGPROBS], "null");
     }
     strbuf_printf(&lists[TEXT_OFFSET], "%llu", (unsigned long long)offset);
+}
+
+/* ------------------------------------------------------------------ prompt_logprobs */
+
+static void write_prompt_entry(struct strbuf *out, struct wire_spelling *spelling, int32_t id,
+                               float logprob, int32_t rank)
+{
+    size_t len;
+    const char *bytes = token_bytes(spelling, id, &len);
+    strbuf_printf(out, "\"%d\":{\"logprob\":", id);
+    write_logprob(out, logprob);
+    strbuf_printf(out, ",\"rank\":%d,\"decoded_token\":", rank);
+    write_token(out, spelling, id, bytes, len);
+    strbuf_append_char(out, '}');
+}
+
+static void write_prompt_position(struct strbuf *out, struct wire_spelling *spelling,
+                                  const struct answer_token *token, uint32_t num_top)
+{
+    if (!token->has_logprob) {
+        strbuf_append_text(out, "null");
+        return;
+    }
+    strbuf_append_char(out, '{');
+    write_prompt_entry(out, spelling, token->id, token->logprob, token->rank);
+    for (uint32_t i = 0; i < num_top && i < token->num_top && token->top[i].token_id >= 0; i++) {
+        if (token->top[i].token_id == token->id)
+            continue;
+        strbuf_append_char(out, ',');
+        write_prompt_entry(out, spelling, token->top[i].token_id, token->top[i].logprob,
+                           (int32_t)i + 1);
+    }
+    strbuf_append_char(out, '}');
+}
+
+void wire_prompt_logprobs_write(const struct answer_event *event, uint32_t num_top,
+                                struct wire_spelling *spelling, struct strbuf *out)
+{
+    strbuf_append_char(out, '[');
+    for (size_t i = 0; i < event->num_tokens; i++) {
+        separate(out, (uint32_t)(i > 0));
+        write_prompt_position(out, spelling, &event->tokens[i], num_top);
+    }
+    strbuf_append_char(out, ']');
 }
 
 /* ------------------------------------------------------------------ text offsets */

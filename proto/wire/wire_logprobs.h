@@ -32,10 +32,18 @@ struct wire_logprobs {
 /* How tokens are spelled, and memory for one of them. */
 struct wire_spelling {
     bool as_ids;
+    uint32_t num_top; /* alternatives asked for, of those that a token brings */
     wire_token_bytes token_bytes;
     const void *token_owner;
     struct strbuf text, keys;
 };
+
+/*
+ * "prompt_logprobs" of a prompt whose tokens are the event's: null for the first, then an object
+ * for each position, keyed by token id: the position's own token, and the `num_top` best.
+ */
+void wire_prompt_logprobs_write(const struct answer_event *event, uint32_t num_top,
+                                struct wire_spelling *spelling, struct strbuf *out);
 
 void wire_logprobs_finish(struct wire_logprobs *logprobs);
 

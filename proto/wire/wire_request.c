@@ -14,6 +14,7 @@ static struct wire_request defaults(enum wire_endpoint endpoint, const struct wi
         .model = "",
         .add_generation_prompt = true,
         .add_special_tokens = endpoint == WIRE_COMPLETIONS,
+        .prompt_logprobs = -1,
         .params = { .num_choices = 1,
                     .temperature = (float)limits->temperature,
                     .top_p = (float)limits->top_p,
@@ -81,8 +82,12 @@ static int settle_logprobs(struct wire_parser *p)
                               (long long)p->top_logprobs);
     if (p->endpoint == WIRE_CHAT && request->logprobs)
         request->params.num_logprobs = p->top_logprobs > 0 ? (int32_t)p->top_logprobs : 0;
-    if (request->echo)
+    request->params.num_prompt_logprobs = request->prompt_logprobs;
+    if (request->echo && request->params.num_logprobs > request->prompt_logprobs)
         request->params.num_prompt_logprobs = request->params.num_logprobs;
+    if (request->prompt_logprobs >= 0 && request->stream)
+        return wire_error_set(p->error, WIRE_INVALID_VALUE, "prompt_logprobs",
+                              "prompt_logprobs is not allowed when stream is true.");
     return 0;
 }
 
@@ -98,11 +103,13 @@ static int check_turn(struct wire_parser *p)
 {
     if (!p->request->continue_final_message)
         return 0;
+    if (wire_get(p->body, "add_generation_prompt") == NULL)
+        p->request->add_generation_prompt = false;
     if (p->request->add_generation_prompt)
         return wire_error_set(p->error, WIRE_INVALID_VALUE, "continue_final_message",
                               "continue_final_message and add_generation_prompt are both true, "
                               "only one is allowed.");
-    return wire_refuse_unsupported(p, "continue_final_message");
+    return 0;
 }
 
 /* What values mean: docs/api.md. */

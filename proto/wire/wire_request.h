@@ -20,13 +20,24 @@
 
 enum wire_endpoint { WIRE_CHAT, WIRE_COMPLETIONS };
 
-enum { WIRE_MAX_STOPS = 64, WIRE_MAX_PROMPTS = 256, WIRE_MAX_ROWS = 256 };
+enum {
+    WIRE_MAX_STOPS = 64,
+    WIRE_MAX_PROMPTS = 256,
+    WIRE_MAX_ROWS = 256,
+    WIRE_MAX_BAD_WORDS = 256,
+    WIRE_MAX_ALLOWED_IDS = 65536,
+};
+
+struct wire_text {
+    const char *data;
+    size_t len;
+};
 
 /* What the server's configuration says about requests. */
 struct wire_limits {
-    bool strict;               /* unknown fields are refused */
-    int32_t vocab_size;        /* of the logits; 0: not known yet, ids are not checked */
-    int32_t max_model_len;     /* 0: not known yet */
+    bool strict;           /* unknown fields are refused */
+    int32_t vocab_size;    /* of the logits; 0: not known yet, ids are not checked */
+    int32_t max_model_len; /* 0: not known yet */
     int32_t max_logprobs;
     int64_t default_max_tokens;
     /* defaults of the model's generation_config.json (already resolved against the table of
@@ -55,7 +66,7 @@ struct wire_request {
     bool stream, include_usage, continuous_usage;
     bool echo, has_max_tokens;
     bool include_stop_in_output, keep_special_tokens;
-    bool logprobs;            /* chat: logprobs true; completions: logprobs given */
+    bool logprobs; /* chat: logprobs true; completions: logprobs given */
     bool seed_given;
     /* max_tokens 0 when absent (has_max_tokens false), or given as 0 beside echo. Whoever fills it
      * in or clamps it to the context clamps min_tokens too. */
@@ -65,11 +76,20 @@ struct wire_request {
     const char *stops[WIRE_MAX_STOPS];
     size_t stop_lens[WIRE_MAX_STOPS];
     uint32_t num_stops;
-    double timeout; /* seconds, 0: none */
+    int32_t *stop_ids, *allowed_ids; /* allowed_ids: NULL: all are */
+    uint32_t num_stop_ids, num_allowed_ids;
+    struct wire_text *bad_words; /* none is empty, and none is white space alone */
+    uint32_t num_bad_words;
+    int32_t truncate_prompt; /* 0: not; -1: to what fits; k tokens */
+    bool truncate_right;     /* keep the first tokens, not the last */
+    int32_t prompt_logprobs; /* -1: none; those of params are more where echo shows them too */
+    struct wire_text cache_salt, request_id; /* NULL: none; a request_id that is none is none */
+    bool return_token_ids;
+    double timeout;                /* seconds, 0: none */
     bool ignore_eos;               /* stands in params.flags too */
     bool return_token_ids_as_text; /* tokens of logprobs are spelled token_id:123 */
     bool service_tier_given;
-    uint32_t num_unknown; /* fields nobody knows */
+    uint32_t num_unknown;              /* fields nobody knows */
     uint32_t num_content_parts_joined; /* parts of all contents that are arrays */
 };
 

@@ -49,7 +49,11 @@ static void require_submit(struct wire_request *request, const int32_t *prompt, 
                                     .prompt = prompt,
                                     .num_prompt = num_prompt,
                                     .biases = request->biases,
-                                    .num_biases = request->num_biases },
+                                    .num_biases = request->num_biases,
+                                    .stop_ids = request->stop_ids,
+                                    .num_stop_ids = request->num_stop_ids,
+                                    .allowed_ids = request->allowed_ids,
+                                    .num_allowed_ids = request->num_allowed_ids },
                          got;
     struct error err;
     struct record_params *params = &request->params;
@@ -79,6 +83,12 @@ static void require_promises(struct wire_request *request)
         require(utf8_valid_prefix(request->stops[i], request->stop_lens[i]) ==
                 request->stop_lens[i]);
     }
+    require(request->num_bad_words <= WIRE_MAX_BAD_WORDS);
+    for (uint32_t i = 0; i < request->num_bad_words; i++)
+        require(request->bad_words[i].len >= 1 &&
+                strlen(request->bad_words[i].data) == request->bad_words[i].len);
+    require(request->cache_salt.len <= 128 && request->request_id.len <= 128);
+    require(request->prompt_logprobs <= request->params.num_prompt_logprobs);
     require((request->endpoint == WIRE_CHAT) == (request->messages != NULL));
     require((uint64_t)request->num_prompts * request->params.num_choices <= WIRE_MAX_ROWS);
     require(request->echo || !request->has_max_tokens || request->params.max_tokens > 0);

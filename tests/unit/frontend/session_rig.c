@@ -202,6 +202,8 @@ static void write_event(struct strbuf *out, const struct answer_event *event)
                       event->finish == ANSWER_FINISH_STOP ? "stop" : "length");
         if (event->stop_text != NULL)
             strbuf_printf(out, " \"%.*s\"", (int)event->stop_text_len, event->stop_text);
+        if (event->stop_id >= 0)
+            strbuf_printf(out, " id %d", event->stop_id);
         break;
     case ANSWER_END:
         strbuf_printf(out, "end prompt=%d output=%d cached=%d", (int)event->usage.prompt_tokens,

@@ -212,6 +212,41 @@ START_TEST(last_message_can_be_continued)
 }
 END_TEST
 
+/* Ends of a text are kept by a template that keeps them, and stripped by one that strips. */
+START_TEST(a_continued_text_ends_as_the_template_leaves_it)
+{
+    static const char json[] = "[{\"role\":\"user\",\"content\":\"The\"},{\"role\":"
+                               "\"assistant\",\"content\":\"The \"}]";
+    open_card("{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}the end: The");
+    struct chat_prompt_options options = ask(json);
+    options.continue_final_message = true;
+    render(&options);
+    ck_assert_str_eq(text.data, "user:The;assistant:The ");
+}
+END_TEST
+
+START_TEST(a_continued_text_is_stripped_by_a_template_that_strips)
+{
+    open_card("{% for m in messages %}{{ m.role }}: {{ m.content | trim }};{% endfor %}");
+    struct chat_prompt_options options = ask("[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":"
+                                             "\"assistant\",\"content\":\"The \"}]");
+    options.continue_final_message = true;
+    render(&options);
+    ck_assert_str_eq(text.data, "user: Hi;assistant: The");
+}
+END_TEST
+
+START_TEST(a_text_that_the_template_hides_cannot_be_continued)
+{
+    open_card("{{ messages[0].content }}");
+    struct chat_prompt_options options = ask("[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":"
+                                             "\"assistant\",\"content\":\"Hi\"}]");
+    options.continue_final_message = true;
+    ck_assert_int_eq(chat_prompt_render(card, &options, &text, &err), -EINVAL);
+    ck_assert_str_eq(err.param, "continue_final_message");
+}
+END_TEST
+
 START_TEST(template_that_refuses_is_quoted)
 {
     open_card("{{ raise_exception('roles must alternate') }}");
@@ -245,6 +280,9 @@ int main(void)
     tcase_add_test(tcase, special_tokens_in_text_are_data);
     tcase_add_test(tcase, special_tokens_in_roles_and_names_are_data_too);
     tcase_add_test(tcase, last_message_can_be_continued);
+    tcase_add_test(tcase, a_continued_text_ends_as_the_template_leaves_it);
+    tcase_add_test(tcase, a_continued_text_is_stripped_by_a_template_that_strips);
+    tcase_add_test(tcase, a_text_that_the_template_hides_cannot_be_continued);
     tcase_add_test(tcase, template_that_refuses_is_quoted);
     tcase_add_test(tcase, too_many_tokens_are_counted_only_so_far);
     suite_add_tcase(suite, tcase);

@@ -292,7 +292,7 @@ START_TEST(stop_strings_are_not_looked_for_before_min_tokens)
 }
 END_TEST
 
-START_TEST(a_choice_that_stopped_is_ignored_and_cancelled_with_the_last)
+START_TEST(a_choice_that_stopped_is_cancelled_alone_and_ignored)
 {
     struct ring_cell cell;
     rig_ask_stop(&ask, "!");
@@ -305,14 +305,88 @@ START_TEST(a_choice_that_stopped_is_ignored_and_cancelled_with_the_last)
     rig_drain(&rig);
     ck_assert_str_eq(rig_events(&rig), "accepted\nstarted\ntext 0 \"a\" [97]\n"
                                        "finished 0 stop \"!\"\ntext 1 \"x\" [120]\nflush\n");
-    ck_assert_int_eq(rig_take(&rig, &cell, NULL, 0), 0);
+    ck_assert_int_eq(rig_take(&rig, &cell, NULL, 0), RECORD_CANCEL);
+    ck_assert_uint_eq(cell.id, id);
+    ck_assert_uint_eq(cell.flags, RECORD_FLAG_CHOICE);
+    ck_assert_uint_eq(cell.choice, 0);
 
+    rig_tokens(&rig, id, 0, 5, 1, (int32_t[]){ 'd' }); /* was on its way */
+    rig_done(&rig, id, 0, RECORD_FINISH_CANCELLED, 9, -1);
     rig_done(&rig, id, 1, RECORD_FINISH_LENGTH, 1, -1);
     rig_drain(&rig);
 
     ck_assert_str_eq(rig_events(&rig),
                      "finished 1 length\nend prompt=2 output=3 cached=0\nflush\n");
-    ck_assert_int_eq(rig_take(&rig, &cell, NULL, 0), RECORD_CANCEL);
+    ck_assert_ptr_null(rig_report(&rig));
+    ck_assert_int_eq(rig_take(&rig, &cell, NULL, 0), 0); /* nothing is left there */
+}
+END_TEST
+
+static const int32_t stop_b[] = { 'b' };
+
+START_TEST(a_stop_id_ends_the_text_before_itself)
+{
+    ask.submit.stop_ids = stop_b;
+    ask.submit.num_stop_ids = 1;
+    rig_submit(&rig, &ask);
+    const uint64_t id = rig_take_submit(&rig);
+    rig_begin(&rig, id, 0);
+    rig_text(&rig, id, 0, 1, "ab");
+    rig_done(&rig, id, 0, RECORD_FINISH_EOS, 2, 'b');
+    rig_drain(&rig);
+
+    ck_assert_str_eq(rig_events(&rig), "accepted\nstarted\ntext 0 \"a\" [97]\n"
+                                       "finished 0 stop id 98\n"
+                                       "end prompt=2 output=2 cached=0\nflush\n");
+}
+END_TEST
+
+START_TEST(a_stop_id_is_shown_where_stops_are)
+{
+    ask.submit.stop_ids = stop_b;
+    ask.submit.num_stop_ids = 1;
+    ask.submit.include_stop_in_output = true;
+    rig_submit(&rig, &ask);
+    const uint64_t id = rig_take_submit(&rig);
+    rig_begin(&rig, id, 0);
+    rig_text(&rig, id, 0, 1, "ab");
+    rig_done(&rig, id, 0, RECORD_FINISH_EOS, 2, 'b');
+    rig_drain(&rig);
+
+    ck_assert_str_eq(rig_events(&rig), "accepted\nstarted\ntext 0 \"a\" [97]\n"
+                                       "text 0 \"b\" [98]\nfinished 0 stop id 98\n"
+                                       "end prompt=2 output=2 cached=0\nflush\n");
+}
+END_TEST
+
+START_TEST(masks_reach_the_engine_and_stay_for_the_next)
+{
+    static const int32_t allowed[] = { 'a', 'b', 'c' }, words[] = { 2, 'a', 'b', 1, 'z' };
+    uint32_t bulk[256];
+    struct record_submit got;
+    const struct record_bounds bounds = { RIG_VOCAB, 1 << 20 };
+    struct ring_cell cell;
+    ask.submit.stop_ids = stop_b;
+    ask.submit.num_stop_ids = 1;
+    ask.submit.allowed_ids = allowed;
+    ask.submit.num_allowed_ids = 3;
+    ask.submit.bad_words = words;
+    ask.submit.bad_words_len = 5;
+    rig_submit(&rig, &ask);
+    for (int engine = 0; engine < 2; engine++) {
+        ck_assert_int_eq(rig_take(&rig, &cell, bulk, sizeof(bulk)), RECORD_SUBMIT);
+        ck_assert_int_eq(record_submit_decode(bulk, cell.bulk_len, &bounds, &got, NULL), 0);
+        ck_assert_uint_eq(got.num_stop_ids, 1);
+        ck_assert_int_eq(got.stop_ids[0], 'b');
+        ck_assert_uint_eq(got.num_allowed_ids, 3);
+        ck_assert_mem_eq(got.allowed_ids, allowed, sizeof(allowed));
+        ck_assert_uint_eq(got.bad_words_len, 5);
+        ck_assert_mem_eq(got.bad_words, words, sizeof(words));
+        if (engine == 0) {
+            rig_engine_down(&rig, 0);
+            rig_engine_up(&rig, 0, 64, 65536);
+        }
+    }
 }
 END_TEST
 
@@ -690,7 +764,10 @@ int main(void)
     tcase_add_test(tc, held_text_is_let_go_at_the_end_with_its_tokens);
     tcase_add_test(tc, the_stop_string_that_begins_earliest_wins);
     tcase_add_test(tc, stop_strings_are_not_looked_for_before_min_tokens);
-    tcase_add_test(tc, a_choice_that_stopped_is_ignored_and_cancelled_with_the_last);
+    tcase_add_test(tc, a_choice_that_stopped_is_cancelled_alone_and_ignored);
+    tcase_add_test(tc, a_stop_id_ends_the_text_before_itself);
+    tcase_add_test(tc, a_stop_id_is_shown_where_stops_are);
+    tcase_add_test(tc, masks_reach_the_engine_and_stay_for_the_next);
     tcase_add_test(tc, log_probabilities_come_with_the_text_of_their_tokens);
     tcase_add_test(tc, a_token_cut_in_part_keeps_its_entry_and_one_cut_whole_does_not);
     tcase_add_test(tc, the_end_token_has_no_entry);

@@ -257,6 +257,66 @@ START_TEST(logprobs_have_a_form_for_each_endpoint)
 }
 END_TEST
 
+START_TEST(masks_and_words_are_kept)
+{
+    CHAT("\"stop_token_ids\":[5,7.0],\"allowed_token_ids\":[999],\"bad_words\":[\"a b\",\" c\"]");
+    ck_assert_uint_eq(request.num_stop_ids, 2);
+    ck_assert_int_eq(request.stop_ids[1], 7);
+    ck_assert_uint_eq(request.num_allowed_ids, 1);
+    ck_assert_int_eq(request.allowed_ids[0], 999);
+    ck_assert_uint_eq(request.num_bad_words, 2);
+    ck_assert_str_eq(request.bad_words[0].data, "a b");
+    ck_assert_uint_eq(request.bad_words[1].len, 2);
+    CHAT("\"stop_token_ids\":[],\"allowed_token_ids\":null,\"bad_words\":[]");
+    ck_assert_uint_eq(request.num_stop_ids + request.num_allowed_ids + request.num_bad_words, 0);
+}
+END_TEST
+
+START_TEST(prompt_fields_are_kept)
+{
+    TEXT("\"truncate_prompt_tokens\":-1,\"truncation_side\":\"right\",\"cache_salt\":\"s\"");
+    ck_assert_int_eq(request.truncate_prompt, -1);
+    ck_assert(request.truncate_right);
+    ck_assert_str_eq(request.cache_salt.data, "s");
+    TEXT("\"truncate_prompt_tokens\":5,\"truncation_side\":\"left\",\"return_token_ids\":true");
+    ck_assert_int_eq(request.truncate_prompt, 5);
+    ck_assert(!request.truncate_right && request.return_token_ids);
+    ck_assert_ptr_null(request.cache_salt.data);
+    TEXT("\"prompt_logprobs\":0");
+    ck_assert_int_eq(request.prompt_logprobs, 0);
+    ck_assert_int_eq(request.params.num_prompt_logprobs, 0);
+    TEXT("\"prompt_logprobs\":2,\"echo\":true,\"logprobs\":4");
+    ck_assert_int_eq(request.prompt_logprobs, 2);
+    ck_assert_int_eq(request.params.num_prompt_logprobs, 4);
+    TEXT("\"prompt_logprobs\":3,\"logprobs\":5");
+    ck_assert_int_eq(request.params.num_prompt_logprobs, 3);
+}
+END_TEST
+
+START_TEST(an_id_that_is_none_is_replaced)
+{
+    CHAT("\"request_id\":\"mine-1\"");
+    ck_assert_str_eq(request.request_id.data, "mine-1");
+    CHAT("\"request_id\":\"two words\"");
+    ck_assert_ptr_null(request.request_id.data);
+    CHAT("\"request_id\":\"\"");
+    ck_assert_ptr_null(request.request_id.data);
+    CHAT("\"request_id\":\"a\\u0000b\"");
+    ck_assert_ptr_null(request.request_id.data);
+}
+END_TEST
+
+START_TEST(a_message_to_continue_is_no_new_turn)
+{
+    CHAT("\"continue_final_message\":true,\"add_generation_prompt\":false");
+    ck_assert(request.continue_final_message && !request.add_generation_prompt);
+    CHAT("\"continue_final_message\":true");
+    ck_assert(request.continue_final_message && !request.add_generation_prompt);
+    CHAT("\"continue_final_message\":false");
+    ck_assert(!request.continue_final_message && request.add_generation_prompt);
+}
+END_TEST
+
 START_TEST(stream_options_go_with_stream)
 {
     CHAT("\"stream\":true,\"stream_options\":{}");
@@ -365,6 +425,10 @@ int main(void)
     tcase_add_test(tc, stop_is_a_string_or_a_list);
     tcase_add_test(tc, logit_bias_is_by_token_id);
     tcase_add_test(tc, logprobs_have_a_form_for_each_endpoint);
+    tcase_add_test(tc, masks_and_words_are_kept);
+    tcase_add_test(tc, prompt_fields_are_kept);
+    tcase_add_test(tc, an_id_that_is_none_is_replaced);
+    tcase_add_test(tc, a_message_to_continue_is_no_new_turn);
     tcase_add_test(tc, stream_options_go_with_stream);
     tcase_add_test(tc, prompts_come_in_four_forms);
     tcase_add_test(tc, messages_may_be_what_agents_send);
