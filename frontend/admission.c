@@ -180,6 +180,9 @@ static void refuse_submit(struct generation *g, int code, const struct error *wh
         wire_error_set(&error, WIRE_QUEUE_FULL, "", "The server's queue is full; try again later.");
     else if (code == -ENOTCONN)
         wire_error_set(&error, WIRE_NO_WORKER, "", "No engine is ready; try again later.");
+    else if (code == -EPERM)
+        wire_error_set(&error, WIRE_WORKER_FAILED, "",
+                       "A request like this one has ended the model's process; it is refused.");
     else if (code == -EMSGSIZE || code == -EINVAL)
         wire_error_set(&error, code == -EINVAL ? WIRE_INVALID_VALUE : WIRE_REQUEST_TOO_LARGE, "",
                        "The request cannot be run: %s.", why->message);

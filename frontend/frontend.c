@@ -83,10 +83,12 @@ static int open_tls(const struct frontend *frontend, const struct control_messag
     return r < 0 ? fail(failure, EXIT_CODE_USAGE, r) : 0;
 }
 
-static int open_session(struct frontend *frontend, struct failure *failure)
+static int open_session(struct frontend *frontend, const struct control_message *hello,
+                        struct failure *failure)
 {
     const struct session_options options = { .tokenizer = frontend->card->tokenizer,
                                              .status = frontend->own,
+                                             .salt = hello->salt,
                                              .hold_us = (int64_t)(frontend->settings.recovery_hold *
                                                                   1e6) };
     const int r = session_create(&options, &frontend->session);
@@ -226,7 +228,7 @@ static int start(struct frontend *frontend, const struct control_message *hello,
     if (r == 0)
         r = open_tls(frontend, hello, &tls, failure);
     if (r == 0)
-        r = open_session(frontend, failure);
+        r = open_session(frontend, hello, failure);
     if (r == 0)
         r = open_loop(frontend, failure);
     if (r == 0)

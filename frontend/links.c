@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "frontend/drain.h"
 #include "frontend/generation.h"
@@ -118,7 +119,8 @@ static void engine_down(struct frontend *frontend, const struct control_message 
     struct frontend_engine *engine = &frontend->engines[message->engine];
     drop_engine(engine);
     engine->failed = message->failed != 0;
-    const struct session_death death = { .for_good = engine->failed };
+    const struct session_death death = { .for_good = engine->failed,
+                                         .is_attributable = message->attributable != 0 };
     session_engine_down(frontend->session, message->engine, &death, generation_flush);
     log_event(LOG_LEVEL_WARN, "engine %u is down%s", message->engine,
               engine->failed ? " for good" : "");
@@ -173,6 +175,9 @@ static void take(struct frontend *frontend, const struct control_message *messag
     case CONTROL_PEER_STATUS:
         peer_status(frontend, message, fds, num_fds);
         break;
+    case CONTROL_CONVICTED:
+        session_convict(frontend->session, message->digest, clock_now_us());
+        break;
     case CONTROL_DRAIN:
         drain_begin(frontend);
         break;
@@ -206,9 +211,21 @@ void links_receive(void *data)
     }
 }
 
+/* A request that ended its engines: nobody takes the like of it. */
+static void report_convictions(struct frontend *frontend)
+{
+    struct control_message message = { .kind = CONTROL_CONVICTED };
+    while (session_take_conviction(frontend->session, message.digest)) {
+        log_event(LOG_LEVEL_ERROR, "a request ended the engine three times; its like is refused "
+                                   "for 10 minutes");
+        (void)channel_send(frontend->child.control, &message, sizeof(message), NULL, 0);
+    }
+}
+
 void links_report(struct frontend *frontend)
 {
     char sentence[256];
+    report_convictions(frontend);
     const int32_t engine = session_take_report(frontend->session, sentence, sizeof(sentence));
     if (engine < 0)
         return;

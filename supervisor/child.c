@@ -163,6 +163,7 @@ int child_spawn(struct child *child, const struct child_start *start, uint64_t i
     child->incarnation = incarnation;
     child->started_us = clock_now_us();
     child->restart_us = 0;
+    child->verdict = CHILD_NO_VERDICT;
     child->last_words = (struct control_message){ 0 };
     r = start_process(child, start, err);
     if (r == 0)
@@ -194,6 +195,20 @@ void child_kill(struct child *child)
 {
     if (child->pid != 0)
         syscall(SYS_pidfd_send_signal, child->pidfd, SIGKILL, NULL, 0);
+}
+
+bool child_is_stopped(const struct child *child)
+{
+    char path[48], text[512];
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)child->pid);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const ssize_t n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
+    if (fd >= 0)
+        close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    const char *name_end = strrchr(text, ')'); /* "PID (name) STATE ..." */
+    return name_end != NULL &&
+           (strncmp(name_end, ") T", 3) == 0 || strncmp(name_end, ") t", 3) == 0);
 }
 
 int child_reap(struct child *child)

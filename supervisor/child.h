@@ -16,6 +16,14 @@
 #include "proto/records/control.h"
 #include "shm/status.h"
 
+/* Why the supervisor killed a process. */
+enum child_verdict {
+    CHILD_NO_VERDICT, /* it did not */
+    CHILD_HANGS,
+    CHILD_IS_STOPPED,  /* it did not move because somebody had stopped it */
+    CHILD_BREAKS_RULES /* a peer found so in its memory */
+};
+
 struct child {
     enum control_role role;
     uint32_t index; /* of the frontend, or the engine's number */
@@ -30,6 +38,7 @@ struct child {
     bool ready, drained;
     int64_t started_us;
     int64_t restart_us; /* when to start again, 0: not waiting */
+    enum child_verdict verdict;
     int32_t early_deaths;
     struct control_message last_words; /* FAILED, kind 0: none */
 };
@@ -62,6 +71,9 @@ void child_send(struct child *child, const struct control_message *message, cons
 void child_hang_up(struct child *child);
 
 void child_kill(struct child *child);
+
+/* Is it held by a signal or a tracer (state T or t)? */
+bool child_is_stopped(const struct child *child);
 
 /* After its pidfd became readable: take the status (waitpid form) and leave the seat empty. */
 int child_reap(struct child *child);

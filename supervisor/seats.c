@@ -15,7 +15,7 @@ enum {
     EARLY_US = 5 * 1000000,
     MAX_EARLY_DEATHS = 10,
     HEARTBEAT_US = 5 * 1000000,
-    STEP_US = 10 * 1000000,
+
     STEP_FACTOR = 20,
     DEATHS_WINDOW_US = 600 * 1000000,
     MAX_DEATHS = 5,
@@ -31,6 +31,8 @@ struct child *seats_next(struct seats *seats, struct child *child)
 
 static void set_state(struct seats *seats, enum status_state state)
 {
+    if (atomic_load(&seats->page->state) == STATUS_DRAINING && state != STATUS_FAILED)
+        return; /* an engine that is replaced meanwhile does not make the server ready */
     atomic_store_explicit(&seats->page->state, state, memory_order_release);
 }
 
@@ -75,6 +77,28 @@ void seats_tell_all(struct seats *seats, enum control_kind kind)
     child_send(child, &message, NULL, 0);
 }
 
+/* --- convictions --- */
+
+/* What is known to be deadly is known to frontends that start later, too. */
+static void tell_convictions(struct seats *seats, struct child *frontend)
+{
+    const uint32_t num = seats->num_convictions;
+    for (uint32_t i = num > SEATS_CONVICTIONS_KEPT ? num - SEATS_CONVICTIONS_KEPT : 0; i < num; i++)
+        child_send(frontend, &seats->convictions[i % SEATS_CONVICTIONS_KEPT], NULL, 0);
+}
+
+static void convicted(struct seats *seats, const struct child *by, const uint8_t *digest)
+{
+    struct control_message *kept =
+        &seats->convictions[seats->num_convictions++ % SEATS_CONVICTIONS_KEPT];
+    *kept = (struct control_message){ .kind = CONTROL_CONVICTED };
+    memcpy(kept->digest, digest, sizeof(kept->digest));
+    seats->num_deaths = 0; /* the engine was not to blame */
+    for (uint32_t i = 0; i < seats->num_frontends; i++)
+        if (&seats->frontends[i] != by)
+            child_send(&seats->frontends[i], kept, NULL, 0);
+}
+
 /* --- sitting down --- */
 
 static int sit(struct seats *seats, struct child *child, struct error *err)
@@ -92,6 +116,7 @@ static int sit(struct seats *seats, struct child *child, struct error *err)
         if (!seats->ending)
             set_state(seats, STATUS_LOADING);
     } else {
+        tell_convictions(seats, child);
         join(seats, child);
     }
     return 0;
@@ -132,6 +157,7 @@ static void reported(struct seats *seats, const struct control_message *report)
         return;
     log_event(LOG_LEVEL_ERROR, "%s broke a rule of shared memory and is ended: %.400s",
               accused->name, report->text);
+    accused->verdict = CHILD_BREAKS_RULES;
     child_kill(accused);
 }
 
@@ -150,6 +176,9 @@ void seats_receive(struct seats *seats, struct child *child, const struct contro
         break;
     case CONTROL_REPORT:
         reported(seats, message);
+        break;
+    case CONTROL_CONVICTED:
+        convicted(seats, child, message->digest);
         break;
     case CONTROL_DRAINED:
         child->drained = true;
@@ -207,18 +236,28 @@ static int32_t count_recent(struct seats *seats, int64_t now)
     return recent;
 }
 
-static void worker_died(struct seats *seats, int wait_status, int64_t now)
+/* By a fault of its own, as far as can be told. */
+static bool is_own_fault(const struct child *child, int wait_status)
+{
+    return child->verdict == CHILD_NO_VERDICT ? child_end_is_own_fault(wait_status)
+                                              : child->verdict != CHILD_IS_STOPPED;
+}
+
+static void worker_died(struct seats *seats, int wait_status, bool was_ready, int64_t now)
 {
     static const int64_t delays_s[] = { 0, 0, 1, 2, 4, 8, 16, 30 };
     struct child *worker = &seats->worker;
-    const int32_t recent = child_end_is_own_fault(wait_status) ? count_recent(seats, now) : 0;
+    const bool own_fault = is_own_fault(worker, wait_status);
+    const int32_t recent = own_fault ? count_recent(seats, now) : 0;
     const bool for_good = recent >= MAX_DEATHS;
     const struct control_message down = { .kind = CONTROL_ENGINE_DOWN,
                                           .engine = worker->index,
                                           .peer_role = worker->role,
                                           .peer = worker->index,
                                           .epoch = worker->incarnation,
-                                          .failed = for_good };
+                                          .failed = for_good,
+                                          .attributable = was_ready && own_fault &&
+                                                          worker->verdict != CHILD_BREAKS_RULES };
 
     stat_add(seats->page->words, STAT_WORKER_RESTARTS, 1);
     set_state(seats, for_good ? STATUS_FAILED : STATUS_DOWN);
@@ -274,14 +313,14 @@ void seats_bury(struct seats *seats, struct child *child)
     else if (!was_ready && !seats->ever_ready)
         failed_start(seats, child, wait_status);
     else if (child->role == CONTROL_ROLE_WORKER)
-        worker_died(seats, wait_status, now);
+        worker_died(seats, wait_status, was_ready, now);
     else
         frontend_died(seats, child, wait_status, now);
 }
 
 /* --- watching --- */
 
-static bool hangs(const struct child *child, int64_t now)
+static bool hangs(const struct child *child, int64_t stall_us, int64_t now)
 {
     const struct status_page *page = child_page(child);
     const int64_t beat = (int64_t)atomic_load((_Atomic uint64_t *)&page->heartbeat_us);
@@ -291,22 +330,31 @@ static bool hangs(const struct child *child, int64_t now)
     if (!child->ready || child->role == CONTROL_ROLE_GENERATE)
         return false;
     if (began != 0) {
-        const int64_t limit = expected * STEP_FACTOR > STEP_US ? expected * STEP_FACTOR : STEP_US;
+        const int64_t limit = expected * STEP_FACTOR > stall_us ? expected * STEP_FACTOR : stall_us;
         return now - began > limit;
     }
     return now - beat > HEARTBEAT_US;
 }
 
+static void end_who_hangs(struct child *child)
+{
+    const bool is_stopped = child_is_stopped(child);
+    child->verdict = is_stopped ? CHILD_IS_STOPPED : CHILD_HANGS;
+    log_event(LOG_LEVEL_ERROR, "%s %s and is ended", child->name,
+              is_stopped ? "was stopped by somebody" : "hangs");
+    child_kill(child);
+}
+
 int64_t seats_tick(struct seats *seats, int64_t now)
 {
+    const int64_t stall_us = (int64_t)(seats->settings->stall_kill * 1e6);
     int64_t next = 0;
     SEATS_FOR_EACH(seats, child)
     {
         struct error err;
-        if (child->pid != 0 && !seats->ending && hangs(child, now)) {
-            log_event(LOG_LEVEL_ERROR, "%s hangs and is ended", child->name);
-            child_kill(child);
-        }
+        if (child->pid != 0 && !seats->ending && child->verdict == CHILD_NO_VERDICT &&
+            hangs(child, stall_us, now))
+            end_who_hangs(child);
         if (child->pid != 0 || child->restart_us == 0 || seats->ending)
             continue;
         if (child->restart_us <= now && sit(seats, child, &err) < 0) {

@@ -7,7 +7,7 @@
 #include "proto/records/settings.h"
 #include "supervisor/child.h"
 
-enum { SEATS_MAX_WORKERS = 1, SEATS_DEATHS_KEPT = 8 };
+enum { SEATS_MAX_WORKERS = 1, SEATS_DEATHS_KEPT = 8, SEATS_CONVICTIONS_KEPT = 16 };
 
 struct seats {
     const struct settings *settings;
@@ -21,7 +21,9 @@ struct seats {
     bool ending;                         /* nobody is started any more */
     int64_t death_us[SEATS_DEATHS_KEPT]; /* the worker's own-fault deaths, newest first */
     int32_t num_deaths;
-    int exit_code; /* -1 while running */
+    struct control_message convictions[SEATS_CONVICTIONS_KEPT]; /* for frontends to come */
+    uint32_t num_convictions;                                   /* ever */
+    int exit_code;                                              /* -1 while running */
 };
 
 /* Lay out the seats and start everybody. Returns 0 or a negative errno with a sentence. */

@@ -12,6 +12,15 @@
 #include "worker/meter.h"
 #include "worker/publish.h"
 
+#ifdef TOKENRING_TEST_HOOKS
+#include "tests/e2e/hooks.h"
+#else
+static inline void hook_step(const struct plan *plan)
+{
+    (void)plan;
+}
+#endif
+
 enum { FULL_US = 10 * 1000 * 1000, SPIN_US = 20, BLOCKED_MS = 1 };
 
 struct engine {
@@ -406,6 +415,7 @@ static int execute(struct engine *engine, const struct plan *plan)
     meter_begin_step(&engine->meter, plan, clock_now_us());
     start_requests(engine, plan);
     tell_step(engine, plan);
+    hook_step(plan);
     int r = launch(engine, plan);
     publish(engine); /* ACCEPTED and STARTED go out while the device works */
     if (r == 0)

@@ -50,13 +50,14 @@ static int read_limits(struct engine_link *link, const struct status_page *page,
     return 0;
 }
 
-int engine_link_open(struct engine_link *link, uint32_t number, uint64_t epoch,
+int engine_link_open(struct engine_link *link, uint32_t number, uint64_t epoch, uint64_t generation,
                      struct ring_end *end, const struct status_page *page, int doorbell,
                      struct error *err)
 {
     struct engine_link opened = { .is_up = true,
                                   .number = number,
                                   .epoch = epoch,
+                                  .generation = generation,
                                   .page = page,
                                   .doorbell = doorbell,
                                   .first_cancel = JOURNAL_TABLE_NONE,

@@ -16,7 +16,7 @@ struct engine_link {
     bool is_corrupt; /* broke a rule: nothing is read or sent any more */
     bool is_reported;
     uint32_t number;
-    uint64_t epoch;
+    uint64_t epoch, generation;
     struct ring_end end;
     const struct status_page *page;
     int doorbell;
@@ -34,7 +34,7 @@ struct engine_link {
  *
  * Returns 0; -EPROTO when a fact is missing or out of range (nothing is taken over).
  */
-int engine_link_open(struct engine_link *link, uint32_t number, uint64_t epoch,
+int engine_link_open(struct engine_link *link, uint32_t number, uint64_t epoch, uint64_t generation,
                      struct ring_end *end, const struct status_page *page, int doorbell,
                      struct error *err);
 

@@ -5,6 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/evp.h>
+
+#include "frontend/session/suspect.h"
+
 /* ------------------------------------------------------------------ making and encoding */
 
 static uint32_t num_choices(const struct journal *journal)
@@ -139,6 +143,8 @@ int journal_encode(struct journal *journal, const struct record_bounds *bounds, 
     struct record_params params = *journal->submit.params;
     bool has_output = false;
     params.flags |= RECORD_RESUMED;
+    if (journal->num_deaths >= SUSPECT_DEATHS)
+        params.flags |= RECORD_SUSPECT;
     source.params = &params;
     source.num_choices = 0;
     for (uint32_t i = 0; i < num_choices(journal); i++) {
@@ -161,6 +167,38 @@ int journal_encode(struct journal *journal, const struct record_bounds *bounds, 
     journal->num_at_engine = source.num_choices;
     journal->stage = JOURNAL_SUBMITTED;
     return 0;
+}
+
+/* ------------------------------------------------------------------ the digest */
+
+static bool hash(const uint8_t salt[16], const void *bytes, size_t len, uint8_t *ret_digest)
+{
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    const bool good = context != NULL && EVP_DigestInit_ex(context, EVP_sha256(), NULL) &&
+                      EVP_DigestUpdate(context, salt, 16) &&
+                      EVP_DigestUpdate(context, bytes, len) &&
+                      EVP_DigestFinal_ex(context, ret_digest, NULL);
+    EVP_MD_CTX_free(context);
+    return good;
+}
+
+int journal_digest(const struct journal *journal, const uint8_t salt[16],
+                   uint8_t ret_digest[JOURNAL_DIGEST_BYTES])
+{
+    struct record_submit asked = journal->submit;
+    struct record_params params = *journal->submit.params;
+    params.flags &= ~(uint32_t)(RECORD_RESUMED | RECORD_SUSPECT);
+    params.seed_low = params.seed_high = params.deadline_low = params.deadline_high = 0;
+    asked.params = &params;
+    asked.num_choices = 0;
+    const size_t num_bytes = record_submit_bytes(&asked);
+    void *bytes = malloc(num_bytes);
+    if (bytes == NULL)
+        return -ENOMEM;
+    record_submit_encode(&asked, bytes);
+    const bool good = hash(salt, bytes, num_bytes, ret_digest);
+    free(bytes);
+    return good ? 0 : -ENOMEM;
 }
 
 /* ------------------------------------------------------------------ checks */

@@ -45,6 +45,7 @@ struct journal {
     enum journal_stage stage;    /* at the engine where it is */
     bool is_held, is_encoded;    /* between two engines; `bytes` are what the next one is told */
     int64_t held_us;             /* since when */
+    uint32_t num_deaths;         /* of engines, in steps that it took part in */
     /* what was asked: `submit` points into `bytes`, the SUBMIT's bulk as it was encoded last */
     void *bytes;
     size_t num_bytes;
@@ -86,6 +87,14 @@ bool journal_end_choices(struct journal *journal);
 
 /* Has it a choice that is not through? */
 bool journal_needs_engine(const struct journal *journal);
+
+/*
+ * SHA-256 over `salt`, parameters and prompt: the same for whoever asks the same again, whatever
+ * seed and deadline it was given. Returns 0 or -ENOMEM.
+ */
+enum { JOURNAL_DIGEST_BYTES = 32 };
+int journal_digest(const struct journal *journal, const uint8_t salt[16],
+                   uint8_t ret_digest[JOURNAL_DIGEST_BYTES]);
 
 /* Does this token end a choice? */
 bool journal_is_end(const struct journal *journal, int32_t id);

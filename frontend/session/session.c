@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "frontend/session/session_internal.h"
 
 enum { DEFAULT_MAX_REQUESTS = 65536, MAX_PROMPTS = 256, DEFAULT_HOLD_US = 120 * 1000000 };
@@ -24,6 +25,8 @@ int session_create(const struct session_options *options, struct session **ret_s
     }
     session->tokenizer = options->tokenizer;
     session->words = options->status != NULL ? options->status->words : NULL;
+    if (options->salt != NULL)
+        memcpy(session->salt, options->salt, sizeof(session->salt));
     session->hold_us = options->hold_us > 0 ? options->hold_us : DEFAULT_HOLD_US;
     *ret_session = session;
     return 0;
@@ -168,14 +171,14 @@ int session_engine_up(struct session *session, uint32_t engine, uint64_t epoch, 
                       struct ring_end *end, const struct status_page *page, int doorbell,
                       struct error *err)
 {
-    (void)generation; /* the ring's tag carries it */
+
     if (engine >= SESSION_MAX_ENGINES)
         return error_set(err, -EINVAL, "engine %u, there are at most %d", engine,
                          SESSION_MAX_ENGINES);
     struct engine_link *link = &session->links[engine];
     if (link->is_up)
         session_engine_down(session, engine, &(struct session_death){ 0 }, NULL);
-    const int r = engine_link_open(link, engine, epoch, end, page, doorbell, err);
+    const int r = engine_link_open(link, engine, epoch, generation, end, page, doorbell, err);
     if (r < 0)
         return r;
     session->last_bounds = link->bounds;
@@ -210,10 +213,12 @@ static uint32_t drain_link(struct session *session, struct engine_link *link, ui
 }
 
 /* What it had said counts; who was there is held. */
-static void empty_link(struct session *session, struct engine_link *link)
+static void empty_link(struct session *session, struct engine_link *link, bool is_attributable)
 {
     (void)drain_link(session, link, UINT32_MAX);
     link->is_corrupt = true; /* nothing is sent any more */
+    if (is_attributable)
+        suspect_blame(session, link);
     recover_hold(session, link);
     engine_link_close(link, &session->table);
 }
@@ -225,7 +230,7 @@ void session_engine_down(struct session *session, uint32_t engine,
         return;
     session->is_delivering = true;
     if (session->links[engine].is_up)
-        empty_link(session, &session->links[engine]);
+        empty_link(session, &session->links[engine], death->is_attributable);
     if (death->for_good && !session_has_engine(session))
         recover_give_up(session);
     end_batch(session, flush);
@@ -355,6 +360,15 @@ static int build_request(struct session *session, const struct session_submit *s
     return 0;
 }
 
+static int check_conviction(const struct session *session, const struct session_request *request,
+                            struct error *err)
+{
+    for (uint32_t i = 0; session->convicted.num > 0 && i < request->num_journals; i++)
+        if (suspect_is_refused(session, request->journals[i], clock_now_us()))
+            return error_set(err, -EPERM, "a request like this one ended the engine three times");
+    return 0;
+}
+
 static int send_request(struct session *session, struct engine_link *link,
                         struct session_request *request, struct error *err)
 {
@@ -388,7 +402,9 @@ int session_submit(struct session *session, const struct session_submit *submit,
     if (r < 0)
         return r;
     request_stats_begin(request);
-    r = send_request(session, link, request, err);
+    r = check_conviction(session, request, err);
+    if (r == 0)
+        r = send_request(session, link, request, err);
     if (r < 0) {
         destroy_request(request);
         return r;
@@ -426,6 +442,16 @@ void session_tick(struct session *session, int64_t now_us, void (*flush)(void *o
     end_batch(session, flush);
     session->is_delivering = false;
     publish_all(session);
+}
+
+bool session_take_conviction(struct session *session, uint8_t ret_digest[32])
+{
+    return suspect_take(&session->convicted, ret_digest);
+}
+
+void session_convict(struct session *session, const uint8_t digest[32], int64_t now_us)
+{
+    suspect_refuse(&session->convicted, digest, now_us);
 }
 
 uint32_t session_num_held(const struct session *session)

@@ -25,6 +25,7 @@ struct session_options {
     const struct tokenizer *tokenizer;
     struct status_page *status; /* own page: counters of requests and latencies */
     size_t max_requests;        /* 0: 65,536 */
+    const uint8_t *salt;        /* [16] of digests, the same in all frontends; NULL: zeros */
     int64_t hold_us;            /* how long a request waits for an engine to come back; 0: 120 s */
 };
 
@@ -47,7 +48,8 @@ int session_engine_up(struct session *session, uint32_t engine, uint64_t epoch, 
                       struct error *err);
 
 struct session_death {
-    bool for_good; /* no engine of that number will come again */
+    bool for_good;        /* no engine of that number will come again */
+    bool is_attributable; /* it died by a fault of its own: by what it was computing */
 };
 
 /*
@@ -56,12 +58,20 @@ struct session_death {
  * and goes on behind them: the client sees a pause. One that is held for longer than `hold_us`,
  * past its deadline, or when nobody will come any more, gets FAILED.
  *
+ * Who took part in three steps that ended an engine, in the last of them alone, is not told to
+ * another: it gets FAILED, and its like is refused for ten minutes.
+ *
  * `flush` as for session_drain().
  */
 void session_engine_down(struct session *session, uint32_t engine,
                          const struct session_death *death, void (*flush)(void *owner));
 
 bool session_has_engine(const struct session *session);
+
+/* A digest that this session convicted, once each, for the role to tell the others; and one that
+ * others did. */
+bool session_take_conviction(struct session *session, uint8_t ret_digest[32]);
+void session_convict(struct session *session, const uint8_t digest[32], int64_t now_us);
 
 /* Prompts that are between two engines. */
 uint32_t session_num_held(const struct session *session);
@@ -119,7 +129,7 @@ struct session_submit {
  * its END or FAILED (`owner` must live as long); -EAGAIN when the ring or the table is full or
  * older requests wait for room (429); -ENOTCONN without an engine (503); -EMSGSIZE when the prompts
  * take more than half of the ring's bulk bytes; -EINVAL with the field that an engine would refuse;
- * -ENOMEM.
+ * -EPERM for the like of a request that ended its engines (500); -ENOMEM.
  */
 int session_submit(struct session *session, const struct session_submit *submit,
                    struct session_request **ret_request, struct error *err);

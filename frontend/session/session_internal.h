@@ -11,6 +11,7 @@
 
 #include "frontend/session/engine_link.h"
 #include "frontend/session/recover.h"
+#include "frontend/session/suspect.h"
 
 enum { SESSION_MAX_ENGINES = 16 };
 
@@ -42,8 +43,10 @@ struct session {
     int64_t last_max_num_seqs, last_max_queued;
     struct journal *held; /* between two engines, oldest first */
     uint32_t num_held;
-    bool is_held_up;     /* the oldest of them found no room on the ring */
-    int64_t hold_us;     /* for so long at most */
+    bool is_held_up; /* the oldest of them found no room on the ring */
+    int64_t hold_us; /* for so long at most */
+    struct suspect_list convicted;
+    uint8_t salt[16];    /* of digests */
     uint32_t first_link; /* whose ring is drained first next time */
     struct session_request *requests;
     uint32_t num_requests;

@@ -20,7 +20,8 @@ enum control_kind {
     /* supervisor -> frontend */
     CONTROL_ENGINE_LINK, /* fds: submit (write), complete (read), engine's doorbell,
                             engine's status page (read). The engine of `epoch` takes requests. */
-    CONTROL_ENGINE_DOWN, /* it died; `failed` when it will not come back */
+    CONTROL_ENGINE_DOWN, /* it died; `failed` when it will not come back, `attributable` when it
+                            died by what it was computing */
     CONTROL_PEER_STATUS, /* fds: status page (read) of the process `peer_role`, `peer`; it replaces
                             the page of that seat's earlier process. For health and metrics. */
 
@@ -29,11 +30,12 @@ enum control_kind {
     CONTROL_FRONTEND_DOWN, /* cancel all its requests, drop its ring */
 
     /* child -> supervisor */
-    CONTROL_READY,   /* frontend: listening; worker: model loaded, facts on the status page */
-    CONTROL_FAILED,  /* exit_code, text */
-    CONTROL_REPORT,  /* peer_role, peer: its memory broke a rule, text says which */
-    CONTROL_DRAINED, /* frontend: no request left */
-    CONTROL_FINISHED, /* generate: exit_code of the command */
+    CONTROL_READY,     /* frontend: listening; worker: model loaded, facts on the status page */
+    CONTROL_FAILED,    /* exit_code, text */
+    CONTROL_REPORT,    /* peer_role, peer: its memory broke a rule, text says which */
+    CONTROL_DRAINED,   /* frontend: no request left */
+    CONTROL_CONVICTED, /* frontend: `digest` ended its engines. Also supervisor -> frontend */
+    CONTROL_FINISHED,  /* generate: exit_code of the command */
 };
 
 enum control_role {
@@ -47,13 +49,13 @@ enum { CONTROL_MAX_LISTENERS = 8, CONTROL_MAX_FRONTENDS = 64 };
 
 struct control_message {
     uint32_t kind;
-    uint32_t role; /* HELLO: what the child is */
+    uint32_t role;  /* HELLO: what the child is */
     uint32_t index; /* HELLO: its number among its role */
     uint32_t engine;
     uint32_t rank;
     uint32_t peer_role;
     uint32_t peer; /* frontend's or engine's number in LINK, DOWN, PEER_STATUS, REPORT */
-    uint32_t failed;
+    uint32_t failed, attributable;
     uint64_t epoch;
     uint64_t generation;
     uint32_t submit_cells, submit_bulk, complete_cells, complete_bulk; /* of the link */
@@ -63,6 +65,7 @@ struct control_message {
     uint32_t tls_keys_set; /* HELLO */
     uint8_t tls_ticket_key[80];
     uint8_t salt[16];
+    uint8_t digest[32]; /* CONVICTED */
     char text[512];
 };
 

@@ -95,6 +95,9 @@ const struct option_row settings_rows[] = {
     { ROW(recovery_hold), SERVE, .initial = "120", .min = 1, .max = 86400, .value = "SECONDS",
       .help = "How long requests wait for an engine that died to come back." },
 
+    { ROW(stall_kill), BOTH, .initial = "10", .min = 1, .max = 86400, .value = "SECONDS",
+      .help = "A step that takes longer, and 20 times what it was expected to, ends its worker." },
+
     { ROW(metrics), SERVE, .aliases = "--enable-metrics", .initial = "true", .help = "Serve /metrics." },
     { ROW(metrics_auth), SERVE, .initial = "false", .help = "/metrics needs a key too." },
     { ROW(log_requests), SERVE, .initial = "true", .help = "One line for each finished request." },

@@ -43,7 +43,7 @@ struct settings {
     double sse_keep_alive_interval;
     double request_timeout;
     double shutdown_timeout, shutdown_grace;
-    double recovery_hold;
+    double recovery_hold, stall_kill;
     struct option_list allowed_origins, allowed_methods, allowed_headers;
     bool allow_credentials;
     int64_t default_max_tokens; /* 0: what is left of the context */

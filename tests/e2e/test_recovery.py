@@ -8,6 +8,9 @@ import subprocess
 import sys
 import time
 
+import pytest
+
+import server
 from server import CHAT, SOURCE, ask, children, program, title, wait_until
 
 sys.path.insert(0, os.path.join(SOURCE, "tests", "chaos"))
@@ -96,3 +99,60 @@ def test_generate_goes_on_too():
     out, err = p.communicate(timeout=60)
     assert p.returncode == 0, err
     assert first + out == expected
+
+
+@pytest.fixture
+def hooked(own_server, monkeypatch):
+    """A function that starts servers whose engine crashes or hangs on request, by its max_tokens (hooks.h)."""
+    path = os.path.join(os.path.dirname(program()), "tests", "e2e", "tokenring_hooked")
+    if not os.path.exists(path):
+        pytest.skip(f"{path} is not built")
+    monkeypatch.setattr(server, "PROGRAM", path)
+    return lambda *args: own_server(os.path.join(SOURCE, "models", "ringlet"), *args)
+
+
+CRASH, CRASH_LATE, HANG = 471, 472, 473
+
+
+@pytest.mark.parametrize("max_tokens", [CRASH, CRASH_LATE])
+def test_a_deadly_request_fails_alone_and_is_not_taken_again(hooked, max_tokens):
+    s = hooked("--frontends", "2")
+    requests = [request(i, 300) for i in range(8)]
+    expected = Run(s.port, requests).join()
+    assert not [a.error for a in expected if a.error]
+    poison = chat(STORY, temperature=0, max_tokens=max_tokens, ignore_eos=True)
+    run = Run(s.port, requests)
+    time.sleep(0.1)
+    deadly = Run(s.port, [poison]).join()[0]
+    assert deadly.status == 500 and deadly.error["code"] == "worker_failed"
+    assert not differences(run.join(), expected)
+    s.wait_ready()
+    assert s.get("/metrics")[2].count(b"tokenring_worker_restarts_total 3") == 1
+    for _ in range(8):  # at both frontends
+        again = Run(s.port, [poison]).join()[0]
+        assert again.status == 500 and again.error["code"] == "worker_failed"
+    assert s.get("/metrics")[2].count(b"tokenring_worker_restarts_total 3") == 1
+    s.wait_idle()
+
+
+def test_a_request_that_hangs_its_engine_is_convicted_too(hooked):
+    s = hooked("--stall-kill", "1")
+    deadly = Run(s.port, [chat(STORY, temperature=0, max_tokens=HANG, ignore_eos=True)])
+    run = Run(s.port, [request(i, 100) for i in range(3)])
+    assert deadly.join()[0].error["code"] == "worker_failed"
+    assert not [a.error for a in run.join() if a.error]
+
+
+def test_who_is_stopped_from_outside_is_replaced_and_blames_nobody(own_server):
+    s = own_server("--stall-kill", "1")
+    requests = [request(i, 300) for i in range(4)]
+    expected = Run(s.port, requests).join()
+    run = Run(s.port, requests)
+    for _ in range(4):
+        time.sleep(0.1)
+        old = wait_until(lambda: s.child("worker 0.0"), 10)
+        os.kill(old, signal.SIGSTOP)
+        wait_until(lambda: s.child("worker 0.0") not in (None, old), 20)
+        s.wait_ready()
+    assert not differences(run.join(), expected)
+    assert "was stopped by somebody" in s.log()

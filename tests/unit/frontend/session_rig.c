@@ -105,7 +105,7 @@ static void unmap_page(struct status_page *page)
 void rig_engine_up(struct rig *rig, uint32_t engine, uint32_t num_cells, uint32_t bulk_bytes)
 {
     const struct ring_geometry g = { num_cells, bulk_bytes };
-    const uint64_t epoch = ++rig->epoch, generation = 7;
+    const uint64_t epoch = ++rig->epoch, generation = RIG_GENERATION;
     struct segment submit[2], complete[2], page[2];
     struct ring_end end;
     char facts[256];
@@ -248,6 +248,16 @@ void rig_engine_down(struct rig *rig, uint32_t engine)
 void rig_engine_gone(struct rig *rig, uint32_t engine)
 {
     end_engine(rig, engine, &(struct session_death){ .for_good = true });
+}
+
+void rig_engine_crash(struct rig *rig, uint32_t engine, const uint64_t *ids, uint32_t num_ids)
+{
+    struct status_page *page = rig->engine_page[engine];
+    status_step_open(page, page->step + 1);
+    for (uint32_t i = 0; i < num_ids; i++)
+        status_step_add(page, page->step + 1, ids[i], RIG_GENERATION);
+    status_step_close(page, page->step + 1);
+    end_engine(rig, engine, &(struct session_death){ .is_attributable = true });
 }
 
 void rig_tick(struct rig *rig, int64_t now_us)

@@ -16,6 +16,8 @@
 #include "frontend/session/session.h"
 #include "proto/records/stats.h"
 
+enum { RIG_GENERATION = 7 };
+
 /* Tokens 0..255 are the bytes; then come these. */
 enum {
     RIG_HELLO = 256, /* "Hello" */
@@ -48,6 +50,8 @@ void rig_finish(struct rig *rig);
 void rig_engine_up(struct rig *rig, uint32_t engine, uint32_t num_cells, uint32_t bulk_bytes);
 void rig_engine_down(struct rig *rig, uint32_t engine); /* another will come */
 void rig_engine_gone(struct rig *rig, uint32_t engine); /* none will */
+/* It dies by itself in a step in which these took part. */
+void rig_engine_crash(struct rig *rig, uint32_t engine, const uint64_t *ids, uint32_t num_ids);
 void rig_tick(struct rig *rig, int64_t now_us);
 
 /* A submission of one prompt [Hello world] with n = 1, 16 tokens and no log-probabilities. */
