@@ -72,7 +72,7 @@ struct logit_bias {
 };
 
 /* One row to sample. Pointers are the caller's. Order: raw log-probabilities are taken first;
- * then logit_bias, repetition/frequency/presence penalties, temperature, top_k, typical_p,
+ * then banned, logit_bias, repetition/frequency/presence penalties, temperature, top_k, typical_p,
  * top_p, min_p, draw. */
 struct sample_row {
     float temperature; /* < 1e-5: greedy, lowest id on ties */

@@ -184,7 +184,7 @@ START_TEST(tenants_do_not_see_what_others_left)
     world_open(&world_usual);
     for (unsigned i = 0; i < 3; i++) {
         world_ask(&a, 2);
-        a.params.tenant = i / 2;
+        a.params.cache_high = i / 2;
         a.params.max_tokens = 1;
         a.submit.num_prompt = 100;
         seat_submit(&world.seat, i, &a.submit);
