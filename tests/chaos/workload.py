@@ -72,9 +72,8 @@ class Answer:
             self.error = value["error"]
         for c in value.get("choices") or []:
             self.take_choice(c)
-        self.usage = value.get("usage") or self.usage
-        if self.usage:  # what was found in the prefix cache may differ
-            self.usage["prompt_tokens_details"].pop("cached_tokens", None)
+        if value.get("usage"):  # how much of the prompt was found cached is no part of the answer
+            self.usage = {k: v for k, v in value["usage"].items() if k != "prompt_tokens_details"}
 
     def take_line(self, line):
         line = line.rstrip(b"\r\n")
@@ -101,11 +100,14 @@ class Answer:
                     return f"choice {index} {key}: {mine.get(key)!r:.300}, expected {wanted!r:.300}"
         return "nothing"
 
-    def gap_around(self, when):
-        """Seconds between the events before and behind a moment; None if it was not streaming then."""
-        before = [t for t in self.times if t <= when]
-        behind = [t for t in self.times if t > when]
-        return behind[0] - before[-1] if before and behind else None
+    def gaps(self, moments):
+        """Of each pause between two events in which some of the moments lie: its seconds, and how many do."""
+        found = []
+        for before, behind in zip(self.times, self.times[1:]):
+            inside = sum(1 for when in moments if before < when <= behind)
+            if inside:
+                found.append((behind - before, inside))
+        return found
 
 
 def run_one(port, path, body, answer):

@@ -14,6 +14,7 @@ import server
 from server import CHAT, SOURCE, ask, children, program, title, wait_until
 
 sys.path.insert(0, os.path.join(SOURCE, "tests", "chaos"))
+from chaos import chaos  # noqa: E402
 from workload import Run, chat, differences, request  # noqa: E402
 
 STORY = "Tell me a story."
@@ -156,3 +157,11 @@ def test_who_is_stopped_from_outside_is_replaced_and_blames_nobody(own_server):
         s.wait_ready()
     assert not differences(run.join(), expected)
     assert "was stopped by somebody" in s.log()
+
+
+def test_chaos_in_short(own_server):
+    """64 streams, a worker killed every second, stopped once, a frontend killed: see tests/chaos."""
+    s = own_server("--frontends", "2", "--stall-kill", "2")
+    rows, wrong = chaos(s, seconds=8, streams=64, every=1.0, tokens=40)
+    assert not wrong, wrong[:5]
+    assert dict(rows)["worker kills"] >= 2 and dict(rows)["answers compared"] >= 64

@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+"""chaos.py [--minutes N] [--streams N] [--tokens N] [--every SECONDS]: a server whose worker is killed again and again.
+
+Clients keep streams of every kind running; their worker is killed, stopped once, and a frontend is
+killed at the end. Each answer is compared with that of an undisturbed run. Prints a table; exits
+with 1 when an answer differs, a stream breaks, or something is left behind.
+"""
+
+import argparse
+import os
+import random
+import signal
+import statistics
+import sys
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
+sys.path.insert(0, HERE)
+from server import Server, wait_until  # noqa: E402
+from workload import Answer, Run, differences, request, run_one  # noqa: E402
+
+KINDS = 9
+
+
+def percentile(values, p):
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(p * len(ordered)))] if ordered else float("nan")
+
+
+class Clients:
+    """Threads that ask again as soon as they are answered."""
+
+    def __init__(self, port, requests, expected):
+        self.port, self.requests, self.expected = port, requests, expected
+        self.over = threading.Event()
+        self.lock = threading.Lock()
+        self.answers, self.bad, self.refused = [], [], 0
+        self.threads = [threading.Thread(target=self.loop, args=(i,), daemon=True) for i in range(len(requests))]
+        for thread in self.threads:
+            thread.start()
+
+    def loop(self, i):
+        while not self.over.is_set():
+            answer = Answer()
+            run_one(self.port, *self.requests[i], answer)
+            if answer.status in (429, 503):  # nobody is ready to take it: come again
+                self.refused += 1
+                time.sleep(0.05)
+                continue
+            with self.lock:
+                self.answers.append(answer)
+                if not answer.same_as(self.expected[i]):
+                    self.bad.append(f"request {i}: {answer.difference(self.expected[i])}")
+
+    def join(self, timeout=120):
+        self.over.set()
+        deadline = time.monotonic() + timeout
+        for thread in self.threads:
+            thread.join(max(0.01, deadline - time.monotonic()))
+        assert not any(t.is_alive() for t in self.threads), "clients hang"
+
+
+class Kills:
+    def __init__(self, server):
+        self.server, self.moments, self.restarts = server, [], []
+
+    def strike(self, signum=signal.SIGKILL):
+        """Signal the worker; returns when the next one is ready."""
+        old = wait_until(lambda: self.server.child("worker 0.0"), 30)
+        when = time.monotonic()
+        os.kill(old, signum)
+        wait_until(lambda: self.server.child("worker 0.0") not in (None, old), 30, 0.002)
+        wait_until(self.server.is_ready, 30, 0.005)
+        self.moments.append(when)
+        self.restarts.append(time.monotonic() - when)
+
+
+
+
+def chaos(server, seconds, streams=64, every=1.0, tokens=400, seed=1):
+    """Returns (table rows, what was wrong)."""
+    draw = random.Random(seed)
+    requests = [request(i, tokens) for i in range(streams)]
+    expected = Run(server.port, requests).join()
+    wrong = [f"undisturbed request {i}: {a.error}" for i, a in enumerate(expected) if a.error]
+    clients, kills = Clients(server.port, requests, expected), Kills(server)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(every * draw.uniform(0.5, 1.5))
+        kills.strike()
+    num_kills = len(kills.moments)
+    stopped_from = time.monotonic()
+    kills.strike(signal.SIGSTOP)
+    stopped = time.monotonic() - stopped_from
+    clients.join()
+    wrong += clients.bad
+
+    # A frontend's own connections break when it dies; nobody else's, and nothing of them stays.
+    run = Run(server.port, requests)
+    time.sleep(0.3)
+    os.kill(server.child("frontend 0"), signal.SIGKILL)
+    answers = run.join()
+    broken = sum(1 for a in answers if not a.done)
+    wrong += [f"after a frontend's death: {d}" for a, e in zip(answers, expected) if a.done
+              for d in differences([a], [e])]
+    server.wait_ready()
+    server.wait_idle(20)
+
+    gaps = [g for a in clients.answers for g in a.gaps(kills.moments[:num_kills])]
+    single, all_gaps = [g for g, n in gaps if n == 1], [g for g, _ in gaps]
+    rows = [
+        ("worker kills", num_kills),
+        ("answers compared", len(clients.answers)),
+        ("answers that differ", len(clients.bad)),
+        ("refused meanwhile and asked again", clients.refused),
+        ("pauses over one kill", len(single)),
+        ("  p50", f"{percentile(single, 0.5):.3f} s"),
+        ("  p99", f"{percentile(single, 0.99):.3f} s"),
+        ("pauses over any number of kills", len(all_gaps)),
+        ("  p50", f"{percentile(all_gaps, 0.5):.3f} s"),
+        ("  p99", f"{percentile(all_gaps, 0.99):.3f} s"),
+        ("restart p50", f"{statistics.median(kills.restarts[:num_kills]):.3f} s"),
+        ("restart p99", f"{percentile(kills.restarts[:num_kills], 0.99):.3f} s"),
+        ("SIGSTOP until ready again", f"{stopped:.3f} s"),
+        ("streams broken by a frontend's death", f"{broken} of {streams}"),
+    ]
+    return rows, wrong
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=1)
+    parser.add_argument("--streams", type=int, default=64)
+    parser.add_argument("--tokens", type=int, default=400, help="output tokens of a choice")
+    parser.add_argument("--every", type=float, default=1.0, help="mean seconds between a worker's start and its end")
+    options = parser.parse_args()
+    server = Server("--frontends", "2", "--stall-kill", "2", "--log-level", "error")
+    try:
+        rows, wrong = chaos(server, options.minutes * 60, options.streams, options.every, options.tokens)
+        code = server.stop()
+    finally:
+        server.kill()
+    if code != 0:
+        wrong.append(f"the server ended with {code}")
+    for name, value in rows:
+        print(f"{name:<40}{value:>16}")
+    for line in wrong:
+        print(line, file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
