@@ -62,7 +62,9 @@ static bool take_control(struct generate *g)
     if (message.kind == CONTROL_ENGINE_DOWN) {
         g->engine_is_up = false;
         session_engine_down(g->session, message.engine,
-                            &(struct session_death){ .for_good = message.failed }, NULL);
+                            &(struct session_death){ .for_good = message.failed,
+                                                     .is_attributable = message.attributable },
+                            NULL);
     }
     for (size_t i = 0; i < num_fds; i++)
         close(fds[i]);
