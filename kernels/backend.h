@@ -36,7 +36,8 @@ struct weight; /* a repacked matrix [rows][cols], y = W x */
 struct kv_pool;
 
 struct device_options {
-    int32_t num_threads; /* 0: as many as this process may run on */
+    int32_t num_threads; /* 0: as many as this process may run on, shared with the other ranks */
+    int32_t num_ranks;   /* on this host, this one among them; 0 is 1 */
     const char *isa;     /* NULL: best; or "scalar", "avx2", "avx512": for tests and benches */
     int32_t max_rows;    /* most rows of a step */
     int32_t max_ops;     /* most operations between begin() and submit(); more may be accepted */

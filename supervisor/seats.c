@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "proto/records/stats.h"
 #include "supervisor/link.h"
+#include "supervisor/rank_link.h"
 
 enum {
     EARLY_US = 5 * 1000000,
@@ -23,10 +24,18 @@ enum {
 
 struct child *seats_next(struct seats *seats, struct child *child)
 {
+    struct child *end = seats->followers + seats->num_followers;
     if (child == &seats->worker)
-        return NULL;
+        return seats->num_followers > 0 ? seats->followers : NULL;
+    if (child >= seats->followers && child < end)
+        return child + 1 < end ? child + 1 : NULL;
     child++;
     return child < seats->frontends + seats->num_frontends ? child : &seats->worker;
+}
+
+static bool is_follower(const struct child *child)
+{
+    return child->role == CONTROL_ROLE_WORKER && child->rank > 0;
 }
 
 static void set_state(struct seats *seats, enum status_state state)
@@ -50,7 +59,7 @@ static void show_page(struct child *to, const struct child *of)
     const struct control_message message = { .kind = CONTROL_PEER_STATUS,
                                              .peer_role = of->role,
                                              .peer = of->index };
-    if (to->role != CONTROL_ROLE_WORKER && of->pid != 0)
+    if (to->role != CONTROL_ROLE_WORKER && of->pid != 0 && !is_follower(of))
         child_send(to, &message, &of->page_read_fd, 1);
 }
 
@@ -101,6 +110,23 @@ static void convicted(struct seats *seats, const struct child *by, const uint8_t
 
 /* --- sitting down --- */
 
+/* The leader's epoch is theirs. One that cannot be started takes the leader with it. */
+static int sit_followers(struct seats *seats, struct error *err)
+{
+    const uint64_t epoch = seats->worker.incarnation;
+    int r = 0;
+    seats->follower_status = -1;
+    if (seats->num_followers == 0)
+        return 0;
+    for (uint32_t i = 0; r == 0 && i < seats->num_followers; i++)
+        r = child_spawn(&seats->followers[i], &seats->start, epoch, err);
+    if (r == 0)
+        r = rank_link_join(&seats->worker, seats->followers, seats->num_followers, err);
+    if (r < 0)
+        child_kill(&seats->worker);
+    return r;
+}
+
 static int sit(struct seats *seats, struct child *child, struct error *err)
 {
     const int r = child_spawn(child, &seats->start, seats->next_incarnation++, err);
@@ -115,6 +141,7 @@ static int sit(struct seats *seats, struct child *child, struct error *err)
     if (child->role == CONTROL_ROLE_WORKER) {
         if (!seats->ending)
             set_state(seats, STATUS_LOADING);
+        return sit_followers(seats, err);
     } else {
         tell_convictions(seats, child);
         join(seats, child);
@@ -125,6 +152,8 @@ static int sit(struct seats *seats, struct child *child, struct error *err)
 int seats_open(struct seats *seats, enum control_role seat, struct error *err)
 {
     int r = child_init(&seats->worker, CONTROL_ROLE_WORKER, 0, 0, err);
+    for (uint32_t i = 0; r == 0 && i < seats->num_followers; i++)
+        r = child_init(&seats->followers[i], CONTROL_ROLE_WORKER, 0, i + 1, err);
     for (uint32_t i = 0; r == 0 && i < seats->num_frontends; i++)
         r = child_init(&seats->frontends[i], seat, i, 0, err);
     if (r == 0)
@@ -165,7 +194,7 @@ void seats_receive(struct seats *seats, struct child *child, const struct contro
 {
     switch (message->kind) {
     case CONTROL_READY:
-        if (child->role == CONTROL_ROLE_WORKER)
+        if (child == &seats->worker)
             worker_ready(seats);
         child->ready = true;
         child->early_deaths = 0;
@@ -299,19 +328,44 @@ static void frontend_died(struct seats *seats, struct child *child, int wait_sta
     log_event(LOG_LEVEL_WARN, "%s is restarted", child->name);
 }
 
+/* An engine lives with all its ranks or not at all: the leader's death is the engine's. */
+static void follower_died(struct seats *seats, const struct child *child, int wait_status)
+{
+    if (seats->worker.pid == 0 || seats->follower_status >= 0)
+        return; /* it went with the others */
+    complain(child, wait_status);
+    seats->follower_status = wait_status;
+    seats->worker.verdict = child->verdict;
+    child_kill(&seats->worker);
+}
+
+static void kill_followers(struct seats *seats)
+{
+    for (uint32_t i = 0; i < seats->num_followers; i++)
+        child_kill(&seats->followers[i]);
+}
+
 void seats_bury(struct seats *seats, struct child *child)
 {
     const int64_t now = clock_now_us();
     stat_keep(seats->page->words, child_page(child)->words);
     const bool was_ready = child->ready;
-    const int wait_status = child_reap(child);
+    const int own_status = child_reap(child);
+    const bool by_follower = child == &seats->worker && seats->follower_status >= 0;
+    const int wait_status = by_follower ? seats->follower_status : own_status;
 
+    if (child == &seats->worker) {
+        kill_followers(seats);
+        seats->follower_status = -1;
+    }
     if (seats->ending)
         return;
     if (child->role == CONTROL_ROLE_GENERATE)
         failed_start(seats, child, wait_status);
     else if (!was_ready && !seats->ever_ready)
         failed_start(seats, child, wait_status);
+    else if (is_follower(child))
+        follower_died(seats, child, wait_status);
     else if (child->role == CONTROL_ROLE_WORKER)
         worker_died(seats, wait_status, was_ready, now);
     else
@@ -336,12 +390,30 @@ static bool hangs(const struct child *child, int64_t stall_us, int64_t now)
     return now - beat > HEARTBEAT_US;
 }
 
-static void end_who_hangs(struct child *child)
+static bool has_follower(const struct seats *seats)
 {
-    const bool is_stopped = child_is_stopped(child);
-    child->verdict = is_stopped ? CHILD_IS_STOPPED : CHILD_HANGS;
+    for (uint32_t i = 0; i < seats->num_followers; i++)
+        if (seats->followers[i].pid != 0)
+            return true;
+    return false;
+}
+
+/* A leader that waits for a rank which somebody stopped is not to blame. */
+static bool is_stopped(const struct seats *seats, const struct child *child)
+{
+    bool stopped = child_is_stopped(child);
+    for (uint32_t i = 0; child == &seats->worker && i < seats->num_followers; i++)
+        stopped =
+            stopped || (seats->followers[i].pid != 0 && child_is_stopped(&seats->followers[i]));
+    return stopped;
+}
+
+static void end_who_hangs(const struct seats *seats, struct child *child)
+{
+    const bool stopped = is_stopped(seats, child);
+    child->verdict = stopped ? CHILD_IS_STOPPED : CHILD_HANGS;
     log_event(LOG_LEVEL_ERROR, "%s %s and is ended", child->name,
-              is_stopped ? "was stopped by somebody" : "hangs");
+              stopped ? "was stopped by somebody" : "hangs");
     child_kill(child);
 }
 
@@ -354,9 +426,11 @@ int64_t seats_tick(struct seats *seats, int64_t now)
         struct error err;
         if (child->pid != 0 && !seats->ending && child->verdict == CHILD_NO_VERDICT &&
             hangs(child, stall_us, now))
-            end_who_hangs(child);
+            end_who_hangs(seats, child);
         if (child->pid != 0 || child->restart_us == 0 || seats->ending)
             continue;
+        if (child == &seats->worker && has_follower(seats))
+            continue; /* their ends are near */
         if (child->restart_us <= now && sit(seats, child, &err) < 0) {
             log_event(LOG_LEVEL_ERROR, "%s", err.message);
             child->restart_us = now + 1000000;
@@ -388,7 +462,7 @@ bool seats_all_empty(const struct seats *seats)
     for (uint32_t i = 0; i < seats->num_frontends; i++)
         if (seats->frontends[i].pid != 0)
             return false;
-    return seats->worker.pid == 0;
+    return seats->worker.pid == 0 && !has_follower(seats);
 }
 
 uint64_t seats_num_inflight(const struct seats *seats)

@@ -7,7 +7,7 @@
 #include "proto/records/settings.h"
 #include "supervisor/child.h"
 
-enum { SEATS_MAX_WORKERS = 1, SEATS_DEATHS_KEPT = 8, SEATS_CONVICTIONS_KEPT = 16 };
+enum { SEATS_MAX_RANKS = 8, SEATS_DEATHS_KEPT = 8, SEATS_CONVICTIONS_KEPT = 16 };
 
 struct seats {
     const struct settings *settings;
@@ -15,7 +15,10 @@ struct seats {
     struct status_page *page; /* the supervisor's own */
     struct child frontends[CONTROL_MAX_FRONTENDS];
     uint32_t num_frontends;
-    struct child worker; /* engine 0, rank 0 */
+    struct child worker;                         /* engine 0, rank 0 */
+    struct child followers[SEATS_MAX_RANKS - 1]; /* its other ranks: they live and die with it */
+    uint32_t num_followers;
+    int follower_status; /* how the first of them ended, if that was the cause; -1: none did */
     uint64_t next_incarnation;
     bool ever_ready;                     /* the engine was ready once */
     bool ending;                         /* nobody is started any more */

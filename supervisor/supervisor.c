@@ -21,7 +21,7 @@
 #include "supervisor/listener.h"
 #include "supervisor/seats.h"
 
-enum { TICK_MS = 500, STOP_US = 1500000, MAX_POLL = 2 * (CONTROL_MAX_FRONTENDS + 1) + 1 };
+enum { TICK_MS = 500, STOP_US = 1500000, MAX_POLL = 2 * (CONTROL_MAX_FRONTENDS + SEATS_MAX_RANKS) + 1 };
 
 struct supervisor {
     struct seats seats;
@@ -136,6 +136,7 @@ static int open_all(struct supervisor *s, const struct option_set *set, struct e
     seats->start.salt = s->salt;
     seats->next_incarnation = (uint64_t)(clock_wall_us() / 1000000) << 20 | 1;
     seats->num_frontends = s->seat == CONTROL_ROLE_FRONTEND ? count_frontends(s->settings) : 1;
+    seats->num_followers = (uint32_t)s->settings->tensor_parallel - 1;
     seats->exit_code = -1;
     return seats_open(seats, s->seat, err);
 }

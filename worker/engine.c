@@ -11,6 +11,7 @@
 #include "worker/batch.h"
 #include "worker/meter.h"
 #include "worker/publish.h"
+#include "worker/step_plan.h"
 
 #ifdef TOKENRING_TEST_HOOKS
 #include "tests/e2e/hooks.h"
@@ -36,6 +37,7 @@ struct engine {
     bool is_blocked;          /* some ring was full */
     int64_t next_deadline_us; /* no request's deadline is earlier */
     struct meter meter;
+    int32_t *plan_words; /* what the followers get; NULL: there are none */
 };
 
 /* --- life --------------------------------------------------------------------------------- */
@@ -51,6 +53,23 @@ static int alloc_pools(struct engine *engine, struct error *err)
             return r;
     }
     return 0;
+}
+
+/* A plan of the largest step must fit into the followers' memory. */
+static int alloc_plan(struct engine *engine, struct error *err)
+{
+    const struct comm *comm = engine->options.comm;
+    if (comm == NULL)
+        return 0;
+    const uint64_t bytes = step_plan_max_words(&engine->options.limits) * sizeof(int32_t);
+    if (bytes > comm->geometry.plan_bytes)
+        return error_set(err, -ENOSPC,
+                         "a plan for %d sequences of %d tokens takes %llu bytes, followers take "
+                         "%u; see --max-num-seqs and --max-model-len",
+                         engine->options.limits.max_num_seqs, engine->options.limits.max_model_len,
+                         (unsigned long long)bytes, comm->geometry.plan_bytes);
+    engine->plan_words = reserve_array(&engine->reserve, (size_t)bytes, 1);
+    return engine->plan_words != NULL ? 0 : error_set(err, -ENOMEM, "no memory for plans");
 }
 
 int engine_create(const struct engine_options *options, struct engine **ret_engine,
@@ -74,7 +93,9 @@ int engine_create(const struct engine_options *options, struct engine **ret_engi
                       options->limits.max_num_seqs, options->limits.max_model_len);
         goto fail;
     }
-    r = alloc_pools(engine, err);
+    r = alloc_plan(engine, err);
+    if (r == 0)
+        r = alloc_pools(engine, err);
     if (r < 0)
         goto fail;
     meter_show(&engine->meter, &engine->scheduler);
@@ -283,13 +304,32 @@ static void tell_step(struct engine *engine, const struct plan *plan)
     status_step_close(page, number);
 }
 
+/* The tokens drawn last still lie in the batch. */
+static int tell_followers(struct engine *engine, const struct plan *plan, int32_t num_last)
+{
+    struct comm *comm = engine->options.comm;
+    if (comm == NULL)
+        return 0;
+    const struct step_plan_news news = { .last_ids = engine->batch.ids,
+                                         .num_last = num_last,
+                                         .expected_us = atomic_load_explicit(
+                                             &engine->options.page->step_expected_us,
+                                             memory_order_relaxed) };
+    const uint32_t num = step_plan_write(engine->plan_words, &engine->batch, plan, &news);
+    return broadcast_publish(comm, engine->plan_words, num * (uint32_t)sizeof(*engine->plan_words));
+}
+
 static int launch(struct engine *engine, const struct plan *plan)
 {
     const struct backend *backend = engine->backend;
     struct batch *batch = &engine->batch;
+    const int32_t num_last = batch->model.num_logits;
     float *logits;
 
     batch_build(batch, plan);
+    const int r = tell_followers(engine, plan, num_last);
+    if (r < 0)
+        return r;
     backend->begin(engine->device);
     for (int g = 0; g < engine->options.limits.num_groups; g++)
         if (plan->copies[g].num > 0)

@@ -14,6 +14,7 @@
 #ifndef WORKER_ENGINE_H
 #define WORKER_ENGINE_H
 
+#include "shm/broadcast.h"
 #include "shm/status.h"
 #include "worker/link.h"
 #include "worker/model/model.h"
@@ -28,6 +29,7 @@ struct engine_options {
     struct scheduler_limits limits;
     struct status_page *page; /* own: counters, steps, heartbeat */
     int doorbell;             /* own */
+    struct comm *comm;        /* of a leader with followers, else NULL */
     /* A frontend whose memory broke a rule, or that reads nothing: its link is gone already. */
     void (*report)(void *context, uint32_t frontend, const char *text);
     void *context;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,20 +10,24 @@
 #include "base/log.h"
 #include "supervisor/supervised.h"
 #include "worker/engine.h"
+#include "worker/follower.h"
 #include "worker/inbox.h"
 #include "worker/memory.h"
+#include "worker/ranks.h"
 #include "worker/warm_up.h"
 
-enum { IDLE_US = 500 * 1000, QUEUED_REQS_PER_SEQ = 4 };
+enum { IDLE_US = 500 * 1000, FOLLOW_US = 100 * 1000, QUEUED_REQS_PER_SEQ = 4 };
 
 struct worker {
     struct supervised child;
     struct settings settings;
     struct inbox *inbox;
+    struct ranks ranks;
     const struct backend *backend;
     struct device *device;
     struct model *model;
-    struct engine *engine;
+    struct engine *engine;     /* rank 0 */
+    struct follower *follower; /* another rank */
     struct arch arch;
     struct scheduler_limits limits;
     int exit_code; /* of the stage that is running */
@@ -44,8 +49,10 @@ static int read_arch(struct worker *w, struct error *err)
 {
     if (w->settings.model == NULL)
         return error_set_param(err, -EINVAL, "model", "no model directory is set; see --model");
-    return model_read_arch(w->settings.model, kv_dtype_of(&w->settings),
-                           (int32_t)w->settings.block_size, &w->arch, err);
+    struct arch whole;
+    const int r = model_read_arch(w->settings.model, kv_dtype_of(&w->settings),
+                                  (int32_t)w->settings.block_size, &whole, err);
+    return r < 0 ? r : model_shard(&whole, w->ranks.rank, w->ranks.num_ranks, &w->arch, err);
 }
 
 static int64_t kv_block_bytes(const struct arch *arch)
@@ -83,13 +90,21 @@ static void set_limits(struct worker *w)
     };
 }
 
+/* A rank's part of --threads; 0 is left to the device. */
+static int32_t num_threads(const struct worker *w)
+{
+    const int32_t wanted = (int32_t)w->settings.threads, num_ranks = w->ranks.num_ranks;
+    return wanted > num_ranks ? wanted / num_ranks : wanted > 0 ? 1 : 0;
+}
+
 static int open_device(struct worker *w, struct error *err)
 {
     const char *isa = w->settings.cpu_isa;
     /* Beside the forward's: a copy of blocks for each KV group, and the sampler. */
     const int32_t max_ops = model_max_ops(w->arch.num_hidden_layers) + BACKEND_MAX_GROUPS + 1;
     const struct device_options options = {
-        .num_threads = (int32_t)w->settings.threads,
+        .num_threads = num_threads(w),
+        .num_ranks = w->ranks.num_ranks,
         .isa = strcmp(isa, "auto") == 0 ? NULL : isa,
         .max_rows = w->limits.max_num_batched_tokens,
         .max_ops = max_ops,
@@ -110,6 +125,7 @@ static int open_model(struct worker *w, struct error *err)
         .max_logits = w->limits.max_logits,
         .progress_bytes = &w->child.page->load_done_bytes,
         .total_bytes = &w->child.page->load_total_bytes,
+        .communicator = w->ranks.num_ranks > 1 ? &w->ranks.communicator : NULL,
     };
     const int r = model_open(w->backend, w->device, &options, &w->model, err);
     if (r == 0)
@@ -117,17 +133,28 @@ static int open_model(struct worker *w, struct error *err)
     return r;
 }
 
+/* All ranks look when all have loaded, each for its part, and take what the poorest can. */
 static int size_kv(struct worker *w, struct error *err)
 {
+    const int32_t num_ranks = w->ranks.num_ranks;
+    int32_t num_blocks = 0;
+    int r = ranks_agree(&w->ranks, &num_blocks, err);
+    if (r < 0)
+        return r;
+    const int64_t available = memory_available();
     const struct memory_kv kv = {
         .block_bytes = kv_block_bytes(&w->arch),
         .blocks_per_seq =
             (w->limits.max_model_len + w->limits.block_size - 1) / w->limits.block_size,
         .max_num_seqs = w->limits.max_num_seqs,
-        .wanted_bytes = w->settings.kv_cache_memory,
-        .available_bytes = memory_available(),
+        .wanted_bytes = w->settings.kv_cache_memory / num_ranks,
+        .available_bytes = available > 0 ? available / num_ranks : available,
     };
-    return memory_size_kv(&kv, &w->limits.num_blocks, err);
+    r = memory_size_kv(&kv, &num_blocks, err);
+    if (r == 0)
+        r = ranks_agree(&w->ranks, &num_blocks, err);
+    w->limits.num_blocks = num_blocks;
+    return r;
 }
 
 static void report(void *context, uint32_t frontend, const char *text)
@@ -136,14 +163,28 @@ static void report(void *context, uint32_t frontend, const char *text)
     supervised_report(&w->child, CONTROL_ROLE_FRONTEND, frontend, text);
 }
 
+static int open_follower(struct worker *w, struct error *err)
+{
+    const struct follower_options options = { .backend = w->backend,
+                                              .device = w->device,
+                                              .model = w->model,
+                                              .limits = w->limits,
+                                              .comm = &w->ranks.comm,
+                                              .page = w->child.page };
+    return follower_create(&options, &w->follower, err);
+}
+
 static int open_engine(struct worker *w, struct error *err)
 {
+    if (w->ranks.rank > 0)
+        return open_follower(w, err);
     const struct engine_options options = { .backend = w->backend,
                                             .device = w->device,
                                             .model = w->model,
                                             .limits = w->limits,
                                             .page = w->child.page,
                                             .doorbell = w->child.doorbell,
+                                            .comm = w->ranks.num_ranks > 1 ? &w->ranks.comm : NULL,
                                             .report = report,
                                             .context = w };
     return engine_create(&options, &w->engine, err);
@@ -151,6 +192,9 @@ static int open_engine(struct worker *w, struct error *err)
 
 static int run_warm_up(struct worker *w, struct error *err)
 {
+    ranks_end_loading(&w->ranks);
+    if (w->ranks.rank > 0) /* computes what the leader measures */
+        return 0;
     const int32_t r = warm_up(w->engine, &w->limits, w->settings.max_num_batched_tokens == 0);
     if (r < 0)
         return error_set(err, r, "warm-up: the device failed: %s", strerror(-r));
@@ -177,7 +221,8 @@ static int load(struct worker *w, struct error *err)
     }
     if (r == -ENOMEM)
         w->exit_code = EXIT_CODE_MEMORY;
-    else if (r < 0 && strcmp(err->param, "max_model_len") == 0)
+    else if (r < 0 && (strcmp(err->param, "max_model_len") == 0 ||
+                       strcmp(err->param, "tensor_parallel") == 0))
         w->exit_code = EXIT_CODE_USAGE;
     return r;
 }
@@ -192,14 +237,14 @@ static void tell_facts(struct worker *w)
              "max_model_len=%d\nvocab_size=%d\nnum_blocks=%d\nblock_size=%d\nkv_bytes=%" PRId64 "\n"
              "kv_dtype=%s\nweight_bytes=%zu\nisa=%s\nthreads=%d\nmax_num_seqs=%d\n"
              "max_num_batched_tokens=%d\nmax_num_queued_reqs=%d\nmax_num_queued_tokens=%" PRId64
-             "\nmodel_type=%s\ndtype=%s\nidentity=%016" PRIx64 "\n",
+             "\nmodel_type=%s\ndtype=%s\nidentity=%016" PRIx64 "\ntensor_parallel=%d\n",
              limits->max_model_len, limits->vocab_size, limits->num_blocks, limits->block_size,
              kv_block_bytes(&w->arch) * limits->num_blocks, dtype_name(w->arch.kv_groups[0].dtype),
              model_weight_bytes(w->model), w->backend->device_isa(w->device),
              w->backend->device_threads(w->device), limits->max_num_seqs,
              limits->max_num_batched_tokens, limits->max_num_queued_reqs,
              limits->max_num_queued_tokens, w->arch.model_type, dtype_name(w->arch.dtype),
-             model_identity(w->model));
+             model_identity(w->model), w->ranks.num_ranks);
     status_set_texts(w->child.page, text, NULL);
 }
 
@@ -249,6 +294,26 @@ static void obey(struct worker *w, const struct inbox_message *message)
     close_fds(message);
 }
 
+/* A rank that is gone takes the engine with it: the supervisor, which knows why, ends this
+ * process. The sentence is for when it does not. */
+static void await_end(int problem)
+{
+    if (problem == -EPIPE || problem == -ETIMEDOUT)
+        poll(NULL, 0, 2000);
+}
+
+static int follow(struct worker *w, struct error *err)
+{
+    struct inbox_message message;
+    int r = 0;
+    while (r >= 0 && !inbox_must_stop(w->inbox)) {
+        while (inbox_take(w->inbox, &message))
+            close_fds(&message); /* frontends and drains are the leader's */
+        r = follower_step(w->follower, FOLLOW_US, err);
+    }
+    return r < 0 && !inbox_must_stop(w->inbox) ? r : 0;
+}
+
 static int serve(struct worker *w)
 {
     struct inbox_message message;
@@ -260,7 +325,7 @@ static int serve(struct worker *w)
         if (r == 0)
             engine_idle(w->engine, IDLE_US);
     }
-    return r < 0 ? r : 0;
+    return r < 0 && !inbox_must_stop(w->inbox) ? r : 0;
 }
 
 /* --- the role ----------------------------------------------------------------------------- */
@@ -268,9 +333,11 @@ static int serve(struct worker *w)
 static void close_worker(struct worker *w)
 {
     engine_destroy(w->engine);
+    follower_destroy(w->follower);
     model_close(w->model);
     if (w->device != NULL)
         w->backend->device_close(w->device);
+    ranks_close(&w->ranks);
 }
 
 static int run(struct worker *w, struct error *err)
@@ -283,12 +350,18 @@ static int run(struct worker *w, struct error *err)
     inbox_end_loading(w->inbox);
     set_state(w, STATUS_READY);
     supervised_tell(&w->child, CONTROL_READY);
-    r = serve(w);
+    if (w->ranks.rank == 0) {
+        r = serve(w);
+        if (r < 0)
+            (void)error_set(err, r, "the device failed in a step: %s", strerror(-r));
+    } else {
+        r = follow(w, err);
+    }
     if (r < 0) {
         w->exit_code = EXIT_CODE_DEVICE;
-        return error_set(err, r, "the device failed in a step: %s", strerror(-r));
+        await_end(r);
     }
-    return 0;
+    return r;
 }
 
 int worker_main(int control_fd, const struct control_message *hello, const int *fds, size_t num_fds)
@@ -301,6 +374,9 @@ int worker_main(int control_fd, const struct control_message *hello, const int *
                             &w->settings, &err);
     if (r == 0)
         r = inbox_open(control_fd, w->child.doorbell, w->child.page, &w->inbox, &err);
+    if (r == 0)
+        r = ranks_open(&w->ranks, (int32_t)hello->rank, (int32_t)w->settings.tensor_parallel,
+                       w->inbox, &err);
     if (r == 0)
         r = run(w, &err);
     if (r < 0)

@@ -72,6 +72,14 @@ static int open_lists(struct device *device)
     return 0;
 }
 
+static int32_t choose_threads(const struct device_options *options)
+{
+    const int32_t num_ranks = options->num_ranks > 0 ? options->num_ranks : 1;
+    if (options->num_threads > 0)
+        return options->num_threads;
+    return pool_num_cpus() > num_ranks ? pool_num_cpus() / num_ranks : 1;
+}
+
 int device_open(const struct device_options *options, struct device **ret_device, struct error *err)
 {
     const struct isa *isa = find_isa(options->isa);
@@ -85,7 +93,7 @@ int device_open(const struct device_options *options, struct device **ret_device
         return error_set(err, -ENOMEM, "no memory for a device");
     *device = (struct device){
         .isa = isa,
-        .num_threads = options->num_threads > 0 ? options->num_threads : pool_num_cpus(),
+        .num_threads = choose_threads(options),
         .max_ops = 2 * (options->max_ops > 0 ? options->max_ops : 1), /* attention records two */
         .partials = memory_alloc(ATTENTION_PARTIAL_FLOATS * sizeof(float)),
     };

@@ -29,6 +29,9 @@ enum control_kind {
     CONTROL_FRONTEND_LINK, /* fds: submit (read), complete (write), frontend's doorbell */
     CONTROL_FRONTEND_DOWN, /* cancel all its requests, drop its ring */
 
+    /* supervisor -> each rank of an engine of several, before anything but HELLO */
+    CONTROL_RANKS, /* fds: the segment of each rank, the own one (write), the others' (read) */
+
     /* child -> supervisor */
     CONTROL_READY,     /* frontend: listening; worker: model loaded, facts on the status page */
     CONTROL_FAILED,    /* exit_code, text */

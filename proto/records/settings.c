@@ -40,6 +40,8 @@ const struct option_row settings_rows[] = {
       .help = "Keep keys and values for prompts that begin the same; --no-prefix-cache does not." },
     { ROW(threads), BOTH, .aliases = "-t", .initial = "0", .min = 0, .max = 1024, .value = "N", .brief = true,
       .help = "Threads of the CPU backend; 0: all cores." },
+    { ROW(tensor_parallel), BOTH, .aliases = "--tensor-parallel-size -tp --tp --tp-size --num-shard", .initial = "1", .min = 1, .max = 8,
+      .value = "N", .brief = true, .help = "Ranks (processes) that share out one engine's model and threads." },
     { ROW(cpu_isa), BOTH, .initial = "auto", .choices = "auto|scalar|avx2|avx512",
       .help = "Instruction set of the CPU backend." },
     { ROW(max_num_queued_reqs), SERVE, .aliases = "--max-waiting-queue-length --max-queued-requests", .initial = "0", .min = 0, .max = 1000000,

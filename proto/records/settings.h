@@ -25,7 +25,8 @@ struct settings {
     const char *kv_cache_dtype;     /* "auto", "f16", "f32" */
     int64_t block_size;
     bool enable_prefix_caching;
-    int64_t threads; /* 0: all */
+    int64_t threads; /* of all ranks together; 0: all */
+    int64_t tensor_parallel;
     int64_t max_num_queued_reqs;
     int64_t max_num_queued_tokens;
     const char *cpu_isa; /* "auto", "scalar", "avx2", "avx512" */

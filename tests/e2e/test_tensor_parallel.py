@@ -1,0 +1,101 @@
+"""An engine of several ranks: the same tokens, one life, clear refusals."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from server import CHAT, SOURCE, ask, children, is_alive, program, title, wait_until
+
+sys.path.insert(0, os.path.join(SOURCE, "tests", "chaos"))
+from workload import Run, differences, request  # noqa: E402
+
+PROMPTS = ("What is the capital of France?", "Tell me a story.", "Count from 1 to 12.")
+
+
+def generate(*args):
+    r = subprocess.run([program(), "generate", *args], capture_output=True, text=True, timeout=60,
+                       stdin=subprocess.DEVNULL)
+    return r.returncode, r.stdout, r.stderr
+
+
+@pytest.mark.parametrize("ranks", ["2", "4"])
+def test_ranks_write_token_for_token_what_one_writes(ranks):
+    for prompt in PROMPTS:
+        args = ("--chat", "-p", prompt, "--temperature", "0", "--max-tokens", "200", "--kv-cache-dtype", "f32")
+        one = generate(*args)
+        assert one[0] == 0 and one[1].strip()
+        assert generate("--tensor-parallel", ranks, *args)[:2] == one[:2]
+
+
+def test_titles_and_the_fingerprint_name_the_ranks(own_server):
+    s = own_server("-tp", "2")
+    titles = sorted(title(pid) for pid in children(s.pid))
+    assert titles == ["tokenring: frontend 0", "tokenring: worker 0.0", "tokenring: worker 0.1"]
+    assert b"-tp2-" in s.post(CHAT, ask(PROMPTS[0]))[2]
+
+
+def test_threads_are_shared_out(own_server):
+    s = own_server("--tp-size", "2", "--threads", "4")
+
+    def threads(name):
+        with open(f"/proc/{s.child(name)}/status") as f:
+            return int(re.search(r"Threads:\s*(\d+)", f.read())[1])
+
+    assert threads("worker 0.0") == threads("worker 0.1") == 4 // 2 + 2  # the pool, main and the inbox
+
+
+def test_answers_in_company_are_those_given_alone(own_server):
+    s = own_server("--tensor-parallel", "2")
+    requests = [request(i, 60) for i in range(16)]
+    together = Run(s.port, requests).join()
+    assert not [a.error for a in together if a.error]
+    alone = [Run(s.port, [r]).join()[0] for r in requests]
+    assert not differences(together, alone)
+    s.wait_idle()
+    assert s.stop() == 0
+
+
+@pytest.mark.parametrize("victim", ["worker 0.1", "worker 0.0"])
+def test_a_rank_takes_its_engine_along_and_streams_go_on(own_server, victim):
+    s = own_server("--tensor-parallel", "2")
+    requests = [request(i, 300) for i in range(8)]
+    expected = Run(s.port, requests).join()
+    run = Run(s.port, requests)
+    for pause in (0.3, 0.2):
+        time.sleep(pause)
+        ranks = [s.child("worker 0.0"), s.child("worker 0.1")]
+        os.kill(s.child(victim), signal.SIGKILL)
+        wait_until(lambda: not any(is_alive(p) for p in ranks), 5)
+        wait_until(lambda: s.child("worker 0.0") and s.child("worker 0.1"), 10)
+    assert not differences(run.join(), expected)
+    s.wait_ready()
+    s.wait_idle()
+    assert b"tokenring_worker_restarts_total 2" in s.get("/metrics")[2]
+
+
+def test_a_follower_that_hangs_does_not_hang_the_engine_for_ever(own_server):
+    s = own_server("--tensor-parallel", "2")
+    old = s.child("worker 0.1")
+    os.kill(old, signal.SIGSTOP)
+    wait_until(lambda: not is_alive(old), 30)
+    s.wait_ready()
+    assert s.post(CHAT, ask(PROMPTS[0]))[0] == 200
+
+
+def test_nothing_is_left_after_kill_9_of_the_supervisor_of_ranks(own_server):
+    s = own_server("--tensor-parallel", "2")
+    pids = children(s.pid)
+    assert len(pids) == 3
+    s.process.kill()
+    s.process.wait()
+    wait_until(lambda: not any(is_alive(p) for p in pids), 2)
+
+
+def test_a_model_that_cannot_be_cut_is_refused_in_a_sentence():
+    code, _, err = generate("--tensor-parallel", "3", "-p", "x")
+    assert code == 1 and "num_attention_heads is 8" in err and err.count("\n") == 1

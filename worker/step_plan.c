@@ -1,0 +1,277 @@
+#include "worker/step_plan.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Words, in this order: the head; the ids drawn last; token ids; rows with logits; samples; per KV
+ * group the copies, from and to; per sequence its rows, first position and block tables. */
+enum {
+    HEAD_ROWS,
+    HEAD_SEQS,
+    HEAD_LOGITS,
+    HEAD_LAST,
+    HEAD_EXPECTED, /* two words */
+    HEAD_COPIES = HEAD_EXPECTED + 2,
+    HEAD_WORDS = HEAD_COPIES + BACKEND_MAX_GROUPS,
+};
+
+enum { SEQ_WORDS = 2 }; /* rows, first position; then a count of blocks for each group */
+
+struct sample_words {
+    int32_t is_drawn;
+    float temperature, top_p, min_p, typical_p;
+    int32_t top_k;
+    uint32_t seed_low, seed_high, choice, output_pos;
+};
+enum { SAMPLE_WORDS = sizeof(struct sample_words) / sizeof(int32_t) };
+
+static int32_t blocks_of(const struct scheduler_limits *limits, int32_t positions)
+{
+    return (positions + limits->block_size - 1) / limits->block_size;
+}
+
+uint64_t step_plan_max_words(const struct scheduler_limits *limits)
+{
+    const uint64_t seqs = (uint64_t)limits->max_num_seqs, groups = (uint64_t)limits->num_groups;
+    const uint64_t blocks = (uint64_t)blocks_of(limits, limits->max_model_len);
+    return HEAD_WORDS + (uint64_t)limits->max_num_batched_tokens +
+           (uint64_t)limits->max_logits * (2 + SAMPLE_WORDS) + seqs * groups * 2 +
+           seqs * (SEQ_WORDS + groups * (1 + blocks));
+}
+
+/* --- writing ------------------------------------------------------------------------------ */
+
+static int32_t *put(int32_t *at, const void *from, int32_t num_words)
+{
+    if (num_words > 0)
+        memcpy(at, from, (size_t)num_words * sizeof(*at));
+    return at + num_words;
+}
+
+static bool is_plain(const struct sample_row *row)
+{
+    return row->forced_id < 0 && row->num_biases == 0 && row->banned == NULL &&
+           (row->repetition_penalty <= 0 || row->repetition_penalty == 1) &&
+           row->presence_penalty == 0 && row->frequency_penalty == 0;
+}
+
+static int32_t *put_sample(int32_t *at, const struct sample_row *row)
+{
+    const struct sample_words words = { .is_drawn = is_plain(row),
+                                        .temperature = row->temperature,
+                                        .top_p = row->top_p,
+                                        .min_p = row->min_p,
+                                        .typical_p = row->typical_p,
+                                        .top_k = row->top_k,
+                                        .seed_low = (uint32_t)row->seed,
+                                        .seed_high = (uint32_t)(row->seed >> 32),
+                                        .choice = row->choice,
+                                        .output_pos = row->output_pos };
+    return put(at, &words, SAMPLE_WORDS);
+}
+
+static int32_t *put_seq(int32_t *at, const struct batch *batch, int32_t i)
+{
+    const struct attention_seq *seq = &batch->seqs[0][i];
+    const int32_t end = seq->first_pos + seq->num_rows;
+    const int32_t num_blocks = (end + batch->block_size - 1) / batch->block_size;
+    *at++ = seq->num_rows;
+    *at++ = seq->first_pos;
+    for (int g = 0; g < batch->num_groups; g++) {
+        *at++ = num_blocks;
+        at = put(at, batch->seqs[g][i].blocks, num_blocks);
+    }
+    return at;
+}
+
+uint32_t step_plan_write(int32_t *words, const struct batch *batch, const struct plan *plan,
+                         const struct step_plan_news *news)
+{
+    const struct model_batch *m = &batch->model;
+    int32_t head[HEAD_WORDS] = { [HEAD_ROWS] = m->num_rows,
+                                 [HEAD_SEQS] = m->num_seqs,
+                                 [HEAD_LOGITS] = m->num_logits,
+                                 [HEAD_LAST] = news->num_last };
+    memcpy(&head[HEAD_EXPECTED], &news->expected_us, sizeof(news->expected_us));
+    for (int g = 0; g < batch->num_groups; g++)
+        head[HEAD_COPIES + g] = plan->copies[g].num;
+
+    int32_t *at = put(words, head, HEAD_WORDS);
+    at = put(at, news->last_ids, news->num_last);
+    at = put(at, batch->token_ids, m->num_rows);
+    at = put(at, batch->logits_rows, m->num_logits);
+    for (int32_t i = 0; i < m->num_logits; i++)
+        at = put_sample(at, &batch->samples[i]);
+    for (int g = 0; g < batch->num_groups; g++) {
+        at = put(at, plan->copies[g].from, plan->copies[g].num);
+        at = put(at, plan->copies[g].to, plan->copies[g].num);
+    }
+    for (int32_t i = 0; i < m->num_seqs; i++)
+        at = put_seq(at, batch, i);
+    return (uint32_t)(at - words);
+}
+
+/* --- reading ------------------------------------------------------------------------------ */
+
+int step_plan_init(struct step_plan *plan, const struct scheduler_limits *limits,
+                   struct reserve *reserve)
+{
+    const size_t rows = (size_t)limits->max_num_batched_tokens;
+    const size_t seqs = (size_t)limits->max_num_seqs, logits = (size_t)limits->max_logits;
+    struct step_plan p = {
+        .samples = reserve_array(reserve, logits, sizeof(*p.samples)),
+        .ids = reserve_array(reserve, logits, sizeof(*p.ids)),
+        .is_drawn = reserve_array(reserve, logits, sizeof(*p.is_drawn)),
+        .bad = reserve_array(reserve, logits, sizeof(*p.bad)),
+        .positions = reserve_array(reserve, rows, sizeof(*p.positions)),
+    };
+    bool whole = p.samples != NULL && p.ids != NULL && p.is_drawn != NULL && p.bad != NULL &&
+                 p.positions != NULL;
+    for (int g = 0; g < limits->num_groups; g++) {
+        p.slots[g] = reserve_array(reserve, rows, sizeof(*p.slots[g]));
+        p.seqs[g] = reserve_array(reserve, seqs, sizeof(*p.seqs[g]));
+        whole = whole && p.slots[g] != NULL && p.seqs[g] != NULL;
+        p.model.slots[g] = p.slots[g];
+        p.model.seqs[g] = p.seqs[g];
+    }
+    p.model.positions = p.positions;
+    *plan = p;
+    return whole ? 0 : -ENOMEM;
+}
+
+struct reader {
+    const struct scheduler_limits *limits;
+    int32_t *at;
+    uint32_t left;
+    const char *problem; /* the first */
+};
+
+static void require(struct reader *r, bool good, const char *what)
+{
+    if (!good && r->problem == NULL)
+        r->problem = what;
+}
+
+/* The next `num` words; NULL once something was wrong. */
+static int32_t *take(struct reader *r, int64_t num, const char *what)
+{
+    int32_t *words = r->at;
+    require(r, num >= 0 && num <= r->left, what);
+    if (r->problem != NULL)
+        return NULL;
+    r->at += num;
+    r->left -= (uint32_t)num;
+    return words;
+}
+
+/* The next `num` words, each in [0, end). */
+static int32_t *take_ids(struct reader *r, int64_t num, int32_t end, const char *what)
+{
+    int32_t *ids = take(r, num, what);
+    for (int64_t i = 0; ids != NULL && i < num; i++)
+        require(r, ids[i] >= 0 && ids[i] < end, what);
+    return ids;
+}
+
+static void read_samples(struct reader *r, struct step_plan *plan)
+{
+    const int32_t num = plan->model.num_logits;
+    const int32_t *words = take(r, (int64_t)num * SAMPLE_WORDS, "samples");
+    for (int32_t i = 0; words != NULL && i < num; i++, words += SAMPLE_WORDS) {
+        struct sample_words s;
+        memcpy(&s, words, sizeof(s));
+        plan->bad[i] = false;
+        plan->is_drawn[i] = s.is_drawn != 0;
+        plan->samples[i] = (struct sample_row){ .temperature = s.temperature,
+                                                .top_p = s.top_p,
+                                                .min_p = s.min_p,
+                                                .typical_p = s.typical_p,
+                                                .top_k = s.top_k,
+                                                .repetition_penalty = 1,
+                                                .seed = (uint64_t)s.seed_high << 32 | s.seed_low,
+                                                .choice = s.choice,
+                                                .output_pos = s.output_pos,
+                                                .num_logprobs = -1,
+                                                .forced_id = s.is_drawn != 0 ? -1 : 0,
+                                                .bad = &plan->bad[i],
+                                                .ret_id = &plan->ids[i] };
+    }
+}
+
+static void read_copies(struct reader *r, struct step_plan *plan, const int32_t *head)
+{
+    for (int g = 0; g < r->limits->num_groups; g++) {
+        const int32_t num = head[HEAD_COPIES + g];
+        require(r, num >= 0 && num <= r->limits->max_num_seqs, "copies");
+        plan->copies[g].num = num;
+        plan->copies[g].from = take_ids(r, num, r->limits->num_blocks, "copies");
+        plan->copies[g].to = take_ids(r, num, r->limits->num_blocks, "copies");
+    }
+}
+
+static void read_seq(struct reader *r, struct step_plan *plan, int32_t i, int32_t *first_row)
+{
+    const struct scheduler_limits *limits = r->limits;
+    const int32_t *words = take(r, SEQ_WORDS, "sequences");
+    if (words == NULL)
+        return;
+    struct attention_seq seq = { .first_row = *first_row,
+                                 .num_rows = words[0],
+                                 .first_pos = words[1] };
+    require(r, seq.num_rows > 0 && seq.num_rows <= plan->model.num_rows - *first_row, "rows");
+    require(r, seq.first_pos >= 0 && seq.first_pos <= limits->max_model_len - seq.num_rows,
+            "positions");
+    for (int g = 0; r->problem == NULL && g < limits->num_groups; g++) {
+        const int32_t *num = take(r, 1, "blocks");
+        require(r, num != NULL && *num == blocks_of(limits, seq.first_pos + seq.num_rows),
+                "blocks");
+        seq.blocks = take_ids(r, num != NULL ? *num : 0, limits->num_blocks, "blocks");
+        plan->seqs[g][i] = seq;
+        for (int32_t k = 0; r->problem == NULL && k < seq.num_rows; k++) {
+            const int32_t pos = seq.first_pos + k;
+            plan->positions[*first_row + k] = pos;
+            plan->slots[g][*first_row + k] =
+                (int64_t)seq.blocks[pos / limits->block_size] * limits->block_size +
+                pos % limits->block_size;
+        }
+    }
+    *first_row += seq.num_rows;
+}
+
+static void read_all(struct reader *r, struct step_plan *plan)
+{
+    const struct scheduler_limits *limits = r->limits;
+    struct model_batch *m = &plan->model;
+    const int32_t *head = take(r, HEAD_WORDS, "head");
+    int32_t first_row = 0;
+    if (head == NULL)
+        return;
+    m->num_rows = head[HEAD_ROWS];
+    m->num_seqs = head[HEAD_SEQS];
+    m->num_logits = head[HEAD_LOGITS];
+    plan->news.num_last = head[HEAD_LAST];
+    memcpy(&plan->news.expected_us, &head[HEAD_EXPECTED], sizeof(plan->news.expected_us));
+    require(r, m->num_rows > 0 && m->num_rows <= limits->max_num_batched_tokens, "rows");
+    require(r, m->num_seqs > 0 && m->num_seqs <= limits->max_num_seqs, "sequences");
+    require(r, m->num_logits >= 0 && m->num_logits <= limits->max_logits, "logits");
+    require(r, plan->news.num_last >= 0 && plan->news.num_last <= limits->max_logits, "last ids");
+    plan->news.last_ids = take(r, plan->news.num_last, "last ids");
+    m->token_ids = take_ids(r, m->num_rows, limits->vocab_size, "tokens");
+    m->logits_rows = take_ids(r, m->num_logits, m->num_rows, "rows with logits");
+    read_samples(r, plan);
+    read_copies(r, plan, head);
+    for (int32_t i = 0; r->problem == NULL && i < m->num_seqs; i++)
+        read_seq(r, plan, i, &first_row);
+    require(r, first_row == m->num_rows, "rows");
+    require(r, r->left == 0, "length");
+}
+
+int step_plan_read(struct step_plan *plan, const struct scheduler_limits *limits, int32_t *words,
+                   uint32_t num_words, struct error *err)
+{
+    struct reader reader = { .limits = limits, .at = words, .left = num_words };
+    read_all(&reader, plan);
+    if (reader.problem != NULL)
+        return error_set(err, -EPROTO, "the leader's plan: its %s cannot be", reader.problem);
+    return 0;
+}

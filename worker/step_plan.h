@@ -1,0 +1,55 @@
+/*
+ * step_plan.h - a step as words that the leader sends to the followers
+ *
+ * A plan says which positions of which sequences are computed, in which KV blocks, whose logits
+ * are wanted and how their tokens are drawn. It repeats the tokens that the leader drew in the
+ * step before, so that a follower that drew others is noticed. A follower draws too where
+ * nothing but logits and seed decide; penalties, biases and masks would need the whole state of
+ * the request, and their rows are not compared.
+ *
+ * The words are checked as they are read: against the limits, which all ranks share, and the
+ * model's sizes. Nothing here allocates but step_plan_init().
+ */
+#ifndef WORKER_STEP_PLAN_H
+#define WORKER_STEP_PLAN_H
+
+#include "worker/batch.h"
+
+/* Words of the longest plan. */
+uint64_t step_plan_max_words(const struct scheduler_limits *limits);
+
+/* What the leader wants to say beside the batch. */
+struct step_plan_news {
+    const int32_t *last_ids; /* [num_last]: drawn in the step before, by sample */
+    int32_t num_last;
+    uint64_t expected_us; /* time that the step should take */
+};
+
+/* Write the batch built of `plan` into `words` (step_plan_max_words()); returns their number. */
+uint32_t step_plan_write(int32_t *words, const struct batch *batch, const struct plan *plan,
+                         const struct step_plan_news *news);
+
+/* A plan at a follower, ready to be enqueued. Pointers go into the words and own arrays. */
+struct step_plan {
+    struct model_batch model;
+    struct plan_copies copies[BACKEND_MAX_GROUPS];
+    struct step_plan_news news;
+    struct sample_row *samples; /* [num_logits] */
+    int32_t *ids;               /* results: forced ones are 0 */
+    bool *is_drawn;             /* [num_logits]: to be compared */
+    /* own arrays */
+    bool *bad;
+    int32_t *positions;
+    int64_t *slots[BACKEND_MAX_GROUPS];
+    struct attention_seq *seqs[BACKEND_MAX_GROUPS];
+};
+
+/* Returns 0 or -ENOMEM. */
+int step_plan_init(struct step_plan *plan, const struct scheduler_limits *limits,
+                   struct reserve *reserve);
+
+/* Returns 0; -EPROTO with what cannot be. `words` must outlive the step. */
+int step_plan_read(struct step_plan *plan, const struct scheduler_limits *limits, int32_t *words,
+                   uint32_t num_words, struct error *err);
+
+#endif
