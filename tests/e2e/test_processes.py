@@ -123,6 +123,16 @@ def test_a_killed_frontend_is_restarted_and_the_other_goes_on(own_server):
     s.wait_idle()
 
 
+def port_is_free(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def test_nothing_is_left_after_kill_9_of_the_supervisor(own_server):
     s = own_server("--frontends", "2")
     pids = children(s.pid)
@@ -130,9 +140,7 @@ def test_nothing_is_left_after_kill_9_of_the_supervisor(own_server):
     s.process.kill()
     s.process.wait()
     wait_until(lambda: not any(is_alive(p) for p in pids), 1)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", s.port))
+    wait_until(lambda: port_is_free(s.port), 1)  # a process of threads is shown as gone a moment before its files are
     assert not [n for n in os.listdir("/dev/shm") if "tokenring" in n]
 
 
