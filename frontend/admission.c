@@ -235,6 +235,7 @@ static struct prepare_options options_of(const struct frontend *frontend)
             .vocab_size = engine.vocab_size,
             .max_model_len = engine.max_model_len,
             .max_logprobs = (int32_t)settings->max_logprobs,
+            .allow_priority = strcmp(settings->scheduling_policy, "priority") == 0,
             .default_max_tokens = settings->default_max_tokens,
             .temperature = sampling->temperature,
             .top_p = sampling->top_p,

@@ -469,6 +469,7 @@ static int execute(struct engine *engine, const struct plan *plan)
 
 int engine_step(struct engine *engine)
 {
+    scheduler_tell_time(&engine->scheduler, clock_now_us());
     bool any = admit(engine);
     any |= expire(engine, clock_now_us());
     const struct plan *plan = scheduler_plan(&engine->scheduler);

@@ -7,6 +7,7 @@
 #define WORKER_PLAN_H
 
 #include "worker/sequence.h"
+#include "worker/wait_queue.h"
 
 struct scheduler_limits {
     int32_t max_num_seqs, max_num_batched_tokens;
@@ -17,6 +18,7 @@ struct scheduler_limits {
     int64_t max_num_queued_tokens;
     int32_t vocab_size;
     bool enable_prefix_caching;
+    enum wait_policy policy;
 };
 
 /* One sequence's part of a step: positions [first_pos, first_pos + num_tokens). */

@@ -42,6 +42,7 @@ struct request {
     int32_t num_prompt;
     struct token_list tokens; /* prompt, then the ids of each choice; empty once all have seats */
     int32_t num_choices, num_seated, num_done;
+    int32_t rank;       /* lower ones go first, then lower ages */
     uint64_t root;      /* of the prefix cache: who may share blocks with whom */
     int32_t num_cached; /* prompt tokens found there */
     int32_t awaited;    /* a page that another is filling, -1: none */

@@ -24,9 +24,9 @@ int scheduler_init(struct scheduler *s, const struct scheduler_limits *limits,
     const int32_t max_requests = limits->max_num_queued_reqs + num_seats;
 
     *s = (struct scheduler){ .limits = *limits };
-    TAILQ_INIT(&s->waiting);
+    wait_queue_init(&s->waiting, limits->policy);
     s->running = reserve_array(reserve, num, sizeof(struct sequence *));
-    s->preempted = reserve_array(reserve, num, sizeof(struct sequence *));
+    s->preempted = reserve_array(reserve, 2 * num, sizeof(struct sequence *));
     s->prompt = reserve_array(reserve, (size_t)limits->max_model_len, sizeof(*s->prompt));
     if (s->running == NULL || s->preempted == NULL || s->prompt == NULL)
         return -ENOMEM;
@@ -52,7 +52,8 @@ static int32_t blocks_of(const struct scheduler *s, int32_t num_positions)
 
 static int32_t num_free_places(const struct scheduler *s)
 {
-    return s->limits.max_num_seqs - s->num_running - s->num_preempted;
+    const int32_t num = s->limits.max_num_seqs - s->num_running - s->num_preempted;
+    return num > 0 ? num : 0;
 }
 
 static enum record_failure refusal(const struct scheduler *s, const struct record_submit *submit)
@@ -82,7 +83,7 @@ enum record_failure scheduler_admit(struct scheduler *s, int32_t frontend, uint6
         return failure;
     if (request_set_add(&s->requests, frontend, id, submit, &request) < 0)
         return RECORD_FAILURE_QUEUE_FULL;
-    TAILQ_INSERT_TAIL(&s->waiting, request, in_waiting);
+    wait_queue_add(&s->waiting, request);
     request->is_waiting = true;
     s->num_waiting++;
     s->num_queued_tokens += request->tokens.num_tokens;
@@ -92,7 +93,7 @@ enum record_failure scheduler_admit(struct scheduler *s, int32_t frontend, uint6
 
 static void leave_queue(struct scheduler *s, struct request *request)
 {
-    TAILQ_REMOVE(&s->waiting, request, in_waiting);
+    wait_queue_remove(&s->waiting, request);
     request->is_waiting = false;
     s->num_waiting--;
     s->num_queued_tokens -= request->tokens.num_tokens;
@@ -137,11 +138,16 @@ static void remove_from(struct sequence **array, int32_t *num, const struct sequ
     --*num;
 }
 
-/* Keeps the array sorted by age. */
+static bool goes_before(const struct sequence *a, const struct sequence *b)
+{
+    return a->rank < b->rank || (a->rank == b->rank && a->age < b->age);
+}
+
+/* Keeps the array sorted. */
 static void insert_into(struct sequence **array, int32_t *num, struct sequence *sequence)
 {
     int32_t at = (*num)++;
-    for (; at > 0 && array[at - 1]->age > sequence->age; at--)
+    for (; at > 0 && goes_before(sequence, array[at - 1]); at--)
         array[at] = array[at - 1];
     array[at] = sequence;
 }
@@ -162,7 +168,7 @@ static bool grow(struct scheduler *s, struct sequence *sequence)
 {
     const int32_t missing = blocks_of(s, sequence->num_tokens) - sequence->tables[0].num;
     while (missing > 0 && !has_free_blocks(s, missing)) {
-        struct sequence *victim = s->running[s->num_running - 1]; /* the youngest */
+        struct sequence *victim = s->running[s->num_running - 1]; /* the last in order */
         preempt(s, victim);
         if (victim == sequence)
             return false;
@@ -230,14 +236,44 @@ static bool plan_some_decodes(struct scheduler *s)
     return false;
 }
 
-static void plan_chunks(struct scheduler *s)
+static bool wants_chunk(const struct scheduler *s, const struct sequence *sequence)
 {
+    return sequence->num_computed < sequence->num_tokens && !is_decode(sequence) &&
+           sequence->planned_step != s->plan.step && !sequence_is_paused(sequence) &&
+           has_turn(s, sequence->request);
+}
+
+/* Of the tenant that was served least, the first in order. */
+static struct sequence *next_chunk(const struct scheduler *s)
+{
+    struct sequence *first = NULL;
+    double least = 0;
     for (int32_t i = 0; i < s->num_running; i++) {
         struct sequence *sequence = s->running[i];
-        if (sequence->num_computed < sequence->num_tokens && !is_decode(sequence) &&
-            !sequence_is_paused(sequence) && has_turn(s, sequence->request))
-            plan_add(&s->plan, &s->limits, sequence);
+        const double served = wait_queue_served(&s->waiting, sequence->request);
+        if (!wants_chunk(s, sequence) || (first != NULL && served >= least))
+            continue;
+        first = sequence;
+        least = served;
     }
+    return first;
+}
+
+static void plan_chunks_fairly(struct scheduler *s)
+{
+    struct sequence *sequence;
+    while (plan_has_room(&s->plan, &s->limits) && (sequence = next_chunk(s)) != NULL)
+        if (!plan_add(&s->plan, &s->limits, sequence))
+            return;
+}
+
+static void plan_chunks(struct scheduler *s)
+{
+    if (s->limits.policy == WAIT_FAIR && s->waiting.num_tenants > 1)
+        plan_chunks_fairly(s);
+    for (int32_t i = 0; i < s->num_running; i++)
+        if (wants_chunk(s, s->running[i]))
+            plan_add(&s->plan, &s->limits, s->running[i]);
 }
 
 /* --- starts ------------------------------------------------------------------------------- */
@@ -353,10 +389,20 @@ static void start(struct scheduler *s, struct sequence *sequence, const struct o
     sequence->num_computed_before = origin->match.num_pages * s->limits.block_size;
 }
 
-/* Returns false when one of them has to wait, and so everybody behind it. */
-static bool start_preempted(struct scheduler *s)
+/* Does a sequence that runs give its place to one of this rank? */
+static bool preempt_behind(struct scheduler *s, int32_t rank)
 {
-    for (int32_t i = 0; i < s->num_preempted;) {
+    if (s->num_running == 0 || s->running[s->num_running - 1]->rank <= rank)
+        return false;
+    preempt(s, s->running[s->num_running - 1]);
+    return true;
+}
+
+/* Start those of at most this rank. Returns false when one of them has to wait, and so everybody
+ * behind it. */
+static bool start_preempted(struct scheduler *s, int32_t rank)
+{
+    for (int32_t i = 0; i < s->num_preempted && s->preempted[i]->rank <= rank;) {
         struct sequence *sequence = s->preempted[i];
         const struct origin origin =
             find_origin(s, sequence->request, sequence->tokens, sequence->num_tokens);
@@ -367,8 +413,12 @@ static bool start_preempted(struct scheduler *s)
             i++;
             continue;
         }
-        if (!plan_has_room(&s->plan, &s->limits) || !can_start(s, sequence->num_tokens, &origin))
-            return false;
+        if (!plan_has_room(&s->plan, &s->limits) || s->num_running == s->limits.max_num_seqs ||
+            !can_start(s, sequence->num_tokens, &origin)) {
+            if (!preempt_behind(s, sequence->rank))
+                return false;
+            continue; /* those preempted stand behind it */
+        }
         remove_from(s->preempted, &s->num_preempted, sequence);
         start(s, sequence, &origin);
     }
@@ -381,8 +431,16 @@ static void note_hit(struct scheduler *s, struct request *request, const struct 
     if (request->num_seated > 0 || request->is_resumed || !reads_prefixes(request))
         return;
     request->num_cached = found;
+    wait_queue_charge(&s->waiting, request, -found);
     s->plan.num_queried += request->num_prompt;
     s->plan.num_hit += found;
+}
+
+/* By priority, those that gave up their place do not keep it from others. */
+static bool has_place(const struct scheduler *s)
+{
+    return s->limits.policy == WAIT_PRIORITY ? s->num_running < s->limits.max_num_seqs
+                                             : num_free_places(s) > 0;
 }
 
 /* Seat and start the choices of a request; returns false when there is no room for the next. */
@@ -391,9 +449,13 @@ static bool start_choices(struct scheduler *s, struct request *request)
     while (request->num_seated < request->num_choices) {
         if (prefix_cache_is_awaited(&s->prefixes, request->awaited, request->awaited_number))
             return true;
-        if (!plan_has_room(&s->plan, &s->limits) || num_free_places(s) == 0 ||
-            s->seats.num_free == 0)
+        if (s->seats.num_free == 0)
             return false;
+        if (!plan_has_room(&s->plan, &s->limits) || !has_place(s)) {
+            if (!preempt_behind(s, request->rank))
+                return false;
+            continue;
+        }
         const int32_t num_tokens =
             request_read_tokens(&s->requests, request, request->num_seated, s->prompt);
         const struct origin origin = find_origin(s, request, s->prompt, num_tokens);
@@ -401,23 +463,35 @@ static bool start_choices(struct scheduler *s, struct request *request)
         request->awaited_number = origin.match.awaited_number;
         if (origin.match.awaited >= 0 || (origin.sibling == NULL && is_prompt_underway(s, request)))
             return true; /* others may pass meanwhile */
-        if (!can_start(s, num_tokens, &origin))
-            return false;
+        if (!can_start(s, num_tokens, &origin)) {
+            if (!preempt_behind(s, request->rank))
+                return false;
+            continue;
+        }
+        if (request->num_seated == 0)
+            wait_queue_charge(&s->waiting, request, request->num_prompt);
         note_hit(s, request, &origin);
+        wait_queue_note_running(&s->waiting, request, 1);
         start(s, sequence_pool_seat(&s->seats, &s->requests, request), &origin);
     }
     leave_queue(s, request);
     return true;
 }
 
-static void start_waiting(struct scheduler *s)
+/* What was preempted goes before what waits, rank by rank. */
+static void start_all(struct scheduler *s)
 {
-    struct request *request = TAILQ_FIRST(&s->waiting), *next;
-    for (; request != NULL; request = next) {
-        next = TAILQ_NEXT(request, in_waiting);
+    struct request *request;
+    int32_t rank = INT32_MIN;
+    wait_queue_rewind(&s->waiting);
+    while ((request = wait_queue_next(&s->waiting)) != NULL) {
+        if ((rank == INT32_MIN || request->rank > rank) && !start_preempted(s, request->rank))
+            return;
+        rank = request->rank;
         if (has_turn(s, request) && !start_choices(s, request))
             return;
     }
+    start_preempted(s, INT32_MAX);
 }
 
 /* --- the plan ----------------------------------------------------------------------------- */
@@ -428,8 +502,19 @@ static void build_plan(struct scheduler *s)
     while (plan_some_decodes(s))
         ;
     plan_chunks(s);
-    if (start_preempted(s))
-        start_waiting(s);
+    start_all(s);
+}
+
+static void charge_output(struct scheduler *s)
+{
+    for (int32_t i = 0; i < s->plan.num_rows; i++)
+        if (s->plan.rows[i].samples)
+            wait_queue_charge(&s->waiting, s->plan.rows[i].sequence->request, WAIT_OUTPUT_WEIGHT);
+}
+
+void scheduler_tell_time(struct scheduler *s, int64_t now_us)
+{
+    wait_queue_tell_time(&s->waiting, now_us);
 }
 
 const struct plan *scheduler_plan(struct scheduler *s)
@@ -439,6 +524,7 @@ const struct plan *scheduler_plan(struct scheduler *s)
         choose_turn(s);
         build_plan(s);
     } while (s->plan.num_rows == 0 && tries++ < 2 * s->requests.num_suspects);
+    charge_output(s);
     return &s->plan;
 }
 
@@ -453,6 +539,8 @@ void scheduler_filled(struct scheduler *s, struct sequence *sequence, int32_t en
 
 void scheduler_finish(struct scheduler *s, struct sequence *sequence)
 {
+    if (sequence->state != SEQUENCE_FINISHED)
+        wait_queue_note_running(&s->waiting, sequence->request, -1);
     if (sequence->state == SEQUENCE_RUNNING)
         remove_from(s->running, &s->num_running, sequence);
     else if (sequence->state == SEQUENCE_PREEMPTED)

@@ -8,8 +8,10 @@
  *   3. a sequence gets blocks for all its known tokens when it starts, and a block more as it
  *      grows. When none is left, the youngest sequence is preempted: its blocks go, its tokens
  *      stay, it starts again before anything that waits;
- *   4. first come, first served: nobody starts before an older request that lacks blocks. The
- *      oldest sequence is never preempted for another, so every request ends;
+ *   4. what waits starts in the order of the policy (wait_queue.h), and nobody before an earlier
+ *      one that lacks blocks. The first in order is never preempted for another, so every
+ *      request ends; by priority, it does as long as no earlier ones keep coming, and what starts
+ *      may take the place of what comes behind it;
  *   5. a suspect (RECORD_SUSPECT) shares no step: steps alternate between everybody else and the
  *      suspects, one of them at a time.
  *
@@ -38,11 +40,11 @@ struct scheduler {
     struct request_set requests;
     struct sequence_pool seats;
     struct block_pool blocks[BACKEND_MAX_GROUPS];
-    struct request_list waiting; /* oldest first */
+    struct wait_queue waiting;
     int32_t num_waiting;
     int64_t num_queued_tokens;   /* of those that wait */
-    struct sequence **running;   /* [max_num_seqs] in order of start */
-    struct sequence **preempted; /* [max_num_seqs] oldest first */
+    struct sequence **running;   /* [max_num_seqs] in order of rank and age */
+    struct sequence **preempted; /* [seats] in that order, too */
     int32_t num_running, num_preempted;
     int32_t decode_turn;         /* index in `running` where the next plan begins with decodes */
     const struct request *alone; /* the suspect whose step it is; NULL: everybody else's */
@@ -66,6 +68,9 @@ int scheduler_init(struct scheduler *s, const struct scheduler_limits *limits,
 enum record_failure scheduler_admit(struct scheduler *s, int32_t frontend, uint64_t id,
                                     const struct record_submit *submit,
                                     struct request **ret_request);
+
+/* What time it is, for policies that count by it. */
+void scheduler_tell_time(struct scheduler *s, int64_t now_us);
 
 /* Decide the next step. Valid until the next call; num_rows is 0 when nothing can be computed. */
 const struct plan *scheduler_plan(struct scheduler *s);

@@ -46,6 +46,7 @@ struct sequence *sequence_pool_seat(struct sequence_pool *pool, const struct req
         .state = SEQUENCE_PREEMPTED,
         .request = request,
         .next_sibling = request->sequences,
+        .rank = request->rank,
         .age = request->age * RECORD_MAX_CHOICES + (uint64_t)nth,
         .choice = choice->index,
         .tokens = sequence->tokens,

@@ -36,7 +36,8 @@ struct sequence {
     enum sequence_state state;
     struct request *request;
     struct sequence *next_sibling;
-    uint64_t age; /* orders all sequences: request, then choice */
+    int32_t rank; /* the request's */
+    uint64_t age; /* orders the sequences of a rank: request, then choice */
     int32_t choice;
     int32_t *tokens; /* [max_model_len] */
     int32_t num_prompt, num_tokens, num_computed;

@@ -66,6 +66,19 @@ static int64_t kv_block_bytes(const struct arch *arch)
     return bytes;
 }
 
+/* With one tenant, and unnamed keys are one, fairness is the order of arrival. */
+static enum wait_policy policy_of(const struct settings *settings)
+{
+    static const struct {
+        const char *name;
+        enum wait_policy policy;
+    } names[] = { { "fcfs", WAIT_FCFS }, { "priority", WAIT_PRIORITY }, { "fair", WAIT_FAIR } };
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(settings->scheduling_policy, names[i].name) == 0)
+            return names[i].policy;
+    return WAIT_FAIR;
+}
+
 /* All but the KV blocks, which depend on what the weights leave. */
 static void set_limits(struct worker *w)
 {
@@ -87,6 +100,7 @@ static void set_limits(struct worker *w)
         .max_num_queued_tokens = settings->max_num_queued_tokens,
         .vocab_size = w->arch.vocab_size,
         .enable_prefix_caching = settings->enable_prefix_caching,
+        .policy = policy_of(settings),
     };
 }
 

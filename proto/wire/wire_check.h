@@ -82,6 +82,7 @@ int wire_parse_logit_bias(struct wire_parser *p, const char *param, json_t *valu
 int wire_parse_logprobs(struct wire_parser *p, const char *param, json_t *value);
 int wire_parse_top_logprobs(struct wire_parser *p, const char *param, json_t *value);
 int wire_parse_seed(struct wire_parser *p, const char *param, json_t *value);
+int wire_parse_priority(struct wire_parser *p, const char *param, json_t *value);
 int wire_parse_stream_options(struct wire_parser *p, const char *param, json_t *value);
 int wire_parse_template_kwargs(struct wire_parser *p, const char *param, json_t *value);
 int wire_parse_reasoning_effort(struct wire_parser *p, const char *param, json_t *value);

@@ -74,6 +74,18 @@ int wire_parse_top_logprobs(struct wire_parser *p, const char *param, json_t *va
     return wire_check_int(p, param, value, 0, max_logprobs(p), &p->top_logprobs);
 }
 
+int wire_parse_priority(struct wire_parser *p, const char *param, json_t *value)
+{
+    int64_t priority = 0;
+    if (!p->limits->allow_priority && json_is_number(value) && json_number_value(value) != 0.0)
+        return wire_error_set(p->error, WIRE_UNSUPPORTED_PARAMETER, param,
+                              "%s is only obeyed by a server with --scheduling-policy priority.",
+                              param);
+    const int r = wire_check_int(p, param, value, INT32_MIN, INT32_MAX, &priority);
+    p->request->params.priority = (int32_t)priority;
+    return r;
+}
+
 /* ------------------------------------------------------------------ stop */
 
 static int add_stop(struct wire_parser *p, const char *param, const json_t *value)

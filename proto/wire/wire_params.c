@@ -155,7 +155,7 @@ static const struct param params[] = {
     REFUSE_BUT_NUMBER("repeat_penalty", BOTH, 1),
     REFUSE_BUT_NUMBER("repeat_last_n", BOTH, 64),
     REFUSE_BUT_NUMBER("length_penalty", BOTH, 1),
-    REFUSE_BUT_NUMBER("priority", BOTH, 0),
+    OWN_FORM("priority", BOTH, wire_parse_priority),
     REFUSE_BUT_NUMBER("thinking_token_budget", CHAT, -1),
     REFUSE_BUT("use_beam_search", BOTH, OFF_FALSE),
     REFUSE_BUT("return_prompt_text", BOTH, OFF_FALSE),

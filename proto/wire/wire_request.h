@@ -39,6 +39,7 @@ struct wire_limits {
     int32_t vocab_size;    /* of the logits; 0: not known yet, ids are not checked */
     int32_t max_model_len; /* 0: not known yet */
     int32_t max_logprobs;
+    bool allow_priority; /* else a request's must be 0 */
     int64_t default_max_tokens;
     /* defaults of the model's generation_config.json (already resolved against the table of
      * docs/api.md) */

@@ -163,6 +163,7 @@ static const struct refusal of_both[] = {
     { "\"cache_salt\":\"a\\\\b\"", "invalid_value", "cache_salt" },
     { "\"cache_salt\":\"a\\u0000\"", "invalid_value", "cache_salt" },
     { "\"priority\":1", "unsupported_parameter", "priority" },
+    { "\"priority\":\"high\"", "invalid_type", "priority" },
     { "\"return_token_ids\":1", "invalid_type", "return_token_ids" },
     { "\"return_prompt_text\":true", "unsupported_parameter", "return_prompt_text" },
     { "\"structured_outputs\":{\"regex\":\"a\"}", "unsupported_parameter", "structured_outputs" },

@@ -178,7 +178,7 @@ START_TEST(a_prefix_is_computed_once_for_requests_that_arrive_together)
 }
 END_TEST
 
-START_TEST(tenants_do_not_see_what_others_left)
+START_TEST(prompts_of_another_key_find_nothing)
 {
     struct world_asked a;
     world_open(&world_usual);
@@ -752,7 +752,7 @@ int main(void)
     tcase_add_loop_test(tc, answers_are_the_same_cold_and_with_every_part_of_the_prompt_found, 0,
                         2 * (int)(sizeof(chunks) / sizeof(chunks[0])));
     tcase_add_test(tc, a_prefix_is_computed_once_for_requests_that_arrive_together);
-    tcase_add_test(tc, tenants_do_not_see_what_others_left);
+    tcase_add_test(tc, prompts_of_another_key_find_nothing);
     tcase_add_test(tc, prompts_that_are_scored_are_computed_whole);
     tcase_add_test(tc, a_small_pool_preempts);
     tcase_add_test(tc, choices_that_fork_equal_choices_alone);

@@ -5,6 +5,7 @@
 #include "worker/scheduler.h"
 
 #include <check.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +14,7 @@ enum {
     BLOCK = 4,
     MAX_LEN = 96,
     MAX_BLOCKS = 64,
-    MAX_REQUESTS = 4096,
+    MAX_REQUESTS = 12000,
 };
 
 struct expected { /* what a request was made of */
@@ -21,20 +22,22 @@ struct expected { /* what a request was made of */
     int32_t prompt[MAX_LEN];
     int32_t num_prompt, num_choices, num_done;
     bool live, cancelled;
-    int32_t first_score; /* next prompt position that has to be published */
+    int64_t started_step; /* 0: not yet */
+    int32_t first_score;  /* next prompt position that has to be published */
 };
 
 struct sim {
     struct scheduler s;
     struct reserve reserve;
     uint64_t kv[MAX_BLOCKS][BLOCK];
-    struct expected requests[MAX_REQUESTS];
     int32_t num_requests, num_live, num_preempted, num_copied;
     int64_t num_hit;
-    bool is_shared; /* prompts often begin like earlier ones */
+    bool is_shared;                      /* prompts often begin like earlier ones */
+    int32_t num_priorities, num_tenants; /* drawn for each request */
     int64_t num_steps;
     bool submits_suspects;
     unsigned seed;
+    struct expected requests[MAX_REQUESTS]; /* last: most of it is never touched */
 };
 
 static struct sim sim;
@@ -63,7 +66,8 @@ static struct scheduler_limits limits_of(int32_t num_seqs, int32_t budget, int32
 static void begin(struct scheduler_limits limits, unsigned seed)
 {
     reserve_finish(&sim.reserve);
-    memset(&sim, 0, sizeof(sim));
+    memset(sim.requests, 0, (size_t)(sim.num_requests + 1) * sizeof(sim.requests[0]));
+    memset(&sim, 0, offsetof(struct sim, requests));
     sim.seed = seed;
     ck_assert_int_eq(scheduler_init(&sim.s, &limits, &sim.reserve), 0);
 }
@@ -83,6 +87,11 @@ static int32_t next_token(uint64_t hash, int32_t choice)
 
 static int32_t eos_ids[1] = { 13 };
 
+static int32_t draw_of(int32_t num)
+{
+    return num > 0 ? (int32_t)draw((unsigned)num) : 0;
+}
+
 static enum record_failure submit(int32_t num_prompt, int32_t num_choices, int32_t max_tokens,
                                   int32_t num_logprobs, int32_t num_prompt_logprobs)
 {
@@ -96,7 +105,9 @@ static enum record_failure submit(int32_t num_prompt, int32_t num_choices, int32
                                         .num_choices = (uint32_t)num_choices,
                                         .flags = sim.submits_suspects ? RECORD_SUSPECT : 0,
                                         .num_logprobs = num_logprobs,
-                                        .num_prompt_logprobs = num_prompt_logprobs };
+                                        .num_prompt_logprobs = num_prompt_logprobs,
+                                        .priority = draw_of(sim.num_priorities),
+                                        .tenant = (uint32_t)draw_of(sim.num_tenants) };
     e->num_prompt = num_prompt;
     e->num_choices = num_choices;
     e->first_score = 1;
@@ -129,6 +140,13 @@ static void submit_random(void)
     submit(num_prompt, num_choices, max_tokens, draw(3) == 0 ? 0 : -1, draw(5) == 0 ? 0 : -1);
 }
 
+/* A check that is made millions of times: ck_assert() tells the runner of each. */
+#define MUST(condition)                                                                            \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            ck_abort_msg("%s", #condition);                                                        \
+    } while (0)
+
 /* --- what must hold after every plan ------------------------------------------------------ */
 
 static void check_blocks(void)
@@ -136,14 +154,14 @@ static void check_blocks(void)
     int32_t refs[MAX_BLOCKS] = { 0 }, num_used = 0;
     for (int32_t i = 0; i < sim.s.seats.num_seats; i++) {
         const struct sequence *q = &sim.s.seats.seats[i];
-        ck_assert(q->state == SEQUENCE_RUNNING || q->tables[0].num == 0);
+        MUST(q->state == SEQUENCE_RUNNING || q->tables[0].num == 0);
         if (q->state == SEQUENCE_RUNNING)
-            ck_assert_int_ge(q->tables[0].num * BLOCK, q->num_computed);
+            MUST(q->tables[0].num * BLOCK >= q->num_computed);
         for (int32_t b = 0; b < q->tables[0].num; b++)
             refs[q->tables[0].ids[b]]++;
     }
     for (int32_t b = 0; b < sim.s.limits.num_blocks; b++) {
-        ck_assert_int_eq(refs[b], sim.s.blocks[0].ref_counts[b]);
+        MUST(refs[b] == sim.s.blocks[0].ref_counts[b]);
         num_used += refs[b] > 0;
     }
     ck_assert_int_eq(sim.s.blocks[0].num_free, sim.s.limits.num_blocks - num_used);
@@ -165,12 +183,12 @@ static void check_plan(const struct plan *plan)
     int32_t num_tokens = 0, num_logits = 0;
     for (int32_t i = 0; i < plan->num_rows; i++) {
         const struct plan_row *row = &plan->rows[i];
-        ck_assert_int_eq(row->sequence->state, SEQUENCE_RUNNING);
-        ck_assert_int_gt(row->num_tokens, 0);
-        ck_assert_int_eq(row->first_pos + row->num_tokens, row->sequence->num_computed);
-        ck_assert_int_le(row->sequence->num_computed, row->sequence->num_tokens);
+        MUST(row->sequence->state == SEQUENCE_RUNNING);
+        MUST(row->num_tokens > 0);
+        MUST(row->first_pos + row->num_tokens == row->sequence->num_computed);
+        MUST(row->sequence->num_computed <= row->sequence->num_tokens);
         for (int32_t k = 0; k < i; k++)
-            ck_assert_ptr_ne(plan->rows[k].sequence, row->sequence);
+            MUST(plan->rows[k].sequence != row->sequence);
         num_tokens += row->num_tokens;
         num_logits += row->num_scores + row->samples;
     }
@@ -178,7 +196,11 @@ static void check_plan(const struct plan *plan)
     ck_assert_int_eq(num_logits, plan->num_logits);
     ck_assert_int_le(num_tokens, sim.s.limits.max_num_batched_tokens);
     ck_assert_int_le(num_logits, sim.s.limits.max_logits);
-    ck_assert_int_le(sim.s.num_running + sim.s.num_preempted, sim.s.limits.max_num_seqs);
+    ck_assert_int_le(sim.s.num_running, sim.s.limits.max_num_seqs);
+    ck_assert(sim.s.limits.policy == WAIT_PRIORITY ||
+              sim.s.num_running + sim.s.num_preempted <= sim.s.limits.max_num_seqs);
+    for (int32_t i = 1; i < sim.s.num_running; i++)
+        MUST(sim.s.running[i - 1]->rank <= sim.s.running[i]->rank);
     check_company(plan);
     check_blocks();
 }
@@ -198,7 +220,7 @@ static void compute_row(const struct plan_row *row)
         hash = hash_of(hash, q->tokens[pos]);
         if (pos >= row->first_pos)
             *place_of(q, pos) = hash;
-        ck_assert_uint_eq(*place_of(q, pos), hash);
+        MUST(*place_of(q, pos) == hash);
     }
 }
 
@@ -244,8 +266,8 @@ static void check_output(const struct sequence *q)
         hash = hash_of(hash, e->prompt[i]);
     for (int32_t i = 0; i < num_output; i++) {
         const int32_t token = next_token(hash, q->choice);
-        ck_assert_int_eq(q->tokens[e->num_prompt + i], token);
-        ck_assert(token != eos_ids[0] || i == num_output - 1);
+        MUST(q->tokens[e->num_prompt + i] == token);
+        MUST(token != eos_ids[0] || i == num_output - 1);
         hash = hash_of(hash, token);
     }
     const bool is_eos = num_output > 0 && q->tokens[q->num_tokens - 1] == eos_ids[0];
@@ -370,6 +392,186 @@ START_TEST(every_request_ends_with_its_tokens_under_random_load)
     for (int32_t i = 0; i < sim.num_requests; i++)
         ck_assert(sim.requests[i].cancelled ||
                   sim.requests[i].num_done == sim.requests[i].num_choices);
+}
+END_TEST
+
+/* --- policies ----------------------------------------------------------------------------- */
+
+/* How long the one that waits longest has waited for its first row. */
+static int64_t longest_wait(void)
+{
+    const struct request *request;
+    int64_t longest = 0;
+    TAILQ_FOREACH(request, &sim.s.requests.active, in_active)
+    {
+        const struct expected *e = &sim.requests[request->id];
+        if (request->num_seated == 0 && sim.num_steps - e->started_step > longest)
+            longest = sim.num_steps - e->started_step;
+    }
+    return longest;
+}
+
+START_TEST(nobody_starves_in_a_hundred_thousand_steps_of_any_policy)
+{
+    struct scheduler_limits limits = limits_of(16, 24, 48);
+    int64_t longest = 0;
+    limits.policy = (enum wait_policy)_i;
+    begin(limits, 11 + (unsigned)_i);
+    sim.is_shared = true;
+    sim.num_priorities = 3;
+    sim.num_tenants = 5;
+
+    while (sim.num_steps < 100000 / 3 || sim.num_requests < 10000 / 3) {
+        if (draw(10) == 0 && sim.num_requests < MAX_REQUESTS - 1) {
+            sim.requests[sim.num_requests].started_step = sim.num_steps;
+            submit_random();
+        }
+        if (draw(400) == 0)
+            cancel_one();
+        scheduler_tell_time(&sim.s, sim.num_steps * 10000);
+        run_step(1 + (unsigned)(sim.num_steps / 1000 % 3));
+        const int64_t wait = longest_wait();
+        longest = wait > longest ? wait : longest;
+    }
+    drain(1);
+
+    ck_assert_int_gt(sim.num_hit, 20);
+    ck_assert_int_gt(sim.num_preempted, 10);
+    ck_assert_int_lt(longest, 3000);
+}
+END_TEST
+
+/* One row of one request a step: who gets it? */
+static uint64_t run_one(void)
+{
+    const struct plan *plan = scheduler_plan(&sim.s);
+    ck_assert_int_eq(plan->num_rows, 1);
+    const uint64_t id = plan->rows[0].sequence->request->id;
+    execute(plan);
+    publish_some(1);
+    return id;
+}
+
+static void submit_as(int32_t priority, uint32_t tenant, int32_t num_prompt, int32_t max_tokens)
+{
+    sim.num_priorities = sim.num_tenants = 0;
+    struct expected *e = &sim.requests[sim.num_requests];
+    struct record_submit record = { .num_choices = 1 };
+    struct request *request;
+    e->params = (struct record_params){ .max_tokens = (uint32_t)max_tokens,
+                                        .num_choices = 1,
+                                        .num_logprobs = -1,
+                                        .num_prompt_logprobs = -1,
+                                        .priority = priority,
+                                        .tenant = tenant };
+    e->num_prompt = num_prompt;
+    e->num_choices = 1;
+    for (int32_t i = 0; i < num_prompt; i++)
+        e->prompt[i] = (int32_t)draw(VOCAB);
+    record.params = &e->params;
+    record.prompt = e->prompt;
+    record.num_prompt = (uint32_t)num_prompt;
+    record.eos_ids = eos_ids;
+    record.num_eos_ids = 1;
+    ck_assert_int_eq(scheduler_admit(&sim.s, 0, (uint64_t)sim.num_requests, &record, &request), 0);
+    e->live = true;
+    sim.num_live++;
+    sim.num_requests++;
+}
+
+START_TEST(a_lower_priority_starts_first_and_takes_the_place_of_a_higher)
+{
+    struct scheduler_limits limits = limits_of(1, 64, 64);
+    limits.policy = WAIT_PRIORITY;
+    begin(limits, 3);
+    eos_ids[0] = VOCAB; /* none */
+    submit_as(5, 0, 9, 6);
+    ck_assert_uint_eq(run_one(), 0);
+    submit_as(5, 0, 9, 3);
+    submit_as(-2, 0, 9, 2);
+    submit_as(1, 0, 9, 2);
+
+    const uint64_t order[] = { 2, 2, 3, 3, 0, 0, 0, 0, 0, 1, 1, 1 };
+    for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
+        ck_assert_uint_eq(run_one(), order[i]);
+
+    ck_assert_int_eq(sim.num_preempted, 1);
+    check_empty();
+    eos_ids[0] = 13;
+}
+END_TEST
+
+START_TEST(a_sequence_preempted_five_times_says_the_same)
+{
+    struct scheduler_limits limits = limits_of(1, 64, 64);
+    limits.policy = WAIT_PRIORITY;
+    begin(limits, 3);
+    eos_ids[0] = VOCAB;
+    submit_as(9, 0, 30, 40); /* its tokens are checked at its end */
+    for (int i = 0; i < 5; i++) {
+        for (int k = 0; k < 5; k++)
+            ck_assert_uint_eq(run_one(), 0);
+        submit_as(0, 0, 30, 1);
+        ck_assert_uint_eq(run_one(), (uint64_t)i + 1);
+    }
+    drain(1);
+
+    ck_assert_int_eq(sim.num_preempted, 5);
+    eos_ids[0] = 13;
+}
+END_TEST
+
+START_TEST(without_the_policy_priorities_are_ignored)
+{
+    begin(limits_of(1, 64, 64), 3);
+    submit_as(5, 0, 9, 1);
+    submit_as(-2, 0, 9, 1);
+
+    ck_assert_uint_eq(run_one(), 0);
+    ck_assert_uint_eq(run_one(), 1);
+}
+END_TEST
+
+START_TEST(tenants_take_turns_by_tokens_however_much_one_has_sent)
+{
+    struct scheduler_limits limits = limits_of(1, 64, 64);
+    limits.policy = WAIT_FAIR;
+    begin(limits, 3);
+    for (int i = 0; i < 6; i++)
+        submit_as(0, 1, 20, 1); /* 24 of prompt and output */
+    submit_as(0, 2, 8, 1);      /* 12: two for one of the first */
+    submit_as(0, 2, 8, 1);
+    submit_as(0, 2, 8, 1);
+
+    const uint64_t order[] = { 0, 6, 7, 1, 8, 2, 3 };
+    for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
+        ck_assert_uint_eq(run_one(), order[i]);
+}
+END_TEST
+
+START_TEST(who_rests_saves_ten_seconds_at_most)
+{
+    struct scheduler_limits limits = limits_of(1, 64, 64);
+    limits.policy = WAIT_FAIR;
+    limits.max_num_queued_reqs = 1000;
+    begin(limits, 3);
+    int64_t now = 0;
+    for (int i = 0; i < 200; i++) { /* 14 tokens a second of tenant 1, for 200 s */
+        submit_as(0, 1, 10, 1);
+        scheduler_tell_time(&sim.s, now += 1000000);
+        ck_assert_uint_eq(run_one(), (uint64_t)i);
+    }
+    for (int i = 0; i < 40; i++) {
+        submit_as(0, 1, 10, 1);
+        submit_as(0, 2, 10, 1);
+    }
+    int first = 0; /* requests of tenant 2 before one of tenant 1 */
+    while (run_one() % 2 == 1)
+        first++;
+
+    ck_assert_int_ge(first, 4); /* 10 s of half of what is served: 70 tokens */
+    ck_assert_int_le(first, 6);
+    drain(1);
 }
 END_TEST
 
@@ -672,6 +874,13 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, every_request_ends_with_its_tokens_under_random_load, 0,
                         (int)(sizeof(loads) / sizeof(loads[0])));
+    tcase_add_loop_test(tc, nobody_starves_in_a_hundred_thousand_steps_of_any_policy, WAIT_FCFS,
+                        WAIT_FAIR + 1);
+    tcase_add_test(tc, a_lower_priority_starts_first_and_takes_the_place_of_a_higher);
+    tcase_add_test(tc, a_sequence_preempted_five_times_says_the_same);
+    tcase_add_test(tc, without_the_policy_priorities_are_ignored);
+    tcase_add_test(tc, tenants_take_turns_by_tokens_however_much_one_has_sent);
+    tcase_add_test(tc, who_rests_saves_ten_seconds_at_most);
     tcase_add_test(tc, decodes_go_before_prefill_chunks);
     tcase_add_test(tc, decodes_take_turns_when_the_budget_is_short);
     tcase_add_test(tc, the_youngest_is_preempted_and_keeps_its_tokens);
