@@ -242,3 +242,19 @@ def test_without_a_prefix_cache_nothing_is_found(own_server):
     for _ in range(2):
         assert chat(client, LONG).usage.prompt_tokens_details.cached_tokens == 0
     assert 'enable_prefix_caching="False"' in server.get("/metrics")[2].decode()
+
+
+def test_a_salt_keeps_prompts_apart_in_the_cache(own_server):
+    client = openai.OpenAI(base_url=own_server().url + "/v1", api_key="unused")
+    found = [chat(client, LONG, extra_body={"cache_salt": salt}).usage.prompt_tokens_details.cached_tokens
+             for salt in ("a", "a", "b")]
+    assert found[0] == found[2] == 0 and found[1] > 0
+
+
+def test_priorities_are_obeyed_by_the_policy_alone(own_server, client):
+    with pytest.raises(openai.BadRequestError, match="scheduling-policy"):
+        chat(client, FRANCE, extra_body={"priority": 1})
+    server = own_server("--scheduling-policy", "priority")
+    obeyed = openai.OpenAI(base_url=server.url + "/v1", api_key="unused")
+    answer = chat(obeyed, FRANCE, extra_body={"priority": -1})
+    assert answer.choices[0].message.content == "The capital of France is Paris."
