@@ -42,6 +42,19 @@ static bool any_engine_moves(const struct frontend *frontend, int64_t now_us, bo
     return false;
 }
 
+/* Every frontend that serves knows the engine that this one knows: what one answers to a probe
+ * holds for the next connection, whoever takes it. */
+static bool peers_know_the_engine(const struct frontend *frontend)
+{
+    const uint64_t epoch = load(&frontend->own->epoch);
+    for (int i = 0; i < CONTROL_MAX_FRONTENDS; i++) {
+        const struct status_page *peer = frontend->peers[i].base;
+        if (peer != NULL && load(&peer->state) == STATUS_READY && load(&peer->epoch) < epoch)
+            return false;
+    }
+    return true;
+}
+
 struct health health_look(const struct frontend *frontend)
 {
     const struct status_page *supervisor = frontend->supervisor;
@@ -64,7 +77,7 @@ struct health health_look(const struct frontend *frontend)
     } else if (stalled && !moves) {
         health.state = "stalled";
         health.reason = "The engine makes no progress";
-    } else if (!moves) {
+    } else if (!moves || !peers_know_the_engine(frontend)) {
         health.state = "loading";
         health.reason = "Loading model";
     } else if (session_queue_is_full(frontend->session)) {

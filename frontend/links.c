@@ -105,6 +105,7 @@ static void engine_link(struct frontend *frontend, const struct control_message 
     *engine =
         (struct frontend_engine){ .page = page.base, .mapping = page, .epoch = message->epoch };
     take_facts(frontend, engine->page);
+    atomic_store(&frontend->own->epoch, message->epoch);
     if (!frontend->was_ready)
         log_sampling(frontend);
     frontend->was_ready = true;
