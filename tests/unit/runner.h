@@ -7,10 +7,13 @@
 #include <check.h>
 #include <stdlib.h>
 
-static inline int run_suite(const char *name, const TTest *const *tests, size_t num)
+/* `before` and `after` run around each test; NULL: nothing does. */
+static inline int run_suite(const char *name, void (*before)(void), void (*after)(void),
+                            const TTest *const *tests, size_t num)
 {
     Suite *suite = suite_create(name);
     TCase *tc = tcase_create(name);
+    tcase_add_checked_fixture(tc, before, after);
     for (size_t i = 0; i < num; i++)
         tcase_add_test(tc, tests[i]);
     tcase_set_timeout(tc, 60);
@@ -22,11 +25,13 @@ static inline int run_suite(const char *name, const TTest *const *tests, size_t 
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-#define RUN_SUITE(name, ...)                                                                       \
+#define RUN_SUITE_AROUND(name, before, after, ...)                                                 \
     int main(void)                                                                                 \
     {                                                                                              \
         const TTest *const tests[] = { __VA_ARGS__ };                                              \
-        return run_suite(name, tests, sizeof(tests) / sizeof(tests[0]));                           \
+        return run_suite(name, before, after, tests, sizeof(tests) / sizeof(tests[0]));            \
     }
+
+#define RUN_SUITE(name, ...) RUN_SUITE_AROUND(name, NULL, NULL, __VA_ARGS__)
 
 #endif
