@@ -19,7 +19,7 @@ static const struct weight_row rows[] = {
     { "model.norm.weight", IN_MODEL(norm), DIM_HIDDEN, DIM_NONE, DIM_NONE, DIM_HIDDEN },
     { "lm_head.weight", IN_MODEL(lm_head), DIM_VOCAB_SHARE, DIM_HIDDEN, DIM_NONE, DIM_VOCAB_SHARE, WHEN_UNTIED },
 
-    { "input_layernorm.weight", IN_LAYER(input_layernorm), DIM_HIDDEN, DIM_NONE, DIM_NONE, DIM_HIDDEN },
+    { "input_layernorm.weight", IN_LAYER(attn_norm), DIM_HIDDEN, DIM_NONE, DIM_NONE, DIM_HIDDEN },
     { "self_attn.q_proj.weight", IN_LAYER(qkv_proj), DIM_Q, DIM_HIDDEN, DIM_NONE, DIM_QKV },
     { "self_attn.k_proj.weight", IN_LAYER(qkv_proj), DIM_KV, DIM_HIDDEN, DIM_Q, DIM_QKV },
     { "self_attn.v_proj.weight", IN_LAYER(qkv_proj), DIM_KV, DIM_HIDDEN, DIM_Q_KV, DIM_QKV },
@@ -28,7 +28,7 @@ static const struct weight_row rows[] = {
     { "self_attn.k_proj.bias", IN_LAYER(qkv_bias), DIM_KV, DIM_NONE, DIM_Q, DIM_QKV, WHEN_ATTENTION_BIAS },
     { "self_attn.v_proj.bias", IN_LAYER(qkv_bias), DIM_KV, DIM_NONE, DIM_Q_KV, DIM_QKV, WHEN_ATTENTION_BIAS },
     { "self_attn.o_proj.bias", IN_LAYER(o_bias), DIM_HIDDEN, DIM_NONE, DIM_NONE, DIM_HIDDEN, WHEN_ATTENTION_BIAS, true },
-    { "post_attention_layernorm.weight", IN_LAYER(post_attention_layernorm), DIM_HIDDEN, DIM_NONE, DIM_NONE, DIM_HIDDEN },
+    { "post_attention_layernorm.weight", IN_LAYER(mlp_norm), DIM_HIDDEN, DIM_NONE, DIM_NONE, DIM_HIDDEN },
     { "mlp.gate_proj.weight", IN_LAYER(gate_up_proj), DIM_FFN, DIM_HIDDEN, DIM_NONE, DIM_GATE_UP },
     { "mlp.up_proj.weight", IN_LAYER(gate_up_proj), DIM_FFN, DIM_HIDDEN, DIM_FFN, DIM_GATE_UP },
     { "mlp.down_proj.weight", IN_LAYER(down_proj), DIM_HIDDEN, DIM_FFN, DIM_NONE, DIM_HIDDEN },

@@ -157,7 +157,7 @@ static int read_sizes(const json_t *config, struct arch *arch, struct error *err
         r = config_real(config, "rms_norm_eps", 1e-12, 0.1, &eps, err);
     if (r == 0)
         r = config_bool(config, "tie_word_embeddings", &arch->tie_word_embeddings, err);
-    arch->rms_norm_eps = (float)eps;
+    arch->norm_eps = (float)eps;
     return r;
 }
 
@@ -208,26 +208,25 @@ static int read_scaling_real(const json_t *rope, const char *key, double min, do
     return r < 0 ? r : config_real(rope, key, min, max, value, err);
 }
 
-static int read_llama3(const json_t *rope, struct arch *arch, struct error *err)
+static int read_llama3(const json_t *rope, struct rope_spec *spec, struct error *err)
 {
-    int r = read_scaling_real(rope, "low_freq_factor", 1e-3, 1e6, &arch->rope.low_freq_factor, err);
+    int r = read_scaling_real(rope, "low_freq_factor", 1e-3, 1e6, &spec->low_freq_factor, err);
     if (r == 0)
-        r = read_scaling_real(rope, "high_freq_factor", 1e-3, 1e6, &arch->rope.high_freq_factor,
-                              err);
+        r = read_scaling_real(rope, "high_freq_factor", 1e-3, 1e6, &spec->high_freq_factor, err);
     if (r == 0)
         r = require(rope, "original_max_position_embeddings", err);
     if (r == 0)
         r = config_int(rope, "original_max_position_embeddings", 1, MAX_POSITIONS,
-                       &arch->rope.original_max_position_embeddings, err);
-    if (r == 0 && arch->rope.high_freq_factor <= arch->rope.low_freq_factor)
+                       &spec->original_max_position_embeddings, err);
+    if (r == 0 && spec->high_freq_factor <= spec->low_freq_factor)
         return error_set(err, -EINVAL,
                          "config.json: high_freq_factor is %g, wanted more than the "
                          "low_freq_factor %g",
-                         arch->rope.high_freq_factor, arch->rope.low_freq_factor);
+                         spec->high_freq_factor, spec->low_freq_factor);
     return r;
 }
 
-static int read_scaling(const json_t *rope, struct arch *arch, struct error *err)
+static int read_scaling(const json_t *rope, struct rope_spec *spec, struct error *err)
 {
     const char *kind = "default";
     int r = config_text(rope, "type", &kind, err);
@@ -236,21 +235,21 @@ static int read_scaling(const json_t *rope, struct arch *arch, struct error *err
     if (r < 0 || strcmp(kind, "default") == 0)
         return r;
     if (strcmp(kind, "linear") == 0)
-        arch->rope.scaling = ROPE_SCALING_LINEAR;
+        spec->scaling = ROPE_SCALING_LINEAR;
     else if (strcmp(kind, "llama3") == 0)
-        arch->rope.scaling = ROPE_SCALING_LLAMA3;
+        spec->scaling = ROPE_SCALING_LLAMA3;
     else
         return error_set(err, -ENOTSUP,
                          "config.json: rope_type is \"%.40s\", supported are default, linear and "
                          "llama3",
                          kind);
-    r = read_scaling_real(rope, "factor", 1.0, 1e6, &arch->rope.factor, err);
-    if (r == 0 && arch->rope.scaling == ROPE_SCALING_LLAMA3)
-        r = read_llama3(rope, arch, err);
+    r = read_scaling_real(rope, "factor", 1.0, 1e6, &spec->factor, err);
+    if (r == 0 && spec->scaling == ROPE_SCALING_LLAMA3)
+        r = read_llama3(rope, spec, err);
     return r;
 }
 
-static int read_rope_dict(const json_t *config, const char *key, struct arch *arch,
+static int read_rope_dict(const json_t *config, const char *key, struct rope_spec *spec,
                           struct error *err)
 {
     const json_t *rope = get(config, key);
@@ -259,23 +258,26 @@ static int read_rope_dict(const json_t *config, const char *key, struct arch *ar
         return 0;
     if (!json_is_object(rope))
         return error_set(err, -EINVAL, "config.json: %s is not an object", key);
-    int r = config_real(rope, "rope_theta", 1.0, 1e15, &arch->rope.theta, err);
+    int r = config_real(rope, "rope_theta", 1.0, 1e15, &spec->theta, err);
     if (r == 0)
         r = config_real(rope, "partial_rotary_factor", 0.0, 1.0, &rotary, err);
     if (r == 0 && rotary < 1.0)
         return error_set(err, -ENOTSUP, "config.json: partial_rotary_factor is %g, supported is 1",
                          rotary);
-    return r < 0 ? r : read_scaling(rope, arch, err);
+    return r < 0 ? r : read_scaling(rope, spec, err);
 }
 
 int config_rope(const json_t *config, struct arch *arch, struct error *err)
 {
-    arch->rope.theta = 10000.0;
-    int r = config_real(config, "rope_theta", 1.0, 1e15, &arch->rope.theta, err);
+    struct rope_spec *spec = &arch->ropes[0];
+    arch->num_ropes = 1;
+    spec->rotary_dims = arch->head_dim;
+    spec->theta = 10000.0;
+    int r = config_real(config, "rope_theta", 1.0, 1e15, &spec->theta, err);
     if (r < 0)
         return r;
     const bool nested = get(config, "rope_parameters") != NULL;
-    return read_rope_dict(config, nested ? "rope_parameters" : "rope_scaling", arch, err);
+    return read_rope_dict(config, nested ? "rope_parameters" : "rope_scaling", spec, err);
 }
 
 static int unsupported(const char *key, const char *found, struct error *err)
@@ -308,6 +310,8 @@ static int find_family(const json_t *config, const struct family **ret_family, s
 static void set_kv_group(struct arch *arch, enum dtype kv_dtype, int32_t block_size)
 {
     arch->num_kv_groups = 1;
+    for (int32_t l = 0; l < arch->num_hidden_layers; l++)
+        arch->layers[l].kv_layer = l;
     arch->kv_groups[0] = (struct kv_layout){ .num_layers = arch->num_hidden_layers,
                                              .num_kv_heads = arch->num_key_value_heads,
                                              .head_dim = arch->head_dim,

@@ -1,11 +1,10 @@
 #include "worker/model/forward.h"
 
 #include <assert.h>
-#include <math.h>
 
 #include "worker/families/family.h"
 
-enum { OPS_PER_LAYER = 11, OPS_AROUND = 6 }; /* around: embed, three gathers, norm, lm_head */
+enum { OPS_PER_LAYER = 24, OPS_AROUND = 12 }; /* at most */
 
 int32_t model_max_ops(int32_t num_hidden_layers)
 {
@@ -18,23 +17,28 @@ struct stream {
     int32_t rows;
 };
 
-static void attend(struct model *m, struct kv_pool *pool, const struct model_batch *batch,
-                   int32_t l, bool attention_wanted)
+static struct pass layer_pass(struct model *m, struct kv_pool *const *pools,
+                              const struct model_batch *batch, int32_t l)
 {
-    const struct backend *b = m->backend;
-    const struct arch *arch = &m->arch;
-    const struct layer_weights *w = &m->weights.layers[l];
-    const struct workspace *ws = &m->workspace;
-    const int32_t rows = batch->num_rows, heads = arch->num_attention_heads;
+    const struct layer_spec *spec = &m->arch.layers[l];
+    return (struct pass){ .m = m,
+                          .spec = spec,
+                          .w = &m->weights.layers[l],
+                          .pool = pools[spec->kv_group],
+                          .slots = batch->slots[spec->kv_group],
+                          .seqs = batch->seqs[spec->kv_group],
+                          .batch = batch };
+}
 
-    b->add_rms_norm(m->device, ws->normed, ws->hidden, l > 0 ? ws->delta : NULL, w->input_layernorm,
-                    arch->rms_norm_eps, rows, arch->hidden_size);
-    b->linear(m->device, ws->qkv, w->qkv_proj, w->qkv_bias, ws->normed, rows);
-    b->rope_kv_write(m->device, ws->qkv, &m->rope, batch->positions, batch->slots[0], pool, l,
-                     heads, rows);
-    if (attention_wanted)
-        b->attention(m->device, ws->attn, ws->qkv, pool, l, heads,
-                     1.0f / sqrtf((float)arch->head_dim), batch->seqs[0], batch->num_seqs, rows);
+/* hidden += delta; what the layer's next part reads: the norm of it, or itself. */
+static const float *add_norm(struct model *m, float *hidden, const float *delta, const float *w,
+                             int32_t rows)
+{
+    float *normed = w != NULL ? m->workspace.normed : NULL;
+    if (delta != NULL || normed != NULL)
+        m->backend->add_rms_norm(m->device, normed, hidden, delta, w, m->arch.norm_eps, rows,
+                                 m->arch.hidden_size);
+    return normed != NULL ? normed : hidden;
 }
 
 /* Each rank has multiplied its columns by its part of the inputs. */
@@ -44,22 +48,35 @@ static void add_ranks(struct model *m, float *x, int32_t rows)
         m->backend->all_reduce(m->device, m->communicator, x, rows, m->arch.hidden_size);
 }
 
-/* o_proj and the MLP; what it gives is left in delta. */
-static void transform(struct model *m, int32_t l, const struct stream *s)
+/* What a part of the layer adds to the stream is whole: some models norm it first. */
+static void finish_delta(struct model *m, const float *out_norm, int32_t rows)
 {
-    const struct backend *b = m->backend;
-    const struct arch *arch = &m->arch;
-    const struct layer_weights *w = &m->weights.layers[l];
-    const struct workspace *ws = &m->workspace;
+    float *delta = m->workspace.delta;
+    add_ranks(m, delta, rows);
+    if (out_norm != NULL)
+        m->backend->add_rms_norm(m->device, delta, delta, NULL, out_norm, m->arch.norm_eps, rows,
+                                 m->arch.hidden_size);
+}
 
-    b->linear(m->device, ws->delta, w->o_proj, w->o_bias, s->attn, s->rows);
-    add_ranks(m, ws->delta, s->rows);
-    b->add_rms_norm(m->device, ws->normed, s->hidden, ws->delta, w->post_attention_layernorm,
-                    arch->rms_norm_eps, s->rows, arch->hidden_size);
-    b->linear(m->device, ws->gate_up, w->gate_up_proj, w->gate_up_bias, ws->normed, s->rows);
-    b->silu_mul(m->device, ws->ffn, ws->gate_up, s->rows, arch->intermediate_size);
-    b->linear(m->device, ws->delta, w->down_proj, w->down_bias, ws->ffn, s->rows);
-    add_ranks(m, ws->delta, s->rows);
+static void attend(const struct pass *pass, bool is_first, bool wanted)
+{
+    struct model *m = pass->m;
+    const float *x = add_norm(m, m->workspace.hidden, is_first ? NULL : m->workspace.delta,
+                              pass->w->attn_norm, pass->batch->num_rows);
+    attention_functions[pass->spec->attention](pass, x, wanted);
+}
+
+/* o_proj and the MLP; what it gives is left in delta. */
+static void transform(const struct pass *pass, const struct stream *s)
+{
+    struct model *m = pass->m;
+    float *delta = m->workspace.delta;
+
+    m->backend->linear(m->device, delta, pass->w->o_proj, pass->w->o_bias, s->attn, s->rows);
+    finish_delta(m, pass->w->attn_out_norm, s->rows);
+    const float *x = add_norm(m, s->hidden, delta, pass->w->mlp_norm, s->rows);
+    mlp_functions[pass->spec->mlp](pass, delta, x, s->rows);
+    finish_delta(m, pass->w->mlp_out_norm, s->rows);
 }
 
 static bool wants_every_row(const struct model_batch *batch)
@@ -90,11 +107,10 @@ static void give_logits(struct model *m, const struct stream *s)
 {
     const struct workspace *ws = &m->workspace;
     const struct model_weights *w = &m->weights;
-    m->backend->add_rms_norm(m->device, ws->normed, s->hidden, ws->delta, w->norm,
-                             m->arch.rms_norm_eps, s->rows, m->arch.hidden_size);
+    const float *x = add_norm(m, s->hidden, ws->delta, w->norm, s->rows);
     float *own = m->communicator != NULL ? ws->own_logits : ws->logits;
-    m->backend->linear(m->device, own, w->lm_head != NULL ? w->lm_head : w->embed_tokens, NULL,
-                       ws->normed, s->rows);
+    m->backend->linear(m->device, own, w->lm_head != NULL ? w->lm_head : w->embed_tokens, NULL, x,
+                       s->rows);
     if (m->communicator != NULL)
         m->backend->all_gather(m->device, m->communicator, ws->logits, own, s->rows,
                                m->arch.vocab_size);
@@ -110,16 +126,17 @@ void model_forward(struct model *model, struct kv_pool *const *pools,
 
     model->backend->embed(model->device, ws->hidden, model->weights.embed_tokens, batch->token_ids,
                           batch->num_rows);
-    for (int32_t l = 0; l < last; l++) {
+    for (int32_t l = 0; l <= last; l++) {
+        const struct pass pass = layer_pass(model, pools, batch, l);
         const struct stream all = { ws->hidden, ws->attn, batch->num_rows };
-        attend(model, pools[0], batch, l, true);
-        transform(model, l, &all);
-    }
-    attend(model, pools[0], batch, last, batch->num_logits > 0);
-    if (batch->num_logits > 0) {
-        const struct stream s = narrow(model, batch);
-        transform(model, last, &s);
-        give_logits(model, &s);
+        attend(&pass, l == 0, l < last || batch->num_logits > 0);
+        if (l < last) {
+            transform(&pass, &all);
+        } else if (batch->num_logits > 0) {
+            const struct stream s = narrow(model, batch);
+            transform(&pass, &s);
+            give_logits(model, &s);
+        }
     }
     *ret_logits = ws->logits;
 }

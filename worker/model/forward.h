@@ -1,5 +1,9 @@
 /*
- * forward.h - what a model is made of; private to worker/model/
+ * forward.h - what a model is made of, and the parts of a layer; private to worker/model/
+ *
+ * forward.c walks the layers: residual stream, norms, sums over ranks. What a layer computes
+ * between them is one of the kinds of attention (forward_attention.c) and one of the kinds of MLP
+ * (forward_mlp.c), named in its struct layer_spec.
  */
 #ifndef WORKER_MODEL_FORWARD_H
 #define WORKER_MODEL_FORWARD_H
@@ -30,8 +34,31 @@ struct model {
     int32_t max_len, max_rows, max_logits;
     uint64_t identity;
     struct model_weights weights;
-    struct rope_table rope;
+    struct rope_table ropes[ARCH_MAX_ROPES];
     struct workspace workspace;
 };
+
+/* One layer of one step. */
+struct pass {
+    struct model *m;
+    const struct layer_spec *spec;
+    const struct layer_weights *w;
+    struct kv_pool *pool;             /* of the layer's KV group */
+    const int64_t *slots;             /* of the layer's KV group */
+    const struct attention_seq *seqs; /* of the layer's KV group */
+    const struct model_batch *batch;
+};
+
+/*
+ * From x [num_rows][hidden_size] to workspace.attn, what o_proj reads. K and V of all rows are
+ * written; without `wanted` nothing else need be computed.
+ */
+typedef void attention_function(const struct pass *pass, const float *x, bool wanted);
+
+/* From x [rows][hidden_size] to out [rows][hidden_size], this rank's part of the sum. */
+typedef void mlp_function(const struct pass *pass, float *out, const float *x, int32_t rows);
+
+extern attention_function *const attention_functions[]; /* by enum attention_kind */
+extern mlp_function *const mlp_functions[];             /* by enum mlp_kind */
 
 #endif

@@ -124,7 +124,8 @@ static int open_model(struct model *m, const struct model_options *options, stru
         options->max_model_len > 0 ? options->max_model_len : m->arch.max_position_embeddings;
     m->max_rows = options->max_rows;
     m->max_logits = options->max_logits;
-    r = rope_init(m->backend, m->device, &m->arch, m->max_len, &m->rope, err);
+    for (int32_t i = 0; r == 0 && i < m->arch.num_ropes; i++)
+        r = rope_init(m->backend, m->device, &m->arch.ropes[i], m->max_len, &m->ropes[i], err);
     if (r == 0)
         r = alloc_workspace(m, err);
     return r < 0 ? r : load_weights(m, options, family, err);
@@ -154,7 +155,8 @@ void model_close(struct model *model)
     if (model == NULL)
         return;
     weights_finish(model->backend, model->device, &model->weights);
-    rope_finish(model->backend, model->device, &model->rope);
+    for (int32_t i = 0; i < ARCH_MAX_ROPES; i++)
+        rope_finish(model->backend, model->device, &model->ropes[i]);
     free_workspace(model);
     free(model);
 }

@@ -18,26 +18,55 @@
 #include "base/error.h"
 #include "kernels/backend.h"
 
-enum { ARCH_MAX_LAYERS = 512 };
+enum { ARCH_MAX_LAYERS = 512, ARCH_MAX_ROPES = 2, ROPE_MAX_FACTORS = 256 };
 
-enum rope_scaling { ROPE_SCALING_NONE, ROPE_SCALING_LINEAR, ROPE_SCALING_LLAMA3 };
+enum rope_scaling {
+    ROPE_SCALING_NONE,
+    ROPE_SCALING_LINEAR,
+    ROPE_SCALING_LLAMA3,
+    ROPE_SCALING_YARN,
+    ROPE_SCALING_LONGROPE,
+};
 
-/* What a family says of a model: names are those of config.json. Later families add flags;
- * a zeroed flag means Llama's way. */
+/* How positions become angles, for the layers that name it. */
+struct rope_spec {
+    double theta;
+    int32_t rotary_dims; /* of head_dim; the others pass through */
+    enum rope_scaling scaling;
+    double factor, low_freq_factor, high_freq_factor;
+    double beta_fast, beta_slow; /* yarn */
+    bool no_truncate;
+    double mscale, mscale_all_dim;
+    double attention_factor; /* of cos and sin; 0: what the scaling says */
+    int32_t original_max_position_embeddings;
+    double short_factors[ROPE_MAX_FACTORS], long_factors[ROPE_MAX_FACTORS]; /* longrope */
+};
+
+enum attention_kind { ATTENTION_HEADS };
+enum mlp_kind { MLP_DENSE };
+
+/* What differs from layer to layer. A zeroed one is Llama's. */
+struct layer_spec {
+    enum attention_kind attention;
+    enum mlp_kind mlp;
+    int32_t window;             /* positions a token sees, its own among them; 0: all */
+    int32_t rope;               /* index in arch.ropes */
+    int32_t kv_group, kv_layer; /* the pool, and the layer's place in its pages */
+};
+
+/* What a family says of a model: names are those of config.json. A zeroed flag means Llama's
+ * way. */
 struct arch {
     char model_type[32];
     int32_t vocab_size, hidden_size, intermediate_size;
     int32_t num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim;
     int32_t max_position_embeddings;
-    float rms_norm_eps;
+    float norm_eps;
     bool attention_bias, mlp_bias, tie_word_embeddings;
     enum dtype dtype; /* of the checkpoint's matrices */
-    struct {
-        double theta;
-        enum rope_scaling scaling;
-        double factor, low_freq_factor, high_freq_factor;
-        int32_t original_max_position_embeddings;
-    } rope;
+    int32_t num_ropes;
+    struct rope_spec ropes[ARCH_MAX_ROPES];
+    struct layer_spec layers[ARCH_MAX_LAYERS];
     /* KV groups: layers of one kind share block tables. Llama has one. */
     int32_t num_kv_groups;
     struct kv_layout kv_groups[BACKEND_MAX_GROUPS];

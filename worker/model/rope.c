@@ -7,36 +7,39 @@
 static const double two_pi = 6.283185307179586476925;
 
 /* Long waves are stretched by `factor`, short ones kept, those between blended. */
-static double scale_llama3(const struct arch *arch, double inv_freq)
+static double scale_llama3(const struct rope_spec *spec, double inv_freq)
 {
-    const double original = (double)arch->rope.original_max_position_embeddings;
-    const double low = arch->rope.low_freq_factor, high = arch->rope.high_freq_factor;
+    const double original = (double)spec->original_max_position_embeddings;
+    const double low = spec->low_freq_factor, high = spec->high_freq_factor;
     const double wavelength = two_pi / inv_freq;
     if (wavelength < original / high)
         return inv_freq;
     if (wavelength > original / low)
-        return inv_freq / arch->rope.factor;
+        return inv_freq / spec->factor;
     const double kept = (original / wavelength - low) / (high - low);
-    return (1.0 - kept) * inv_freq / arch->rope.factor + kept * inv_freq;
+    return (1.0 - kept) * inv_freq / spec->factor + kept * inv_freq;
 }
 
-static double scale(const struct arch *arch, double inv_freq)
+static double scale(const struct rope_spec *spec, double inv_freq)
 {
-    switch (arch->rope.scaling) {
+    switch (spec->scaling) {
     case ROPE_SCALING_NONE:
         return inv_freq;
     case ROPE_SCALING_LINEAR:
-        return inv_freq / arch->rope.factor;
+        return inv_freq / spec->factor;
     case ROPE_SCALING_LLAMA3:
-        return scale_llama3(arch, inv_freq);
+        return scale_llama3(spec, inv_freq);
+    case ROPE_SCALING_YARN:
+    case ROPE_SCALING_LONGROPE:
+        break;
     }
     return inv_freq;
 }
 
-void rope_inv_freq(const struct arch *arch, int32_t rotary_dims, double *ret_inv_freq)
+void rope_inv_freq(const struct rope_spec *spec, double *ret_inv_freq)
 {
-    for (int32_t i = 0; i < rotary_dims / 2; i++)
-        ret_inv_freq[i] = scale(arch, pow(arch->rope.theta, -2.0 * i / rotary_dims));
+    for (int32_t i = 0; i < spec->rotary_dims / 2; i++)
+        ret_inv_freq[i] = scale(spec, pow(spec->theta, -2.0 * i / spec->rotary_dims));
 }
 
 static void fill(const double *inv_freq, int32_t half, int32_t max_positions, float *cos_table,
@@ -64,17 +67,17 @@ static int upload(const struct backend *backend, struct device *device, const fl
     return 0;
 }
 
-int rope_init(const struct backend *backend, struct device *device, const struct arch *arch,
+int rope_init(const struct backend *backend, struct device *device, const struct rope_spec *spec,
               int32_t max_positions, struct rope_table *ret_rope, struct error *err)
 {
-    struct rope_table rope = { .rotary_dims = arch->head_dim, .max_positions = max_positions };
+    struct rope_table rope = { .rotary_dims = spec->rotary_dims, .max_positions = max_positions };
     const int32_t half = rope.rotary_dims / 2;
     const size_t num = (size_t)max_positions * (size_t)half;
     double *inv_freq = malloc((size_t)half * sizeof(*inv_freq));
     float *tables = malloc(2 * num * sizeof(*tables));
     int r = -ENOMEM;
     if (inv_freq != NULL && tables != NULL) {
-        rope_inv_freq(arch, rope.rotary_dims, inv_freq);
+        rope_inv_freq(spec, inv_freq);
         fill(inv_freq, half, max_positions, tables, tables + num);
         r = upload(backend, device, tables, num * sizeof(float), &rope);
     }

@@ -13,14 +13,14 @@
 #include "worker/model/model.h"
 
 /* ret_inv_freq: [rotary_dims / 2] */
-void rope_inv_freq(const struct arch *arch, int32_t rotary_dims, double *ret_inv_freq);
+void rope_inv_freq(const struct rope_spec *spec, double *ret_inv_freq);
 
 /*
  * Tables on the device for positions [0, max_positions), to be freed with rope_finish().
  *
  * Returns 0 or -ENOMEM.
  */
-int rope_init(const struct backend *backend, struct device *device, const struct arch *arch,
+int rope_init(const struct backend *backend, struct device *device, const struct rope_spec *spec,
               int32_t max_positions, struct rope_table *ret_rope, struct error *err);
 void rope_finish(const struct backend *backend, struct device *device, struct rope_table *rope);
 

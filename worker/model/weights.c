@@ -322,19 +322,27 @@ static void free_vector(const struct backend *backend, struct device *device, fl
         backend->free(device, vector);
 }
 
+/* Where the pointers lie in struct layer_weights. */
+static const size_t layer_matrices[] = {
+    offsetof(struct layer_weights, qkv_proj),
+    offsetof(struct layer_weights, o_proj),
+    offsetof(struct layer_weights, gate_up_proj),
+    offsetof(struct layer_weights, down_proj),
+};
+static const size_t layer_vectors[] = {
+    offsetof(struct layer_weights, attn_norm), offsetof(struct layer_weights, qkv_bias),
+    offsetof(struct layer_weights, o_bias),    offsetof(struct layer_weights, attn_out_norm),
+    offsetof(struct layer_weights, mlp_norm),  offsetof(struct layer_weights, gate_up_bias),
+    offsetof(struct layer_weights, down_bias), offsetof(struct layer_weights, mlp_out_norm),
+};
+
 static void free_layer(const struct backend *backend, struct device *device,
                        struct layer_weights *layer)
 {
-    free_vector(backend, device, layer->input_layernorm);
-    free_matrix(backend, layer->qkv_proj);
-    free_vector(backend, device, layer->qkv_bias);
-    free_matrix(backend, layer->o_proj);
-    free_vector(backend, device, layer->o_bias);
-    free_vector(backend, device, layer->post_attention_layernorm);
-    free_matrix(backend, layer->gate_up_proj);
-    free_vector(backend, device, layer->gate_up_bias);
-    free_matrix(backend, layer->down_proj);
-    free_vector(backend, device, layer->down_bias);
+    for (size_t i = 0; i < sizeof(layer_matrices) / sizeof(layer_matrices[0]); i++)
+        free_matrix(backend, *(struct weight **)((char *)layer + layer_matrices[i]));
+    for (size_t i = 0; i < sizeof(layer_vectors) / sizeof(layer_vectors[0]); i++)
+        free_vector(backend, device, *(float **)((char *)layer + layer_vectors[i]));
 }
 
 void weights_finish(const struct backend *backend, struct device *device,

@@ -19,18 +19,20 @@
 
 struct family;
 
-/* Biases are NULL where the model has none. */
+/* NULL where the model has none, or another kind of layer. */
 struct layer_weights {
-    float *input_layernorm;          /* [hidden_size] */
-    struct weight *qkv_proj;         /* [q heads, k heads, v heads][hidden_size] */
-    float *qkv_bias;                 /* [q heads, k heads, v heads] */
-    struct weight *o_proj;           /* [hidden_size][num_attention_heads * head_dim] */
-    float *o_bias;                   /* [hidden_size] */
-    float *post_attention_layernorm; /* [hidden_size]: before the MLP */
-    struct weight *gate_up_proj;     /* [2 intermediate_size][hidden_size] */
+    float *attn_norm;            /* [hidden_size]: of what attention reads */
+    struct weight *qkv_proj;     /* [q heads, k heads, v heads][hidden_size] */
+    float *qkv_bias;             /* [q heads, k heads, v heads] */
+    struct weight *o_proj;       /* [hidden_size][num_attention_heads * head_dim] */
+    float *o_bias;               /* [hidden_size] */
+    float *attn_out_norm;        /* [hidden_size]: of what attention adds to the stream */
+    float *mlp_norm;             /* [hidden_size]: of what the MLP reads */
+    struct weight *gate_up_proj; /* [2 intermediate_size][hidden_size] */
     float *gate_up_bias;
     struct weight *down_proj; /* [hidden_size][intermediate_size] */
     float *down_bias;
+    float *mlp_out_norm; /* [hidden_size]: of what the MLP adds to the stream */
 };
 
 struct model_weights {

@@ -44,8 +44,8 @@ START_TEST(absent_keys_get_the_defaults_of_llama)
     ck_assert_int_eq(arch.num_key_value_heads, 4);
     ck_assert_int_eq(arch.head_dim, 16);
     ck_assert_int_eq(arch.max_position_embeddings, 2048);
-    ck_assert(arch.rms_norm_eps == 1e-5f);
-    ck_assert(arch.rope.theta == 10000.0 && arch.rope.scaling == ROPE_SCALING_NONE);
+    ck_assert(arch.norm_eps == 1e-5f);
+    ck_assert(arch.ropes[0].theta == 10000.0 && arch.ropes[0].scaling == ROPE_SCALING_NONE);
     ck_assert(!arch.attention_bias && !arch.mlp_bias && !arch.tie_word_embeddings);
     ck_assert_int_eq(arch.dtype, DTYPE_BF16);
 }
@@ -65,7 +65,7 @@ START_TEST(given_keys_are_read)
     ck_assert(arch.attention_bias && arch.mlp_bias && arch.tie_word_embeddings);
     ck_assert_int_eq(arch.dtype, DTYPE_F16);
     ck_assert_int_eq(arch.max_position_embeddings, 131072);
-    ck_assert(arch.rope.theta == 500000.0);
+    ck_assert(arch.ropes[0].theta == 500000.0);
     ck_assert_int_eq(family_dim(&arch, DIM_QKV), 96 + 2 * 48);
 }
 END_TEST
@@ -106,18 +106,18 @@ START_TEST(rope_scaling_is_read_in_both_spellings)
     };
     for (int i = 0; i < 2; i++) {
         ck_assert_int_eq(parse_patched(patches[i]), 0);
-        ck_assert_int_eq(arch.rope.scaling, ROPE_SCALING_LLAMA3);
-        ck_assert(arch.rope.theta == 500000.0 && arch.rope.factor == 8.0);
-        ck_assert(arch.rope.low_freq_factor == 1.0 && arch.rope.high_freq_factor == 4.0);
-        ck_assert_int_eq(arch.rope.original_max_position_embeddings, 8192);
+        ck_assert_int_eq(arch.ropes[0].scaling, ROPE_SCALING_LLAMA3);
+        ck_assert(arch.ropes[0].theta == 500000.0 && arch.ropes[0].factor == 8.0);
+        ck_assert(arch.ropes[0].low_freq_factor == 1.0 && arch.ropes[0].high_freq_factor == 4.0);
+        ck_assert_int_eq(arch.ropes[0].original_max_position_embeddings, 8192);
     }
     ck_assert_int_eq(parse_patched("{\"rope_scaling\": {\"type\": \"linear\", \"factor\": 4.0}}"),
                      0);
-    ck_assert(arch.rope.scaling == ROPE_SCALING_LINEAR && arch.rope.factor == 4.0);
+    ck_assert(arch.ropes[0].scaling == ROPE_SCALING_LINEAR && arch.ropes[0].factor == 4.0);
     ck_assert_int_eq(parse_patched("{\"rope_theta\": 9.0, \"rope_parameters\": {\"rope_type\":"
                                    " \"default\"}}"),
                      0);
-    ck_assert(arch.rope.scaling == ROPE_SCALING_NONE && arch.rope.theta == 9.0);
+    ck_assert(arch.ropes[0].scaling == ROPE_SCALING_NONE && arch.ropes[0].theta == 9.0);
 }
 END_TEST
 

@@ -4,17 +4,17 @@
 
 #include "worker/model/rope.h"
 
-static struct arch arch;
+static struct rope_spec spec;
 static double inv_freq[64];
 
 static void setup(void)
 {
-    arch = (struct arch){ .rope = { .theta = 10000.0 } };
+    spec = (struct rope_spec){ .theta = 10000.0, .rotary_dims = 8 };
 }
 
 START_TEST(without_scaling_frequencies_fall_with_theta)
 {
-    rope_inv_freq(&arch, 8, inv_freq);
+    rope_inv_freq(&spec, inv_freq);
 
     const double wanted[] = { 1.0, 0.1, 0.01, 0.001 };
     for (int i = 0; i < 4; i++)
@@ -24,9 +24,9 @@ END_TEST
 
 START_TEST(linear_scaling_divides_by_its_factor)
 {
-    arch.rope.scaling = ROPE_SCALING_LINEAR;
-    arch.rope.factor = 4.0;
-    rope_inv_freq(&arch, 8, inv_freq);
+    spec.scaling = ROPE_SCALING_LINEAR;
+    spec.factor = 4.0;
+    rope_inv_freq(&spec, inv_freq);
 
     ck_assert_double_eq_tol(inv_freq[0], 0.25, 1e-12);
     ck_assert_double_eq_tol(inv_freq[3], 0.00025, 1e-12);
@@ -35,13 +35,14 @@ END_TEST
 
 START_TEST(llama3_scaling_keeps_short_waves_and_stretches_long_ones)
 {
-    arch.rope.theta = 500000.0;
-    arch.rope.scaling = ROPE_SCALING_LLAMA3;
-    arch.rope.factor = 8.0;
-    arch.rope.low_freq_factor = 1.0;
-    arch.rope.high_freq_factor = 4.0;
-    arch.rope.original_max_position_embeddings = 8192;
-    rope_inv_freq(&arch, 128, inv_freq);
+    spec.theta = 500000.0;
+    spec.scaling = ROPE_SCALING_LLAMA3;
+    spec.factor = 8.0;
+    spec.low_freq_factor = 1.0;
+    spec.high_freq_factor = 4.0;
+    spec.original_max_position_embeddings = 8192;
+    spec.rotary_dims = 128;
+    rope_inv_freq(&spec, inv_freq);
 
     /* HF transformers, ROPE_INIT_FUNCTIONS["llama3"] with Llama 3.1's configuration. */
     static const struct {
