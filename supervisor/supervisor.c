@@ -21,7 +21,11 @@
 #include "supervisor/listener.h"
 #include "supervisor/seats.h"
 
-enum { TICK_MS = 500, STOP_US = 1500000, MAX_POLL = 2 * (CONTROL_MAX_FRONTENDS + SEATS_MAX_RANKS) + 1 };
+enum {
+    TICK_MS = 500,
+    STOP_US = 1500000,
+    MAX_POLL = 2 * (CONTROL_MAX_FRONTENDS + SEATS_MAX_RANKS) + 1
+};
 
 struct supervisor {
     struct seats seats;

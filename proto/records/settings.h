@@ -26,7 +26,7 @@ struct settings {
     int64_t block_size;
     bool enable_prefix_caching;
     const char *scheduling_policy; /* "auto", "fcfs", "priority", "fair" */
-    int64_t threads; /* of all ranks together; 0: all */
+    int64_t threads;               /* of all ranks together; 0: all */
     int64_t tensor_parallel;
     int64_t max_num_queued_reqs;
     int64_t max_num_queued_tokens;
