@@ -85,6 +85,9 @@ void scheduler_finish(struct scheduler *s, struct sequence *sequence);
 /* Stop everything of the request: its blocks and seats are free, it is no longer in the queue. */
 void scheduler_stop(struct scheduler *s, struct request *request);
 
+/* For start.c: every choice of the request has, or had, a seat. */
+void scheduler_leave_queue(struct scheduler *s, struct request *request);
+
 /* Is there anything to compute, now or later? */
 bool scheduler_has_work(const struct scheduler *s);
 

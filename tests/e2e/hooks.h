@@ -1,7 +1,7 @@
 /*
  * hooks.h - requests that end or stop their engine, for tests of what happens then
  *
- * Compiled into tests/e2e/tokenring_hooked alone, in place of nothing in worker/engine.c.
+ * Compiled into tests/e2e/tokenring_hooked alone, in place of nothing in worker/flight.c.
  */
 #ifndef TESTS_E2E_HOOKS_H
 #define TESTS_E2E_HOOKS_H

@@ -1,0 +1,34 @@
+/*
+ * engine_internal.h - the struct that the engine's files share
+ *
+ *     engine.c         life, the order of a step, warm-up
+ *     intake.c         what arrives, deadlines
+ *     flight.c         a plan on its way through the device
+ *     results.c        what a finished step gave
+ *     engine_links.c   frontends, and what they are told
+ *     engine_idle.c    nothing to do
+ */
+#ifndef WORKER_ENGINE_INTERNAL_H
+#define WORKER_ENGINE_INTERNAL_H
+
+#include "worker/batch.h"
+#include "worker/engine.h"
+#include "worker/meter.h"
+
+struct engine {
+    struct engine_options options;
+    const struct backend *backend;
+    struct device *device;
+    struct reserve reserve;
+    struct scheduler scheduler;
+    struct batch batch;
+    struct kv_pool *pools[BACKEND_MAX_GROUPS];
+    struct record_bounds bounds;
+    struct link links[CONTROL_MAX_FRONTENDS];
+    bool is_blocked;          /* some ring was full */
+    int64_t next_deadline_us; /* no request's deadline is earlier */
+    struct meter meter;
+    int32_t *plan_words; /* what the followers get; NULL: there are none */
+};
+
+#endif
