@@ -24,7 +24,8 @@
 
 #include "base/error.h"
 
-enum { BACKEND_ABI = 2, BACKEND_SPAN = 256, BACKEND_MAX_GROUPS = 4, BACKEND_MAX_LOGPROBS = 20 };
+enum { BACKEND_ABI = 3, BACKEND_SPAN = 256, BACKEND_MAX_GROUPS = 4, BACKEND_MAX_LOGPROBS = 20 };
+enum { MOE_MAX_EXPERTS = 1024 };
 
 enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16 };
 
@@ -45,12 +46,24 @@ struct device_options {
 };
 
 /* KV pages of one group of layers. A page holds K and V of `block_size` positions of all its
- * layers and heads: 2 num_layers num_kv_heads block_size head_dim elements of `dtype`, in an order
- * of the backend's own. Multiples of 16 are the fast block sizes. */
+ * layers and heads: kv_block_bytes() of elements of `dtype`, in an order of the backend's own.
+ * Multiples of 16 are the fast block sizes. */
 struct kv_layout {
     int32_t num_layers, num_kv_heads, head_dim, block_size;
     enum dtype dtype; /* DTYPE_F16 or DTYPE_F32 */
+    /* > 0: V is the first latent_dim values of K and not stored again (one KV head): a latent
+     * that all heads share. 0: V is as wide as K. */
+    int32_t latent_dim;
 };
+
+/* Bytes of one page. The sizes are checked: no product of them overflows. */
+static inline size_t kv_block_bytes(const struct kv_layout *layout)
+{
+    const size_t planes = (size_t)layout->num_layers * (size_t)layout->num_kv_heads *
+                          (layout->latent_dim > 0 ? 1 : 2);
+    return planes * (size_t)layout->block_size * (size_t)layout->head_dim *
+           dtype_bytes(layout->dtype);
+}
 
 /* One sequence's part of a ragged batch. */
 struct attention_seq {
@@ -117,6 +130,79 @@ static inline int32_t rank_share(int32_t total, int32_t rank, int32_t num_ranks)
     return (int32_t)((int64_t)total * rank / num_ranks);
 }
 
+/*
+ * Several matrices in one weight: block b is the rows from b * block_stride(rows) on. Rows between
+ * blocks stay zero.
+ */
+static inline int32_t block_stride(int32_t rows)
+{
+    return (rows + 31) / 32 * 32;
+}
+
+/* How the logits of a router choose top_k of num_experts, and what weighs them. */
+enum moe_scores { MOE_SOFTMAX, MOE_SIGMOID };
+
+struct moe_routing {
+    enum moe_scores scores;
+    const float *bias; /* [num_experts]: added to the scores for the choice alone; or NULL */
+    /* <= 1: no groups. A group's score is the sum of its group_top best; of other than the
+     * top_groups best groups no expert is chosen. */
+    int32_t num_groups, top_groups, group_top;
+    bool normalize; /* the weights of a row are divided by their sum */
+    float scale;
+};
+
+/* A step's rows and their experts. Memory is the caller's, from alloc(); one step at a time. */
+struct moe_plan {
+    int32_t num_experts, top_k;
+    int32_t *experts; /* [rows][top_k]: the best first, the lower index first of equals */
+    float *weights;   /* [rows][top_k] */
+    int32_t *first;   /* [num_experts + 1]: where each expert's places begin */
+    int32_t *rows;    /* [rows * top_k]: the row of each place; an expert's rows in order */
+    int32_t *places;  /* [rows][top_k]: where a row's experts are */
+};
+
+/* A linear layer per head: out_h = W_h x_h. Distances are in floats. */
+struct heads_linear {
+    const struct weight *weight; /* one block of `out_dim` rows per head */
+    int32_t num_heads, out_dim;
+    const float *x;
+    int64_t x_row, x_head; /* from row to row, from head to head */
+    float *out;
+    int64_t out_row, out_head;
+};
+
+/*
+ * Latents into the pool: the first latent_dim values of each row of `latents` become their RMS
+ * norm times w, the rest is rotated, both in place; then they are rounded and written to the
+ * row's slot. The last rotary_dims of each head of q are rotated too and go to absorbed, behind
+ * latent_dim values of each head that are not touched.
+ */
+struct latent_write {
+    float *latents; /* [rows][head_dim of the pool] */
+    const float *w; /* [latent_dim] */
+    float eps;
+    const float *q;  /* [rows][num_heads][q_dim] */
+    float *absorbed; /* [rows][num_heads][head_dim of the pool] */
+    int32_t num_heads, q_dim;
+    const struct rope_table *rope;
+    bool interleaved; /* pairs (2 i, 2 i + 1), else (i, i + rotary_dims / 2) */
+    const int32_t *positions;
+    const int64_t *slots;
+    struct kv_pool *pool;
+    int32_t layer;
+};
+
+/* INL dynamics, all [rows][cols] but controller. `highway` NULL: mu_prev becomes m. */
+struct inl_dynamics {
+    float *a, *v;            /* attention's output and the velocity: both move */
+    const float *m;          /* contextual mu */
+    const float *controller; /* [rows][3 cols]: alpha, beta, gate before their functions */
+    float *highway;          /* becomes highway + m */
+    float *mu_prev;          /* becomes m + 0.1 highway */
+    float dt;
+};
+
 struct backend {
     uint32_t abi;
     const char *name; /* "cpu" */
@@ -175,7 +261,8 @@ struct backend {
                           const int32_t *positions, const int64_t *slots, struct kv_pool *pool,
                           int32_t layer, int32_t num_heads, int32_t rows);
 
-    /* out: [rows][num_heads head_dim]; q is the head of each row of qkv. */
+    /* out: [rows][num_heads head_dim]; q is the head of each row of qkv. In a pool of latents
+     * qkv is q alone, [rows][num_heads head_dim], and out is [rows][num_heads latent_dim]. */
     void (*attention)(struct device *, float *out, const float *qkv, const struct kv_pool *pool,
                       int32_t layer, int32_t num_heads, float scale,
                       const struct attention_seq *seqs, int32_t num_seqs, int32_t rows);
@@ -201,6 +288,35 @@ struct backend {
     /* logits: [num][num_vocab], overwritten. */
     void (*sample)(struct device *, float *logits, int32_t num_vocab, const struct sample_row *rows,
                    int32_t num);
+
+    /* logits: [rows][num_experts] of the router. */
+    void (*moe_route)(struct device *, const struct moe_plan *plan, const float *logits,
+                      const struct moe_routing *routing, int32_t rows);
+    /* One expert per row, by its token: table[token_id], or where logits (or NULL) are given, the
+     * greatest logit with 10 added to that one's. Weights are 1. */
+    void (*moe_route_tokens)(struct device *, const struct moe_plan *plan, const int32_t *table,
+                             const int32_t *token_ids, const float *logits, int32_t rows);
+    /* At each of the rows * top_k places: out = W[its expert] x. A block of out_dim rows each. */
+    void (*moe_linear)(struct device *, float *out, const struct weight *weight, int32_t out_dim,
+                       const float *x, const struct moe_plan *plan, int32_t rows);
+    /* out[r] = sum over k of weights[r][k] y[places[r][k]], then + shared[r] (may be NULL), of
+     * which sigmoid(gate[r]) counts when gate is given. */
+    void (*moe_combine)(struct device *, float *out, const float *y, const struct moe_plan *plan,
+                        const float *shared, const float *gate, int32_t rows, int32_t cols);
+
+    void (*heads_linear)(struct device *, const struct heads_linear *args, int32_t rows);
+    void (*latent_write)(struct device *, const struct latent_write *args, int32_t rows);
+
+    void (*inl_dynamics)(struct device *, const struct inl_dynamics *args, int32_t rows,
+                         int32_t cols);
+    /* x[i] = silu(x[i] + delta[i]) */
+    void (*add_silu)(struct device *, float *x, const float *delta, int32_t rows, int32_t cols);
+    /* x[i] limited to [low, high] */
+    void (*clamp)(struct device *, float *x, float low, float high, int32_t rows, int32_t cols);
+    /* x[i] = mu + soft clamp of x[i] - mu: tanh((d - c) / r) r + c, c the middle of [low, high], r
+     * half its width */
+    void (*mu_clamp)(struct device *, float *x, float mu, float low, float high, int32_t rows,
+                     int32_t cols);
 };
 
 /* Returns 0; -ENOENT for a name that is not built in; -EPROTO for another ABI. */

@@ -55,14 +55,11 @@ static int read_arch(struct worker *w, struct error *err)
     return r < 0 ? r : model_shard(&whole, w->ranks.rank, w->ranks.num_ranks, &w->arch, err);
 }
 
-static int64_t kv_block_bytes(const struct arch *arch)
+static int64_t page_bytes(const struct arch *arch)
 {
     int64_t bytes = 0;
-    for (int32_t g = 0; g < arch->num_kv_groups; g++) {
-        const struct kv_layout *kv = &arch->kv_groups[g];
-        bytes += (int64_t)kv->num_layers * 2 * kv->num_kv_heads * kv->block_size * kv->head_dim *
-                 (int64_t)dtype_bytes(kv->dtype);
-    }
+    for (int32_t g = 0; g < arch->num_kv_groups; g++)
+        bytes += (int64_t)kv_block_bytes(&arch->kv_groups[g]);
     return bytes;
 }
 
@@ -157,7 +154,7 @@ static int size_kv(struct worker *w, struct error *err)
         return r;
     const int64_t available = memory_available();
     const struct memory_kv kv = {
-        .block_bytes = kv_block_bytes(&w->arch),
+        .block_bytes = page_bytes(&w->arch),
         .blocks_per_seq =
             (w->limits.max_model_len + w->limits.block_size - 1) / w->limits.block_size,
         .max_num_seqs = w->limits.max_num_seqs,
@@ -253,7 +250,7 @@ static void tell_facts(struct worker *w)
              "max_num_batched_tokens=%d\nmax_num_queued_reqs=%d\nmax_num_queued_tokens=%" PRId64
              "\nmodel_type=%s\ndtype=%s\nidentity=%016" PRIx64 "\ntensor_parallel=%d\n",
              limits->max_model_len, limits->vocab_size, limits->num_blocks, limits->block_size,
-             kv_block_bytes(&w->arch) * limits->num_blocks, dtype_name(w->arch.kv_groups[0].dtype),
+             page_bytes(&w->arch) * limits->num_blocks, dtype_name(w->arch.kv_groups[0].dtype),
              model_weight_bytes(w->model), w->backend->device_isa(w->device),
              w->backend->device_threads(w->device), limits->max_num_seqs,
              limits->max_num_batched_tokens, limits->max_num_queued_reqs,

@@ -199,8 +199,11 @@ void attention_record(struct device *device, float *out, const float *qkv,
         .seqs = seqs,
         .num_seqs = num_seqs,
         .group = num_heads / layout->num_kv_heads,
-        .padded_dim = (layout->head_dim + PANEL_ROWS - 1) / PANEL_ROWS * PANEL_ROWS,
+        .value_dim = layout->latent_dim > 0 ? layout->latent_dim : layout->head_dim,
+        .q_stride = (int64_t)layout->head_dim *
+                    (num_heads + (layout->latent_dim > 0 ? 0 : 2 * layout->num_kv_heads)),
     };
+    args.padded_dim = (args.value_dim + PANEL_ROWS - 1) / PANEL_ROWS * PANEL_ROWS;
     args.heads_per_tile = min_i32(args.group, ATTENTION_MAX_QUERIES);
     args.rows_per_tile = ATTENTION_MAX_QUERIES / args.heads_per_tile;
     const struct work work = measure(&args);

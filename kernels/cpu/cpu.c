@@ -3,8 +3,12 @@
 #include <string.h>
 
 #include "kernels/cpu/attention.h"
+#include "kernels/cpu/blocks.h"
 #include "kernels/cpu/device.h"
+#include "kernels/cpu/each.h"
+#include "kernels/cpu/latent.h"
 #include "kernels/cpu/memory.h"
+#include "kernels/cpu/moe.h"
 
 extern const struct backend cpu_backend;
 
@@ -104,6 +108,8 @@ static void cpu_linear(struct device *device, float *out, const struct weight *w
         .weight = weight,
         .bias = bias,
         .x = x,
+        .out_stride = weight->rows,
+        .x_stride = weight->cols,
         .rows = rows,
         .row_parts = choose_row_parts(device->num_threads, weight->num_panels, rows),
     };
@@ -262,4 +268,14 @@ const struct backend cpu_backend = {
     .all_reduce = cpu_all_reduce,
     .all_gather = cpu_all_gather,
     .sample = cpu_sample,
+    .moe_route = moe_route,
+    .moe_route_tokens = moe_route_tokens,
+    .moe_linear = blocks_moe_linear,
+    .moe_combine = moe_combine,
+    .heads_linear = blocks_heads_linear,
+    .latent_write = latent_write,
+    .inl_dynamics = each_inl_dynamics,
+    .add_silu = each_add_silu,
+    .clamp = each_clamp,
+    .mu_clamp = each_mu_clamp,
 };

@@ -16,6 +16,11 @@ static int check_layout(const struct kv_layout *layout, int32_t num_blocks, stru
     if (layout->head_dim > KV_MAX_HEAD_DIM)
         return error_set(err, -ENOTSUP, "head_dim %d, at most %d is supported", layout->head_dim,
                          KV_MAX_HEAD_DIM);
+    if (layout->latent_dim < 0 || layout->latent_dim > layout->head_dim ||
+        (layout->latent_dim > 0 && layout->num_kv_heads != 1))
+        return error_set(err, -EINVAL,
+                         "KV latents of %d in %d heads of %d, wanted one head that holds them",
+                         layout->latent_dim, layout->num_kv_heads, layout->head_dim);
     if (layout->dtype != DTYPE_F16 && layout->dtype != DTYPE_F32)
         return error_set(err, -ENOTSUP, "KV type %s, wanted f16 or f32", dtype_name(layout->dtype));
     return 0;
@@ -25,8 +30,9 @@ static int check_layout(const struct kv_layout *layout, int32_t num_blocks, stru
 static size_t pool_bytes(const struct kv_pool *pool)
 {
     const struct kv_layout *layout = &pool->layout;
-    const size_t factors[] = { (size_t)layout->num_layers, (size_t)layout->num_kv_heads, 2,
-                               pool->plane_bytes, (size_t)pool->num_blocks };
+    const size_t factors[] = { (size_t)layout->num_layers, (size_t)layout->num_kv_heads,
+                               layout->latent_dim > 0 ? 1 : 2, pool->plane_bytes,
+                               (size_t)pool->num_blocks };
     size_t bytes = 1;
     for (size_t i = 0; i < sizeof(factors) / sizeof(factors[0]); i++)
         if (__builtin_mul_overflow(bytes, factors[i], &bytes))

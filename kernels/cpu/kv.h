@@ -5,14 +5,14 @@
  *
  * K lies transposed: the scores of consecutive positions are then a small matrix product whose
  * lanes are positions, with no sum across a vector. Writing it costs scattered 2-byte stores,
- * once per token.
+ * once per token. A pool of latents has no V: it is part of K (latent_dim).
  */
 #ifndef KERNELS_CPU_KV_H
 #define KERNELS_CPU_KV_H
 
 #include "kernels/backend.h"
 
-enum { KV_MAX_HEAD_DIM = 512 };
+enum { KV_MAX_HEAD_DIM = 576 }; /* a latent of 512 and 64 that are rotated */
 
 struct kv_pool {
     struct kv_layout layout;
@@ -30,7 +30,9 @@ void kv_free(struct kv_pool *pool);
 static inline unsigned char *kv_keys(const struct kv_pool *pool, int64_t block, int32_t layer,
                                      int32_t kv_head)
 {
-    const size_t plane = ((size_t)layer * pool->layout.num_kv_heads + (size_t)kv_head) * 2;
+    const size_t planes = pool->layout.latent_dim > 0 ? 1 : 2;
+    const size_t plane =
+        ((size_t)layer * (size_t)pool->layout.num_kv_heads + (size_t)kv_head) * planes;
     return pool->blocks + (size_t)block * pool->block_bytes + plane * pool->plane_bytes;
 }
 

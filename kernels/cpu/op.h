@@ -33,6 +33,7 @@ struct linear_args {
     float *out;
     const struct weight *weight;
     const float *bias, *x;
+    int64_t out_stride, x_stride; /* floats from row to row */
     int32_t rows;
     int32_t row_parts; /* threads form a grid: row_parts by the others over panels */
 };
@@ -44,6 +45,53 @@ struct rope_args {
     const int64_t *slots;
     struct kv_pool *pool;
     int32_t layer, num_heads, rows;
+};
+
+struct moe_route_args {
+    const struct moe_plan *plan;
+    const float *logits;
+    struct moe_routing routing;
+    const int32_t *table, *token_ids; /* routing by token, else NULL */
+    int32_t rows;
+};
+
+struct moe_linear_args {
+    float *out;
+    const struct weight *weight;
+    int32_t out_dim;
+    const float *x;
+    const struct moe_plan *plan;
+};
+
+struct moe_combine_args {
+    float *out;
+    const float *y;
+    const struct moe_plan *plan;
+    const float *shared, *gate;
+    int32_t rows, cols;
+};
+
+struct heads_args {
+    struct heads_linear heads;
+    int32_t rows;
+};
+
+struct latent_args {
+    struct latent_write latent;
+    int32_t rows;
+};
+
+struct inl_args {
+    struct inl_dynamics inl;
+    int32_t rows, cols;
+};
+
+/* x[i] of `num` changes by itself, with the help of delta[i] or of constants. */
+struct each_args {
+    float *x;
+    const float *delta;
+    float mu, low, high;
+    int64_t num;
 };
 
 enum { ATTENTION_BLOCK = 64, ATTENTION_MAX_QUERIES = 32 };
@@ -59,7 +107,9 @@ struct attention_args {
     int32_t group;          /* query heads of a kv head */
     int32_t heads_per_tile; /* of the group, at most ATTENTION_MAX_QUERIES */
     int32_t rows_per_tile;  /* rows_per_tile * heads_per_tile <= ATTENTION_MAX_QUERIES */
-    int32_t padded_dim;     /* head_dim rounded up to PANEL_ROWS */
+    int32_t value_dim;      /* of V: head_dim, or latent_dim */
+    int32_t padded_dim;     /* value_dim rounded up to PANEL_ROWS */
+    int64_t q_stride;       /* floats from row to row of qkv */
 };
 
 /* Neighbouring rows of one sequence and heads of one group: they share K and V. Query i of a
@@ -136,6 +186,13 @@ struct op {
         struct copy_args copy;
         struct meet_args meet;
         struct sample_args sample;
+        struct moe_route_args moe_route;
+        struct moe_linear_args moe_linear;
+        struct moe_combine_args moe_combine;
+        struct heads_args heads;
+        struct latent_args latent;
+        struct inl_args inl;
+        struct each_args each;
     } args;
 };
 

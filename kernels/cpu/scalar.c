@@ -53,8 +53,8 @@ static void read_column(enum dtype dtype, const void *panel, int32_t k, float ou
 static void linear_panel(const struct linear_args *args, int32_t panel, int64_t row)
 {
     const struct weight *weight = args->weight;
-    const float *x = args->x + row * weight->cols;
-    float *out = args->out + row * weight->rows;
+    const float *x = args->x + row * args->x_stride;
+    float *out = args->out + row * args->out_stride;
     float sums[PANEL_ROWS] = { 0 }, column[PANEL_ROWS];
 
     for (int32_t k = 0; k < weight->cols; k++) {
@@ -145,16 +145,14 @@ static void rope_kv_write(const struct rope_args *args, int64_t unit_from, int64
 static void attention_begin(const struct attention_args *args, const struct attention_tile *tile,
                             struct attention_scratch *scratch)
 {
-    const struct kv_layout *layout = &args->pool->layout;
-    const int32_t dim = layout->head_dim;
-    const int64_t row_floats = (int64_t)(args->num_heads + 2 * layout->num_kv_heads) * dim;
+    const int32_t dim = args->pool->layout.head_dim;
 
     for (int32_t i = 0; i < tile->num_rows * tile->num_heads; i++) {
         const int64_t row = tile->seq->first_row + tile->first_row + i / tile->num_heads;
         const int32_t head = tile->first_head + i % tile->num_heads;
         for (int32_t d = 0; d < dim; d++)
             scratch->queries[i * dim + d] =
-                args->qkv[row * row_floats + head * dim + d] * args->scale;
+                args->qkv[row * args->q_stride + head * dim + d] * args->scale;
     }
 }
 
@@ -177,12 +175,14 @@ static void add_value(const struct attention_args *args, const struct attention_
 {
     const struct kv_layout *layout = &args->pool->layout;
     const int32_t block = tile->seq->blocks[pos / layout->block_size];
-    const unsigned char *values =
-        kv_keys(args->pool, block, args->layer, tile->kv_head) + args->pool->plane_bytes;
+    const unsigned char *keys = kv_keys(args->pool, block, args->layer, tile->kv_head);
+    const unsigned char *values = layout->latent_dim > 0 ? keys : keys + args->pool->plane_bytes;
+    const int32_t offset = pos % layout->block_size;
 
-    for (int32_t d = 0; d < layout->head_dim; d++)
+    for (int32_t d = 0; d < args->value_dim; d++)
         acc[d] += p * kv_fetch(layout->dtype, values,
-                               (size_t)(pos % layout->block_size * layout->head_dim + d));
+                               (size_t)(layout->latent_dim > 0 ? d * layout->block_size + offset
+                                                               : offset * layout->head_dim + d));
 }
 
 /* One query over positions [from, to) of a span. */
@@ -238,7 +238,7 @@ static void attention_combine(const struct attention_args *args, const struct at
 static void attention_end(const struct attention_args *args, const struct attention_tile *tile,
                           const struct attention_sum *total)
 {
-    const int32_t dim = args->pool->layout.head_dim;
+    const int32_t dim = args->value_dim;
     for (int32_t i = 0; i < tile->num_rows * tile->num_heads; i++) {
         const int64_t row = tile->seq->first_row + tile->first_row + i / tile->num_heads;
         const int32_t head = tile->first_head + i % tile->num_heads;

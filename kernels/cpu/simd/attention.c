@@ -19,24 +19,23 @@ static int32_t min_i32(int32_t a, int32_t b)
     return a < b ? a : b;
 }
 
-/* Where query i's values lie in qkv (heads_in_row = all) or in out (query heads only). */
-static int64_t query_offset(const struct attention_args *args, const struct attention_tile *tile,
-                            int32_t i, int32_t heads_in_row)
+/* Where query i's values lie, in rows of `stride` with heads of `dim`. */
+static int64_t query_offset(const struct attention_tile *tile, int32_t i, int64_t stride,
+                            int32_t dim)
 {
     const int64_t row = tile->seq->first_row + tile->first_row + i / tile->num_heads;
     const int32_t head = tile->first_head + i % tile->num_heads;
-    return (row * heads_in_row + head) * args->pool->layout.head_dim;
+    return row * stride + head * dim;
 }
 
 void SIMD(attention_begin)(const struct attention_args *args, const struct attention_tile *tile,
                            struct attention_scratch *scratch)
 {
     const int32_t dim = args->pool->layout.head_dim;
-    const int32_t heads_in_row = args->num_heads + 2 * args->pool->layout.num_kv_heads;
     const vec scale = vec_set(args->scale);
 
     for (int32_t i = 0; i < tile->num_rows * tile->num_heads; i++) {
-        const float *from = args->qkv + query_offset(args, tile, i, heads_in_row);
+        const float *from = args->qkv + query_offset(tile, i, args->q_stride, dim);
         float *to = scratch->queries + i * dim;
         for (int32_t d = 0; d < dim; d += VEC_LANES) {
             const int32_t n = min_i32(dim - d, VEC_LANES);
@@ -61,6 +60,19 @@ static void widen(float *to, enum dtype dtype, const void *plane, int64_t index,
         vec_store_part(to + i, vec_load_f16_part(halves + i, num - i), num - i);
 }
 
+/* Values that are part of the keys: columns [at, at + num) of these become rows. */
+static void turn_latents(const struct attention_args *args, int32_t num, int32_t at,
+                         struct attention_scratch *scratch)
+{
+    enum { EDGE = 16 }; /* a square stays in the first-level cache */
+    for (int32_t first = 0; first < args->value_dim; first += EDGE) {
+        const int32_t end = min_i32(first + EDGE, args->value_dim);
+        for (int32_t i = at; i < at + num; i++)
+            for (int32_t d = first; d < end; d++)
+                scratch->values[i * args->padded_dim + d] = scratch->keys[d * BLOCK + i];
+    }
+}
+
 /* `num` positions of K and V from `offset` in a page, to column or row `at` of the scratch. */
 static void widen_page(const struct attention_args *args, const unsigned char *keys, int32_t offset,
                        int32_t num, int32_t at, struct attention_scratch *scratch)
@@ -72,6 +84,10 @@ static void widen_page(const struct attention_args *args, const unsigned char *k
     for (int32_t d = 0; d < dim; d++)
         widen(scratch->keys + d * BLOCK + at, layout->dtype, keys,
               (int64_t)d * layout->block_size + offset, num);
+    if (layout->latent_dim > 0) {
+        turn_latents(args, num, at, scratch);
+        return;
+    }
     for (int32_t i = 0; i < num; i++)
         widen(scratch->values + (at + i) * args->padded_dim, layout->dtype, values,
               (int64_t)(offset + i) * dim, dim);
@@ -85,7 +101,7 @@ static void ask_for_page(const struct attention_args *args, const struct attenti
                          int32_t pos)
 {
     if (pos > attention_pos(tile, tile->num_rows - 1) ||
-        args->pool->plane_bytes > ASKED_PLANE_BYTES)
+        args->pool->plane_bytes > ASKED_PLANE_BYTES || args->pool->layout.latent_dim > 0)
         return;
     const int32_t block = tile->seq->blocks[pos / args->pool->layout.block_size];
     const unsigned char *keys = kv_keys(args->pool, block, args->layer, tile->kv_head);
@@ -261,11 +277,12 @@ void SIMD(attention_combine)(const struct attention_args *args, const struct att
 void SIMD(attention_end)(const struct attention_args *args, const struct attention_tile *tile,
                          const struct attention_sum *total)
 {
-    const int32_t dim = args->pool->layout.head_dim;
+    const int32_t dim = args->value_dim;
+    const int64_t stride = (int64_t)args->num_heads * dim;
     for (int32_t i = 0; i < tile->num_rows * tile->num_heads; i++) {
         const vec sum = vec_set(total->sum[i]);
         const float *acc = total->acc + i * args->padded_dim;
-        float *out = args->out + query_offset(args, tile, i, args->num_heads);
+        float *out = args->out + query_offset(tile, i, stride, dim);
         for (int32_t d = 0; d < dim; d += VEC_LANES) {
             const int32_t n = min_i32(dim - d, VEC_LANES);
             vec_store_part(out + d, vec_div(vec_load_part(acc + d, n), sum), n);

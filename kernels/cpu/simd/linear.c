@@ -16,14 +16,14 @@ static struct tile_job make_job(const struct linear_args *args, int32_t panel, i
     return (struct tile_job){
         .dtype = weight->dtype,
         .num_k = weight->cols,
-        .x = args->x + (int64_t)row_from * weight->cols,
-        .x_stride = weight->cols,
+        .x = args->x + row_from * args->x_stride,
+        .x_stride = args->x_stride,
         .w = weight_panel(weight, panel),
         .k_stride = PANEL_ROWS,
         .panel_stride = (int64_t)weight->cols * PANEL_ROWS,
         .prefetch_bytes = 4096, /* the next page: hardware stops at the end of this one */
-        .out = args->out + (int64_t)row_from * weight->rows + column,
-        .out_stride = weight->rows,
+        .out = args->out + row_from * args->out_stride + column,
+        .out_stride = args->out_stride,
         .bias = args->bias ? args->bias + column : NULL,
     };
 }
@@ -70,7 +70,7 @@ static void run_edge(const struct linear_args *args, int32_t panel, int32_t row,
     for (int32_t r = 0; r < num_rows; r++)
         for (int32_t i = 0; i < num; i++) {
             const float sum = whole[r * PANEL_ROWS + i];
-            out[(int64_t)r * args->weight->rows + i] = bias ? sum + bias[i] : sum;
+            out[r * args->out_stride + i] = bias ? sum + bias[i] : sum;
         }
 }
 

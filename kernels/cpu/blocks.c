@@ -1,0 +1,118 @@
+#include "kernels/cpu/blocks.h"
+
+#include <assert.h>
+
+#include "kernels/cpu/device.h"
+
+static struct weight view_block(const struct weight *weight, int32_t block, int32_t out_dim)
+{
+    struct weight view = *weight;
+    view.rows = out_dim;
+    view.num_panels = block_stride(out_dim) / PANEL_ROWS;
+    view.panels += (size_t)block * (size_t)view.num_panels * weight_panel_bytes(weight);
+    return view;
+}
+
+static int64_t max_i64(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int64_t min_i64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Reading a panel costs about as much as multiplying it by this many rows. */
+enum { READ_ROWS = 4 };
+
+static int64_t panel_cost(const struct moe_plan *plan, int32_t expert)
+{
+    const int32_t rows = plan->first[expert + 1] - plan->first[expert];
+    return rows > 0 ? READ_ROWS + rows : 0;
+}
+
+static void run_expert(struct device *device, const struct moe_linear_args *args, int32_t expert,
+                       int32_t panel_from, int32_t panel_to)
+{
+    const struct weight view = view_block(args->weight, expert, args->out_dim);
+    const int64_t first = args->plan->first[expert];
+    const struct linear_args linear = {
+        .out = args->out + first * args->out_dim,
+        .weight = &view,
+        .x = args->x + first * view.cols,
+        .out_stride = args->out_dim,
+        .x_stride = view.cols,
+        .rows = args->plan->first[expert + 1] - args->plan->first[expert],
+        .row_parts = 1,
+    };
+    device->isa->linear(&linear, panel_from, panel_to, 0, linear.rows);
+}
+
+/* Panels lie behind each other on a line of costs; a thread has those that begin in its part. */
+static void run_experts(struct device *device, const struct op *op, int32_t thread,
+                        int32_t num_threads)
+{
+    const struct moe_linear_args *args = &op->args.moe_linear;
+    const int64_t panels = block_stride(args->out_dim) / PANEL_ROWS;
+    int64_t total = 0, at = 0;
+    for (int32_t e = 0; e < args->plan->num_experts; e++)
+        total += panels * panel_cost(args->plan, e);
+    const int64_t from = share_of(total, thread, num_threads);
+    const int64_t to = share_of(total, thread + 1, num_threads);
+
+    for (int32_t e = 0; e < args->plan->num_experts; e++) {
+        const int64_t cost = panel_cost(args->plan, e);
+        if (cost == 0)
+            continue;
+        const int64_t first = min_i64(panels, (max_i64(from - at, 0) + cost - 1) / cost);
+        const int64_t end = min_i64(panels, (max_i64(to - at, 0) + cost - 1) / cost);
+        if (first < end)
+            run_expert(device, args, e, (int32_t)first, (int32_t)end);
+        at += panels * cost;
+    }
+}
+
+void blocks_moe_linear(struct device *device, float *out, const struct weight *weight,
+                       int32_t out_dim, const float *x, const struct moe_plan *plan, int32_t rows)
+{
+    assert(weight->rows == plan->num_experts * block_stride(out_dim));
+    const double pairs = (double)rows * plan->top_k;
+    const double experts = pairs < plan->num_experts ? pairs : plan->num_experts;
+    const double bytes = (double)weight_bytes(weight) / plan->num_experts;
+    device_record(device, run_experts, bytes * (0.04 * experts + 0.01 * pairs))->args.moe_linear =
+        (struct moe_linear_args){ out, weight, out_dim, x, plan };
+}
+
+static void run_heads(struct device *device, const struct op *op, int32_t thread,
+                      int32_t num_threads)
+{
+    const struct heads_linear *heads = &op->args.heads.heads;
+    const int64_t panels = block_stride(heads->out_dim) / PANEL_ROWS;
+    const int64_t units = panels * heads->num_heads;
+    const int64_t end = share_of(units, thread + 1, num_threads);
+
+    for (int64_t unit = share_of(units, thread, num_threads); unit < end;) {
+        const int64_t head = unit / panels, panel = unit % panels;
+        const int64_t num = min_i64(panels - panel, end - unit);
+        const struct weight view = view_block(heads->weight, (int32_t)head, heads->out_dim);
+        const struct linear_args linear = {
+            .out = heads->out + head * heads->out_head,
+            .weight = &view,
+            .x = heads->x + head * heads->x_head,
+            .out_stride = heads->out_row,
+            .x_stride = heads->x_row,
+            .rows = op->args.heads.rows,
+            .row_parts = 1,
+        };
+        device->isa->linear(&linear, (int32_t)panel, (int32_t)(panel + num), 0, linear.rows);
+        unit += num;
+    }
+}
+
+void blocks_heads_linear(struct device *device, const struct heads_linear *args, int32_t rows)
+{
+    assert(args->weight->rows == args->num_heads * block_stride(args->out_dim));
+    const double cost_ns = (double)weight_bytes(args->weight) * (0.04 + 0.01 * rows);
+    device_record(device, run_heads, cost_ns)->args.heads = (struct heads_args){ *args, rows };
+}
