@@ -24,7 +24,7 @@
 
 #include "base/error.h"
 
-enum { BACKEND_ABI = 3, BACKEND_SPAN = 256, BACKEND_MAX_GROUPS = 4, BACKEND_MAX_LOGPROBS = 20 };
+enum { BACKEND_ABI = 4, BACKEND_SPAN = 256, BACKEND_MAX_GROUPS = 4, BACKEND_MAX_LOGPROBS = 20 };
 enum { MOE_MAX_EXPERTS = 1024 };
 
 enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16 };
@@ -71,6 +71,32 @@ struct attention_seq {
     int32_t num_rows;      /* positions computed in this step, >= 1 */
     int32_t first_pos;     /* absolute position of first_row; rows attend to [0, own position] */
     const int32_t *blocks; /* its pages in order */
+};
+
+/* What attention does beyond the plain softmax of scale q k; 0 is off. */
+struct attention_form {
+    float scale;
+    float softcap;  /* scores become softcap tanh(score / softcap) */
+    int32_t window; /* a row sees its own position and the window - 1 before it; what lies before
+                       is not read, and the blocks there may be gone */
+};
+
+/*
+ * Norm of q and k before they are rotated; rows of `squares` come from qk_squares(), summed over
+ * the ranks. Weights are [head_dim], one for all heads, or with `squares` [heads head_dim].
+ */
+struct qk_norm {
+    const float *q, *k;           /* NULL: q and k stay as they are */
+    const float *q_bias, *k_bias; /* not NULL: LayerNorm with mean and bias, else RMS */
+    float eps;
+    const float *squares;   /* NULL: the norm is each head's own; [rows][2]: of all heads */
+    int32_t q_cols, k_cols; /* values that `squares` summed */
+};
+
+enum activation {
+    ACTIVATION_SILU,
+    ACTIVATION_GELU_TANH, /* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) */
+    ACTIVATION_GELU,      /* x / 2 (1 + erf(x / sqrt(2))) */
 };
 
 /* cos and sin of every position: [max_positions][rotary_dims / 2] each, float. */
@@ -242,33 +268,51 @@ struct backend {
     int (*submit)(struct device *device); /* 0, or -ENOSPC when max_ops was passed */
     int (*wait)(struct device *device);   /* 0, or a negative errno of the device */
 
-    /* out[r] = W[ids[r]] as float. W: the embedding, also usable by linear(). */
-    void (*embed)(struct device *, float *out, const struct weight *weight, const int32_t *ids,
-                  int32_t rows);
+    /* out[r] = W[ids[r]] as float, times scale. W: the embedding, also usable by linear(). */
+    void (*embed)(struct device *, float *out, const struct weight *weight, float scale,
+                  const int32_t *ids, int32_t rows);
 
     /* x[r] += delta[r] where delta is not NULL; out[r] = x[r] / sqrt(mean(x[r]^2) + eps) * w.
      * w: [cols]. out may be NULL (only the sum is wanted). */
     void (*add_rms_norm)(struct device *, float *out, float *x, const float *delta, const float *w,
                          float eps, int32_t rows, int32_t cols);
 
+    /* The same with (x[r] - mean) / sqrt(variance + eps) * w + bias. */
+    void (*add_layer_norm)(struct device *, float *out, float *x, const float *delta,
+                           const float *w, const float *bias, float eps, int32_t rows,
+                           int32_t cols);
+
     /* out[r][n] = sum over k of W[n][k] x[r][k] (+ bias[n]); bias may be NULL. */
     void (*linear)(struct device *, float *out, const struct weight *weight, const float *bias,
                    const float *x, int32_t rows);
 
-    /* qkv: [rows][(num_heads + 2 num_kv_heads) head_dim], in place: rotate q and k of each row
-     * by its position; round and write k and v to the row's slot (block * block_size + offset). */
-    void (*rope_kv_write)(struct device *, float *qkv, const struct rope_table *rope,
-                          const int32_t *positions, const int64_t *slots, struct kv_pool *pool,
-                          int32_t layer, int32_t num_heads, int32_t rows);
+    /* qkv: [rows][(num_heads + 2 num_kv_heads) head_dim], in place: norm q and k, rotate them by
+     * the row's position; round and write k and v to its slot (block * block_size + offset).
+     * `norm` is copied; NULL: none. */
+    void (*rope_kv_write)(struct device *, float *qkv, const struct qk_norm *norm,
+                          const struct rope_table *rope, const int32_t *positions,
+                          const int64_t *slots, struct kv_pool *pool, int32_t layer,
+                          int32_t num_heads, int32_t rows);
 
-    /* out: [rows][num_heads head_dim]; q is the head of each row of qkv. In a pool of latents
-     * qkv is q alone, [rows][num_heads head_dim], and out is [rows][num_heads latent_dim]. */
+    /* out: [rows][num_heads head_dim]; q is the head of each row of qkv. `form` is copied. In a
+     * pool of latents qkv is q alone, [rows][num_heads head_dim], and out is [rows][num_heads
+     * latent_dim]. */
     void (*attention)(struct device *, float *out, const float *qkv, const struct kv_pool *pool,
-                      int32_t layer, int32_t num_heads, float scale,
+                      int32_t layer, int32_t num_heads, const struct attention_form *form,
                       const struct attention_seq *seqs, int32_t num_seqs, int32_t rows);
 
-    /* gate_up: [rows][2 cols]; out[r][i] = silu(gate_up[r][i]) * gate_up[r][cols + i]. */
-    void (*silu_mul)(struct device *, float *out, const float *gate_up, int32_t rows, int32_t cols);
+    /* out[r] = { sum of squares of qkv[r][0 .. q_cols), of the k_cols behind them }; a row of qkv
+     * has q_cols + 2 k_cols. */
+    void (*qk_squares)(struct device *, float *out, const float *qkv, int32_t q_cols,
+                       int32_t k_cols, int32_t rows);
+
+    /* gated: in is [rows][2 cols], out[r][i] = act(in[r][i]) * in[r][cols + i];
+     * else in is [rows][cols], out[r][i] = act(in[r][i]). */
+    void (*activate)(struct device *, float *out, const float *in, enum activation activation,
+                     bool gated, int32_t rows, int32_t cols);
+
+    /* x = cap tanh(x / cap), in place. */
+    void (*soft_cap)(struct device *, float *x, float cap, int32_t rows, int32_t cols);
 
     /* out[i] = x[indices[i]] */
     void (*gather_rows)(struct device *, float *out, const float *x, const int32_t *indices,

@@ -47,9 +47,16 @@ static bool walk_next(struct tile_walk *walk, struct attention_tile *ret_tile)
     return true;
 }
 
-static int32_t num_spans(const struct attention_tile *tile)
+/* The spans of which a tile sees something: [from, to). */
+struct span_range {
+    int32_t from, to;
+};
+
+static struct span_range spans_of(const struct attention_args *args,
+                                  const struct attention_tile *tile)
 {
-    return attention_pos(tile, tile->num_rows - 1) / BACKEND_SPAN + 1;
+    return (struct span_range){ attention_low(args, tile, 0) / BACKEND_SPAN,
+                                attention_pos(tile, tile->num_rows - 1) / BACKEND_SPAN + 1 };
 }
 
 static struct attention_sum scratch_sum(struct attention_scratch *scratch, int32_t index)
@@ -74,8 +81,8 @@ static void combine_span(const struct isa *isa, const struct attention_args *arg
                          const struct attention_sum *total, const struct attention_sum *sum)
 {
     const int32_t first = attention_first_row(tile, span * BACKEND_SPAN);
-    isa->attention_combine(args, total, sum, first * tile->num_heads,
-                           tile->num_rows * tile->num_heads);
+    const int32_t end = attention_row_end(args, tile, (span + 1) * BACKEND_SPAN - 1);
+    isa->attention_combine(args, total, sum, first * tile->num_heads, end * tile->num_heads);
 }
 
 static void run_tile(struct device *device, const struct attention_args *args,
@@ -83,9 +90,10 @@ static void run_tile(struct device *device, const struct attention_args *args,
 {
     const struct attention_sum total = scratch_sum(scratch, 0), sum = scratch_sum(scratch, 1);
 
+    const struct span_range spans = spans_of(args, tile);
     sum_clear(args, tile, &total);
     device->isa->attention_begin(args, tile, scratch);
-    for (int32_t span = 0; span < num_spans(tile); span++) {
+    for (int32_t span = spans.from; span < spans.to; span++) {
         device->isa->attention_span(args, tile, span, scratch, &sum);
         combine_span(device->isa, args, tile, span, &total, &sum);
     }
@@ -127,8 +135,9 @@ static void run_spans(struct device *device, const struct op *op, int32_t thread
     int64_t index = 0;
 
     while (walk_next(&walk, &tile)) {
+        const struct span_range spans = spans_of(walk.args, &tile);
         bool begun = false;
-        for (int32_t span = 0; span < num_spans(&tile); span++, index++) {
+        for (int32_t span = spans.from; span < spans.to; span++, index++) {
             if (index % num_threads != thread)
                 continue;
             if (!begun)
@@ -148,12 +157,16 @@ static void run_combine(struct device *device, const struct op *op, int32_t thre
     struct attention_tile tile;
     int64_t index = 0;
 
-    for (int32_t i = 0; walk_next(&walk, &tile); i++, index += num_spans(&tile)) {
+    for (int32_t i = 0; walk_next(&walk, &tile); i++) {
+        const struct span_range spans = spans_of(walk.args, &tile);
+        const int64_t first = index;
+        index += spans.to - spans.from;
         if (i % num_threads != thread)
             continue;
         sum_clear(walk.args, &tile, &total);
-        for (int32_t span = 0; span < num_spans(&tile); span++) {
-            const struct attention_sum sum = partial_sum(device, walk.args, index + span);
+        for (int32_t span = spans.from; span < spans.to; span++) {
+            const struct attention_sum sum =
+                partial_sum(device, walk.args, first + span - spans.from);
             combine_span(device->isa, walk.args, &tile, span, &total, &sum);
         }
         device->isa->attention_end(walk.args, &tile, &total);
@@ -172,18 +185,21 @@ static struct work measure(const struct attention_args *args)
     struct attention_tile tile;
     struct work work = { 0 };
     while (walk_next(&walk, &tile)) {
-        const double positions = attention_pos(&tile, tile.num_rows - 1) + 1;
+        const double positions =
+            attention_pos(&tile, tile.num_rows - 1) + 1 - attention_low(args, &tile, 0);
+        const struct span_range spans = spans_of(args, &tile);
         const double queries = (double)tile.num_rows * tile.num_heads;
         work.num_tiles++;
-        work.num_spans += num_spans(&tile);
+        work.num_spans += spans.to - spans.from;
         work.cost_ns += 100 + positions * args->padded_dim * (0.1 + 0.04 * queries);
     }
     return work;
 }
 
 void attention_record(struct device *device, float *out, const float *qkv,
-                      const struct kv_pool *pool, int32_t layer, int32_t num_heads, float scale,
-                      const struct attention_seq *seqs, int32_t num_seqs, int32_t rows)
+                      const struct kv_pool *pool, int32_t layer, int32_t num_heads,
+                      const struct attention_form *form, const struct attention_seq *seqs,
+                      int32_t num_seqs, int32_t rows)
 {
     (void)rows;
     const struct kv_layout *layout = &pool->layout;
@@ -195,7 +211,7 @@ void attention_record(struct device *device, float *out, const float *qkv,
         .pool = pool,
         .layer = layer,
         .num_heads = num_heads,
-        .scale = scale,
+        .form = *form,
         .seqs = seqs,
         .num_seqs = num_seqs,
         .group = num_heads / layout->num_kv_heads,

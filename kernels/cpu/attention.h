@@ -7,7 +7,8 @@
 #include "kernels/backend.h"
 
 void attention_record(struct device *device, float *out, const float *qkv,
-                      const struct kv_pool *pool, int32_t layer, int32_t num_heads, float scale,
-                      const struct attention_seq *seqs, int32_t num_seqs, int32_t rows);
+                      const struct kv_pool *pool, int32_t layer, int32_t num_heads,
+                      const struct attention_form *form, const struct attention_seq *seqs,
+                      int32_t num_seqs, int32_t rows);
 
 #endif

@@ -47,16 +47,19 @@ static void run_embed(struct device *device, const struct op *op, int32_t thread
         const int32_t first = (int32_t)(unit % parts) * EMBED_COLS;
         const int32_t num = cols - first < EMBED_COLS ? cols - first : EMBED_COLS;
         assert(args->ids[row] >= 0 && args->ids[row] < args->weight->rows);
-        weight_read_row(args->weight, args->ids[row], first, num, args->out + row * cols + first);
+        float *out = args->out + row * cols + first;
+        weight_read_row(args->weight, args->ids[row], first, num, out);
+        for (int32_t i = 0; args->scale != 1.0f && i < num; i++)
+            out[i] *= args->scale;
     }
 }
 
-static void cpu_embed(struct device *device, float *out, const struct weight *weight,
+static void cpu_embed(struct device *device, float *out, const struct weight *weight, float scale,
                       const int32_t *ids, int32_t rows)
 {
     const double cost_ns = 2.0 * rows * weight->cols;
     device_record(device, run_embed, cost_ns)->args.embed =
-        (struct embed_args){ out, weight, ids, rows };
+        (struct embed_args){ out, weight, scale, ids, rows };
 }
 
 static void run_norm(struct device *device, const struct op *op, int32_t thread,
@@ -72,7 +75,24 @@ static void cpu_add_rms_norm(struct device *device, float *out, float *x, const 
 {
     const double cost_ns = rows > 1 ? 0.25 * rows * cols : 0.0; /* one row is one thread's */
     device_record(device, run_norm, cost_ns)->args.norm =
-        (struct norm_args){ out, x, delta, w, eps, rows, cols };
+        (struct norm_args){ out, x, delta, w, NULL, eps, rows, cols };
+}
+
+static void run_layer_norm(struct device *device, const struct op *op, int32_t thread,
+                           int32_t num_threads)
+{
+    const struct norm_args *args = &op->args.norm;
+    device->isa->add_layer_norm(args, (int32_t)share_of(args->rows, thread, num_threads),
+                                (int32_t)share_of(args->rows, thread + 1, num_threads));
+}
+
+static void cpu_add_layer_norm(struct device *device, float *out, float *x, const float *delta,
+                               const float *w, const float *bias, float eps, int32_t rows,
+                               int32_t cols)
+{
+    const double cost_ns = rows > 1 ? 0.4 * rows * cols : 0.0;
+    device_record(device, run_layer_norm, cost_ns)->args.norm =
+        (struct norm_args){ out, x, delta, w, bias, eps, rows, cols };
 }
 
 static void run_linear(struct device *device, const struct op *op, int32_t thread,
@@ -124,9 +144,10 @@ static void run_rope(struct device *device, const struct op *op, int32_t thread,
                                share_of(units, thread + 1, num_threads));
 }
 
-static void cpu_rope_kv_write(struct device *device, float *qkv, const struct rope_table *rope,
-                              const int32_t *positions, const int64_t *slots, struct kv_pool *pool,
-                              int32_t layer, int32_t num_heads, int32_t rows)
+static void cpu_rope_kv_write(struct device *device, float *qkv, const struct qk_norm *norm,
+                              const struct rope_table *rope, const int32_t *positions,
+                              const int64_t *slots, struct kv_pool *pool, int32_t layer,
+                              int32_t num_heads, int32_t rows)
 {
     const struct kv_layout *layout = &pool->layout;
     assert(rope->rotary_dims <= layout->head_dim && rope->rotary_dims % 2 == 0);
@@ -134,24 +155,57 @@ static void cpu_rope_kv_write(struct device *device, float *qkv, const struct ro
 
     const double cost_ns = rows * (0.2 * num_heads + 1.0 * layout->num_kv_heads) * layout->head_dim;
     device_record(device, run_rope, cost_ns)->args.rope =
-        (struct rope_args){ qkv, rope, positions, slots, pool, layer, num_heads, rows };
+        (struct rope_args){ qkv,   norm != NULL ? *norm : (struct qk_norm){ 0 },
+                            rope,  positions,
+                            slots, pool,
+                            layer, num_heads,
+                            rows };
 }
 
-static void run_silu(struct device *device, const struct op *op, int32_t thread,
-                     int32_t num_threads)
+static void run_squares(struct device *device, const struct op *op, int32_t thread,
+                        int32_t num_threads)
 {
-    const struct silu_args *args = &op->args.silu;
+    const struct squares_args *args = &op->args.squares;
+    device->isa->qk_squares(args, (int32_t)share_of(args->rows, thread, num_threads),
+                            (int32_t)share_of(args->rows, thread + 1, num_threads));
+}
+
+static void cpu_qk_squares(struct device *device, float *out, const float *qkv, int32_t q_cols,
+                           int32_t k_cols, int32_t rows)
+{
+    const double cost_ns = rows > 1 ? 0.1 * rows * (q_cols + k_cols) : 0.0;
+    device_record(device, run_squares, cost_ns)->args.squares =
+        (struct squares_args){ out, qkv, q_cols, k_cols, rows };
+}
+
+static void run_activate(struct device *device, const struct op *op, int32_t thread,
+                         int32_t num_threads)
+{
+    const struct activate_args *args = &op->args.activate;
     const int64_t units = (int64_t)args->rows * args->cols;
-    device->isa->silu_mul(args, share_of(units, thread, num_threads),
+    device->isa->activate(args, share_of(units, thread, num_threads),
                           share_of(units, thread + 1, num_threads));
 }
 
-static void cpu_silu_mul(struct device *device, float *out, const float *gate_up, int32_t rows,
-                         int32_t cols)
+static void cpu_activate(struct device *device, float *out, const float *in,
+                         enum activation activation, bool gated, int32_t rows, int32_t cols)
 {
     const double cost_ns = 0.5 * rows * cols;
-    device_record(device, run_silu, cost_ns)->args.silu =
-        (struct silu_args){ out, gate_up, rows, cols };
+    device_record(device, run_activate, cost_ns)->args.activate =
+        (struct activate_args){ out, in, activation, gated, rows, cols };
+}
+
+static void run_cap(struct device *device, const struct op *op, int32_t thread, int32_t num_threads)
+{
+    const struct cap_args *args = &op->args.cap;
+    device->isa->soft_cap(args, share_of(args->num, thread, num_threads),
+                          share_of(args->num, thread + 1, num_threads));
+}
+
+static void cpu_soft_cap(struct device *device, float *x, float cap, int32_t rows, int32_t cols)
+{
+    device_record(device, run_cap, 0.5 * rows * cols)->args.cap =
+        (struct cap_args){ x, cap, (int64_t)rows * cols };
 }
 
 static void run_gather(struct device *device, const struct op *op, int32_t thread,
@@ -259,10 +313,13 @@ const struct backend cpu_backend = {
     .wait = device_wait,
     .embed = cpu_embed,
     .add_rms_norm = cpu_add_rms_norm,
+    .add_layer_norm = cpu_add_layer_norm,
     .linear = cpu_linear,
     .rope_kv_write = cpu_rope_kv_write,
     .attention = attention_record,
-    .silu_mul = cpu_silu_mul,
+    .qk_squares = cpu_qk_squares,
+    .activate = cpu_activate,
+    .soft_cap = cpu_soft_cap,
     .gather_rows = cpu_gather_rows,
     .copy_blocks = cpu_copy_blocks,
     .all_reduce = cpu_all_reduce,

@@ -18,13 +18,14 @@
 struct embed_args {
     float *out;
     const struct weight *weight;
+    float scale;
     const int32_t *ids;
     int32_t rows;
 };
 
 struct norm_args {
     float *out, *x;
-    const float *delta, *w;
+    const float *delta, *w, *bias; /* bias: of a LayerNorm */
     float eps;
     int32_t rows, cols;
 };
@@ -40,6 +41,7 @@ struct linear_args {
 
 struct rope_args {
     float *qkv;
+    struct qk_norm norm;
     const struct rope_table *rope;
     const int32_t *positions;
     const int64_t *slots;
@@ -101,7 +103,7 @@ struct attention_args {
     const float *qkv;
     const struct kv_pool *pool;
     int32_t layer, num_heads;
-    float scale;
+    struct attention_form form;
     const struct attention_seq *seqs;
     int32_t num_seqs;
     int32_t group;          /* query heads of a kv head */
@@ -137,10 +139,24 @@ struct attention_scratch {
     float acc[2][ATTENTION_MAX_QUERIES * KV_MAX_HEAD_DIM];
 };
 
-struct silu_args {
+struct squares_args {
     float *out;
-    const float *gate_up;
+    const float *qkv;
+    int32_t q_cols, k_cols, rows;
+};
+
+struct activate_args {
+    float *out;
+    const float *in;
+    enum activation activation;
+    bool gated;
     int32_t rows, cols;
+};
+
+struct cap_args {
+    float *x;
+    float cap;
+    int64_t num;
 };
 
 struct gather_args {
@@ -181,7 +197,9 @@ struct op {
         struct linear_args linear;
         struct rope_args rope;
         struct attention_args attention;
-        struct silu_args silu;
+        struct squares_args squares;
+        struct activate_args activate;
+        struct cap_args cap;
         struct gather_args gather;
         struct copy_args copy;
         struct meet_args meet;
@@ -201,6 +219,7 @@ struct isa {
     const char *name;
     bool (*is_supported)(void);
     void (*add_rms_norm)(const struct norm_args *args, int32_t row_from, int32_t row_to);
+    void (*add_layer_norm)(const struct norm_args *args, int32_t row_from, int32_t row_to);
     void (*linear)(const struct linear_args *args, int32_t panel_from, int32_t panel_to,
                    int32_t row_from, int32_t row_to);
     /* A unit is one row's group of one kv head: unit = row * num_kv_heads + kv_head. */
@@ -208,7 +227,7 @@ struct isa {
     /* The tile's queries times the scale, into scratch->queries. */
     void (*attention_begin)(const struct attention_args *args, const struct attention_tile *tile,
                             struct attention_scratch *scratch);
-    /* Reduce one span from scratch into *sum, for the rows that reach into it. */
+    /* Reduce one span from scratch into *sum, for the rows that see something of it. */
     void (*attention_span)(const struct attention_args *args, const struct attention_tile *tile,
                            int32_t span, struct attention_scratch *scratch,
                            const struct attention_sum *sum);
@@ -219,8 +238,10 @@ struct isa {
     /* Divide and write the tile's rows of out. */
     void (*attention_end)(const struct attention_args *args, const struct attention_tile *tile,
                           const struct attention_sum *total);
-    /* Elements of out, counted over all rows. */
-    void (*silu_mul)(const struct silu_args *args, int64_t from, int64_t to);
+    void (*qk_squares)(const struct squares_args *args, int32_t row_from, int32_t row_to);
+    /* Elements of out or x, counted over all rows. */
+    void (*activate)(const struct activate_args *args, int64_t from, int64_t to);
+    void (*soft_cap)(const struct cap_args *args, int64_t from, int64_t to);
 };
 
 extern const struct isa isa_scalar;
@@ -241,6 +262,24 @@ static inline int32_t attention_first_row(const struct attention_tile *tile, int
     if (row <= 0)
         return 0;
     return row < tile->num_rows ? row : tile->num_rows;
+}
+
+/* The first position that a tile's row sees. */
+static inline int32_t attention_low(const struct attention_args *args,
+                                    const struct attention_tile *tile, int32_t row)
+{
+    const int32_t low = attention_pos(tile, row) - args->form.window + 1;
+    return args->form.window > 0 && low > 0 ? low : 0;
+}
+
+/* One past the last row of a tile that sees position `pos` or one before it. */
+static inline int32_t attention_row_end(const struct attention_args *args,
+                                        const struct attention_tile *tile, int32_t pos)
+{
+    const int64_t rows = (int64_t)pos - attention_pos(tile, 0) + args->form.window;
+    if (args->form.window <= 0 || rows >= tile->num_rows)
+        return tile->num_rows;
+    return rows > 0 ? (int32_t)rows : 0;
 }
 
 /* Where part `index` of `num` begins in [0, units); part index + 1 begins where it ends. */

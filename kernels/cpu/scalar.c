@@ -38,6 +38,33 @@ static void add_rms_norm(const struct norm_args *args, int32_t row_from, int32_t
         norm_row(args, row);
 }
 
+static void layer_norm_row(const struct norm_args *args, int64_t row)
+{
+    float *x = args->x + row * args->cols;
+    float sum = 0.0f, sum_sq = 0.0f;
+
+    for (int32_t i = 0; i < args->cols; i++) {
+        x[i] = args->delta ? x[i] + args->delta[row * args->cols + i] : x[i];
+        sum += x[i];
+    }
+    if (!args->out)
+        return;
+
+    const float mean = sum / (float)args->cols;
+    for (int32_t i = 0; i < args->cols; i++)
+        sum_sq += (x[i] - mean) * (x[i] - mean);
+
+    const float scale = 1.0f / sqrtf(sum_sq / (float)args->cols + args->eps);
+    for (int32_t i = 0; i < args->cols; i++)
+        args->out[row * args->cols + i] = (x[i] - mean) * scale * args->w[i] + args->bias[i];
+}
+
+static void add_layer_norm(const struct norm_args *args, int32_t row_from, int32_t row_to)
+{
+    for (int32_t row = row_from; row < row_to; row++)
+        layer_norm_row(args, row);
+}
+
 /* Column k of a panel, in the order of its storage. */
 static void read_column(enum dtype dtype, const void *panel, int32_t k, float out[PANEL_ROWS])
 {
@@ -117,6 +144,38 @@ static void write_kv(const struct rope_args *args, int64_t slot, int32_t kv_head
     }
 }
 
+/* One head; `squares` is NULL where it has a norm of its own. */
+static void norm_head(float *head, const float *w, const float *bias, int32_t dim, float eps,
+                      const float *squares, int32_t num_squares)
+{
+    float mean = 0.0f, sum_sq = 0.0f;
+    for (int32_t i = 0; bias && i < dim; i++)
+        mean += head[i] / (float)dim;
+    for (int32_t i = 0; i < dim; i++)
+        sum_sq += (head[i] - mean) * (head[i] - mean);
+
+    const float of_all = squares ? *squares / (float)num_squares : sum_sq / (float)dim;
+    const float scale = 1.0f / sqrtf(of_all + eps);
+    for (int32_t i = 0; i < dim; i++)
+        head[i] = (head[i] - mean) * scale * w[i] + (bias ? bias[i] : 0.0f);
+}
+
+/* The query heads of a group, and its key. */
+static void norm_group(const struct rope_args *args, int64_t row, int32_t kv_head, float *queries,
+                       float *k)
+{
+    const struct qk_norm *n = &args->norm;
+    const int32_t dim = args->pool->layout.head_dim;
+    const int32_t group = args->num_heads / args->pool->layout.num_kv_heads;
+    const float *squares = n->squares ? n->squares + 2 * row : NULL;
+
+    for (int32_t i = 0; i < group; i++)
+        norm_head(queries + i * dim, n->q + (squares ? (kv_head * group + i) * dim : 0), n->q_bias,
+                  dim, n->eps, squares, n->q_cols);
+    norm_head(k, n->k + (squares ? kv_head * dim : 0), n->k_bias, dim, n->eps,
+              squares ? squares + 1 : NULL, n->k_cols);
+}
+
 static void rope_unit(const struct rope_args *args, int64_t row, int32_t kv_head)
 {
     const struct kv_layout *layout = &args->pool->layout;
@@ -129,6 +188,8 @@ static void rope_unit(const struct rope_args *args, int64_t row, int32_t kv_head
     assert(position >= 0 && position < args->rope->max_positions);
     const float *cosines = args->rope->cos + (int64_t)position * half;
     const float *sines = args->rope->sin + (int64_t)position * half;
+    if (args->norm.q)
+        norm_group(args, row, kv_head, heads + kv_head * group * dim, k);
     for (int32_t i = 0; i < group; i++)
         rotate(heads + (kv_head * group + i) * dim, cosines, sines, half);
     rotate(k, cosines, sines, half);
@@ -152,7 +213,7 @@ static void attention_begin(const struct attention_args *args, const struct atte
         const int32_t head = tile->first_head + i % tile->num_heads;
         for (int32_t d = 0; d < dim; d++)
             scratch->queries[i * dim + d] =
-                args->qkv[row * args->q_stride + head * dim + d] * args->scale;
+                args->qkv[row * args->q_stride + head * dim + d] * args->form.scale;
     }
 }
 
@@ -167,6 +228,8 @@ static float score(const struct attention_args *args, const struct attention_til
     for (int32_t d = 0; d < layout->head_dim; d++)
         sum += query[d] * kv_fetch(layout->dtype, keys,
                                    (size_t)(d * layout->block_size + pos % layout->block_size));
+    if (args->form.softcap > 0.0f)
+        return args->form.softcap * tanhf(sum / args->form.softcap);
     return sum;
 }
 
@@ -213,10 +276,11 @@ static void attention_span(const struct attention_args *args, const struct atten
                            int32_t span, struct attention_scratch *scratch,
                            const struct attention_sum *sum)
 {
-    const int32_t from = span * BACKEND_SPAN;
-    for (int32_t row = attention_first_row(tile, from); row < tile->num_rows; row++) {
-        const int32_t end = attention_pos(tile, row) + 1;
-        const int32_t to = end < from + BACKEND_SPAN ? end : from + BACKEND_SPAN;
+    const int32_t begin = span * BACKEND_SPAN, last = begin + BACKEND_SPAN - 1;
+    const int32_t row_end = attention_row_end(args, tile, last);
+    for (int32_t row = attention_first_row(tile, begin); row < row_end; row++) {
+        const int32_t low = attention_low(args, tile, row), pos = attention_pos(tile, row);
+        const int32_t from = low > begin ? low : begin, to = (pos < last ? pos : last) + 1;
         for (int32_t head = 0; head < tile->num_heads; head++)
             attend(args, tile, row * tile->num_heads + head, from, to, scratch, sum);
     }
@@ -248,24 +312,60 @@ static void attention_end(const struct attention_args *args, const struct attent
     }
 }
 
-static void silu_mul(const struct silu_args *args, int64_t from, int64_t to)
+static void qk_squares(const struct squares_args *args, int32_t row_from, int32_t row_to)
+{
+    const int32_t cols = args->q_cols + 2 * args->k_cols;
+    for (int64_t row = row_from; row < row_to; row++) {
+        const float *x = args->qkv + row * cols;
+        float sums[2] = { 0.0f, 0.0f };
+        for (int32_t i = 0; i < args->q_cols + args->k_cols; i++)
+            sums[i >= args->q_cols] += x[i] * x[i];
+        args->out[2 * row] = sums[0];
+        args->out[2 * row + 1] = sums[1];
+    }
+}
+
+static float act(enum activation activation, float x)
+{
+    switch (activation) {
+    case ACTIVATION_SILU:
+        return x / (1.0f + expf(-x));
+    case ACTIVATION_GELU_TANH: /* (1 + tanh(u)) / 2 = 1 / (1 + exp(-2 u)) */
+        return x / (1.0f + expf(-1.5957691216f * (x + 0.044715f * x * x * x)));
+    case ACTIVATION_GELU:
+        return 0.5f * x * erfcf(-0.70710678119f * x);
+    }
+    return x;
+}
+
+static void activate(const struct activate_args *args, int64_t from, int64_t to)
 {
     for (int64_t i = from; i < to; i++) {
-        const float *row = args->gate_up + i / args->cols * 2 * args->cols;
-        const float gate = row[i % args->cols], up = row[args->cols + i % args->cols];
-        args->out[i] = gate / (1.0f + expf(-gate)) * up;
+        const int64_t row = i / args->cols, col = i % args->cols;
+        const float *in = args->in + row * args->cols * (args->gated ? 2 : 1);
+        const float value = act(args->activation, in[col]);
+        args->out[i] = args->gated ? value * in[args->cols + col] : value;
     }
+}
+
+static void soft_cap(const struct cap_args *args, int64_t from, int64_t to)
+{
+    for (int64_t i = from; i < to; i++)
+        args->x[i] = args->cap * tanhf(args->x[i] / args->cap);
 }
 
 const struct isa isa_scalar = {
     .name = "scalar",
     .is_supported = is_supported,
     .add_rms_norm = add_rms_norm,
+    .add_layer_norm = add_layer_norm,
     .linear = linear,
     .rope_kv_write = rope_kv_write,
     .attention_begin = attention_begin,
     .attention_span = attention_span,
     .attention_combine = attention_combine,
     .attention_end = attention_end,
-    .silu_mul = silu_mul,
+    .qk_squares = qk_squares,
+    .activate = activate,
+    .soft_cap = soft_cap,
 };

@@ -339,9 +339,10 @@ struct attention_bench {
 static void record_attention(void *argument)
 {
     const struct attention_bench *bench = argument;
+    const struct attention_form form = { .scale = 0.1f };
     for (int32_t layer = 0; layer < bench->layout.num_layers; layer++)
         backend->attention(device, bench->out, bench->qkv, bench->pool, layer, bench->num_heads,
-                           0.1f, bench->seqs, bench->num_seqs, bench->rows);
+                           &form, bench->seqs, bench->num_seqs, bench->rows);
 }
 
 /* `num_seqs` sequences of `length` positions, the last `rows_each` of each computed. */
@@ -399,7 +400,8 @@ static void record_silu(void *argument)
 {
     const struct rows_bench *bench = argument;
     for (int32_t i = 0; i < bench->times; i++)
-        backend->silu_mul(device, bench->b, bench->a, bench->rows, bench->cols);
+        backend->activate(device, bench->b, bench->a, ACTIVATION_SILU, true, bench->rows,
+                          bench->cols);
 }
 
 static void bench_rows(int32_t rows, int32_t cols, const struct probe *probe)
@@ -414,7 +416,7 @@ static void bench_rows(int32_t rows, int32_t cols, const struct probe *probe)
     char what[96];
     snprintf(what, sizeof(what), "add_rms_norm %d x %d, 32 times", rows, cols);
     print_row(what, best_of(record_norm, &bench, TRIALS), 2 * num, 0.0, probe);
-    snprintf(what, sizeof(what), "silu_mul %d x %d, 32 times", rows, cols);
+    snprintf(what, sizeof(what), "silu times up %d x %d, 32 times", rows, cols);
     print_row(what, best_of(record_silu, &bench, TRIALS), 3 * num, 0.0, probe);
     backend->free(device, bench.a);
     backend->free(device, bench.b);
@@ -435,18 +437,19 @@ struct step_bench {
 static void record_step(void *argument)
 {
     struct step_bench *b = argument;
-    backend->embed(device, b->x, b->embed, b->ids, b->rows);
+    const struct attention_form form = { .scale = 0.17f };
+    backend->embed(device, b->x, b->embed, 1.0f, b->ids, b->rows);
     for (int32_t l = 0; l < 4; l++) {
         backend->add_rms_norm(device, b->normed, b->x, l ? b->delta : NULL, b->w, 1e-5f, b->rows,
                               256);
         backend->linear(device, b->qkv, b->qkv_proj[l], NULL, b->normed, b->rows);
-        backend->rope_kv_write(device, b->qkv, &b->rope, b->positions, b->slots, b->pool, l, 8,
-                               b->rows);
-        backend->attention(device, b->attn, b->qkv, b->pool, l, 8, 0.17f, &b->seq, 1, b->rows);
+        backend->rope_kv_write(device, b->qkv, NULL, &b->rope, b->positions, b->slots, b->pool, l,
+                               8, b->rows);
+        backend->attention(device, b->attn, b->qkv, b->pool, l, 8, &form, &b->seq, 1, b->rows);
         backend->linear(device, b->delta, b->o_proj[l], NULL, b->attn, b->rows);
         backend->add_rms_norm(device, b->normed, b->x, b->delta, b->w, 1e-5f, b->rows, 256);
         backend->linear(device, b->gate_up, b->gate_up_proj[l], NULL, b->normed, b->rows);
-        backend->silu_mul(device, b->act, b->gate_up, b->rows, 512);
+        backend->activate(device, b->act, b->gate_up, ACTIVATION_SILU, true, b->rows, 512);
         backend->linear(device, b->delta, b->down_proj[l], NULL, b->act, b->rows);
     }
     backend->add_rms_norm(device, b->normed, b->x, b->delta, b->w, 1e-5f, b->rows, 256);

@@ -124,8 +124,8 @@ void model_forward(struct model *model, struct kv_pool *const *pools,
     assert(batch->num_rows > 0 && batch->num_rows <= model->max_rows);
     assert(batch->num_logits >= 0 && batch->num_logits <= model->max_logits);
 
-    model->backend->embed(model->device, ws->hidden, model->weights.embed_tokens, batch->token_ids,
-                          batch->num_rows);
+    model->backend->embed(model->device, ws->hidden, model->weights.embed_tokens, 1.0f,
+                          batch->token_ids, batch->num_rows);
     for (int32_t l = 0; l <= last; l++) {
         const struct pass pass = layer_pass(model, pools, batch, l);
         const struct stream all = { ws->hidden, ws->attn, batch->num_rows };

@@ -5,7 +5,9 @@
  *
  * In the blocks where the tile's rows end, the sum over V runs for all rows together over the
  * positions that all see, and goes on for each row over exactly its own: a row never multiplies
- * by what lies behind it, so its bits do not depend on the tile it is in.
+ * by what lies behind it, so its bits do not depend on the tile it is in. Where a window ends it
+ * is the same at the other end: what lies before a row's window is not multiplied, nor read where
+ * no row of the tile sees it.
  */
 #include <math.h>
 
@@ -32,7 +34,7 @@ void SIMD(attention_begin)(const struct attention_args *args, const struct atten
                            struct attention_scratch *scratch)
 {
     const int32_t dim = args->pool->layout.head_dim;
-    const vec scale = vec_set(args->scale);
+    const vec scale = vec_set(args->form.scale);
 
     for (int32_t i = 0; i < tile->num_rows * tile->num_heads; i++) {
         const float *from = args->qkv + query_offset(tile, i, args->q_stride, dim);
@@ -109,9 +111,9 @@ static void ask_for_page(const struct attention_args *args, const struct attenti
         __builtin_prefetch(keys + i, 0, 2);
 }
 
-/* Positions [from, to) of the tile's kv head. */
+/* Positions [from, to) of the tile's kv head; that at `first` is the scratch's first. */
 static void widen_block(const struct attention_args *args, const struct attention_tile *tile,
-                        int32_t from, int32_t to, struct attention_scratch *scratch)
+                        int32_t first, int32_t from, int32_t to, struct attention_scratch *scratch)
 {
     const int32_t block_size = args->pool->layout.block_size;
     for (int32_t pos = from; pos < to;) {
@@ -119,7 +121,7 @@ static void widen_block(const struct attention_args *args, const struct attentio
         const int32_t block = tile->seq->blocks[pos / block_size];
         const unsigned char *keys = kv_keys(args->pool, block, args->layer, tile->kv_head);
         ask_for_page(args, tile, pos + num);
-        widen_page(args, keys, offset, num, pos - from, scratch);
+        widen_page(args, keys, offset, num, pos - first, scratch);
         pos += num;
     }
 }
@@ -138,9 +140,14 @@ static float exp_one(float a)
     return result;
 }
 
-/* scores[64] become exp(score - max) of the first `num`, 0 behind; max, sum and acc follow. */
+/* Positions of a block: [from, to), from < to. */
+struct seen {
+    int32_t from, to;
+};
+
+/* scores[64] become exp(score - max) of those seen, 0 elsewhere; max, sum and acc follow. */
 static void softmax_step(const struct attention_args *args, const struct attention_sum *sum,
-                         int32_t query, float *scores, int32_t num)
+                         int32_t query, float *scores, struct seen seen)
 {
     enum { VECS = BLOCK / VEC_LANES };
     const vec none = vec_set(-INFINITY);
@@ -148,7 +155,12 @@ static void softmax_step(const struct attention_args *args, const struct attenti
 
     UNROLLED
     for (int32_t i = 0; i < VECS; i++) {
-        s[i] = vec_select(num - i * VEC_LANES, vec_load(scores + i * VEC_LANES), none);
+        s[i] = vec_load(scores + i * VEC_LANES);
+        if (args->form.softcap > 0.0f)
+            s[i] = vec_soft_cap(s[i], args->form.softcap);
+        s[i] = vec_select(seen.to - i * VEC_LANES, s[i], none);
+        if (seen.from > 0)
+            s[i] = vec_select(seen.from - i * VEC_LANES, none, s[i]);
         largest = vec_max(largest, s[i]);
     }
     const float max = fmaxf(sum->max[query], vec_largest(largest));
@@ -167,10 +179,12 @@ static void softmax_step(const struct attention_args *args, const struct attenti
     sum->max[query] = max;
 }
 
-/* Positions of the block at `pos` that a row sees. */
-static int32_t num_seen(const struct attention_tile *tile, int32_t row, int32_t pos)
+/* What of the block at `pos` a row sees. */
+static struct seen seen_by(const struct attention_args *args, const struct attention_tile *tile,
+                           int32_t row, int32_t pos)
 {
-    return min_i32(attention_pos(tile, row) + 1 - pos, BLOCK);
+    const int32_t low = attention_low(args, tile, row) - pos;
+    return (struct seen){ low > 0 ? low : 0, min_i32(attention_pos(tile, row) + 1 - pos, BLOCK) };
 }
 
 /* acc += p V over positions [from, to) of the block, for rows [row, row_to). */
@@ -213,23 +227,56 @@ static void make_scores(const struct attention_args *args, struct attention_scra
     SIMD(tile_run)(&job, num_queries, BLOCK / PANEL_ROWS);
 }
 
-/* The block at `pos`, for the rows from `first`: those that see something of it. */
+/* Rows [first, row_end), none of which sees less than the block's beginning. */
+static void add_block(const struct attention_args *args, const struct attention_tile *tile,
+                      int32_t pos, int32_t first, int32_t row_end,
+                      const struct attention_scratch *scratch, const struct attention_sum *sum)
+{
+    const int32_t first_full = min_i32(attention_first_row(tile, pos + BLOCK - 1), row_end);
+    const int32_t common = seen_by(args, tile, first, pos).to;
+
+    add_values(args, tile, scratch, sum, first, row_end, 0, common);
+    for (int32_t row = first + 1; row < first_full; row++)
+        add_values(args, tile, scratch, sum, row, row + 1, common,
+                   seen_by(args, tile, row, pos).to);
+    add_values(args, tile, scratch, sum, first_full, row_end, common, BLOCK);
+}
+
+/* Where the window of some row begins within the block: each row over exactly its own, in order,
+ * together where all see the same. */
+static void add_window(const struct attention_args *args, const struct attention_tile *tile,
+                       int32_t pos, int32_t first, int32_t row_end,
+                       const struct attention_scratch *scratch, const struct attention_sum *sum)
+{
+    const int32_t from = seen_by(args, tile, row_end - 1, pos).from;
+    const int32_t to = seen_by(args, tile, first, pos).to;
+    for (int32_t row = first; row < row_end; row++) {
+        const struct seen seen = seen_by(args, tile, row, pos);
+        add_values(args, tile, scratch, sum, row, row + 1, seen.from, from < to ? from : seen.to);
+    }
+    if (from >= to)
+        return;
+    add_values(args, tile, scratch, sum, first, row_end, from, to);
+    for (int32_t row = first; row < row_end; row++)
+        add_values(args, tile, scratch, sum, row, row + 1, to, seen_by(args, tile, row, pos).to);
+}
+
+/* The block at `pos`, for the rows that see something of it. */
 static void attend_block(const struct attention_args *args, const struct attention_tile *tile,
-                         int32_t pos, int32_t first, struct attention_scratch *scratch,
+                         int32_t pos, struct attention_scratch *scratch,
                          const struct attention_sum *sum)
 {
-    const int32_t heads = tile->num_heads, num_rows = tile->num_rows;
-    const int32_t first_full = attention_first_row(tile, pos + BLOCK - 1);
-    const int32_t common = num_seen(tile, first, pos);
+    const int32_t heads = tile->num_heads, first = attention_first_row(tile, pos);
+    const int32_t row_end = attention_row_end(args, tile, pos + BLOCK - 1);
 
-    make_scores(args, scratch, first * heads, (num_rows - first) * heads);
-    for (int32_t i = first * heads; i < num_rows * heads; i++)
-        softmax_step(args, sum, i, scratch->scores + i * BLOCK, num_seen(tile, i / heads, pos));
-
-    add_values(args, tile, scratch, sum, first, num_rows, 0, common);
-    for (int32_t row = first + 1; row < first_full; row++)
-        add_values(args, tile, scratch, sum, row, row + 1, common, num_seen(tile, row, pos));
-    add_values(args, tile, scratch, sum, first_full, num_rows, common, BLOCK);
+    make_scores(args, scratch, first * heads, (row_end - first) * heads);
+    for (int32_t i = first * heads; i < row_end * heads; i++)
+        softmax_step(args, sum, i, scratch->scores + i * BLOCK,
+                     seen_by(args, tile, i / heads, pos));
+    if (attention_low(args, tile, row_end - 1) <= pos)
+        add_block(args, tile, pos, first, row_end, scratch, sum);
+    else
+        add_window(args, tile, pos, first, row_end, scratch, sum);
 }
 
 static void clear_sum(const struct attention_args *args, const struct attention_sum *sum,
@@ -247,12 +294,13 @@ void SIMD(attention_span)(const struct attention_args *args, const struct attent
                           const struct attention_sum *sum)
 {
     const int32_t end = attention_pos(tile, tile->num_rows - 1) + 1;
-    const int32_t from = span * BACKEND_SPAN, to = min_i32(end, from + BACKEND_SPAN);
+    const int32_t begin = span * BACKEND_SPAN, to = min_i32(end, begin + BACKEND_SPAN);
+    const int32_t low = attention_low(args, tile, 0);
 
     clear_sum(args, sum, tile->num_rows * tile->num_heads);
-    for (int32_t pos = from; pos < to; pos += BLOCK) {
-        widen_block(args, tile, pos, min_i32(to, pos + BLOCK), scratch);
-        attend_block(args, tile, pos, attention_first_row(tile, pos), scratch, sum);
+    for (int32_t pos = low > begin ? low / BLOCK * BLOCK : begin; pos < to; pos += BLOCK) {
+        widen_block(args, tile, pos, low > pos ? low : pos, min_i32(to, pos + BLOCK), scratch);
+        attend_block(args, tile, pos, scratch, sum);
     }
 }
 

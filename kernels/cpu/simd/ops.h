@@ -8,6 +8,7 @@
 #include "kernels/cpu/simd/vec.h"
 
 void SIMD(add_rms_norm)(const struct norm_args *args, int32_t row_from, int32_t row_to);
+void SIMD(add_layer_norm)(const struct norm_args *args, int32_t row_from, int32_t row_to);
 void SIMD(linear)(const struct linear_args *args, int32_t panel_from, int32_t panel_to,
                   int32_t row_from, int32_t row_to);
 void SIMD(rope_kv_write)(const struct rope_args *args, int64_t unit_from, int64_t unit_to);
@@ -20,6 +21,8 @@ void SIMD(attention_combine)(const struct attention_args *args, const struct att
                              const struct attention_sum *sum, int32_t query_from, int32_t query_to);
 void SIMD(attention_end)(const struct attention_args *args, const struct attention_tile *tile,
                          const struct attention_sum *total);
-void SIMD(silu_mul)(const struct silu_args *args, int64_t from, int64_t to);
+void SIMD(qk_squares)(const struct squares_args *args, int32_t row_from, int32_t row_to);
+void SIMD(activate)(const struct activate_args *args, int64_t from, int64_t to);
+void SIMD(soft_cap)(const struct cap_args *args, int64_t from, int64_t to);
 
 #endif

@@ -4,7 +4,8 @@
  * The sources of this folder are compiled once per instruction set; the flags choose. Names
  * visible outside a file carry the set: SIMD(tile_run) is tile_run_avx512.
  *
- * vec_exp() is the one exponential of a set: in softmax, in silu, for whole and partial vectors.
+ * vec_exp() is the one exponential of a set: in softmax, activations, soft caps, for whole and
+ * partial vectors.
  */
 #ifndef KERNELS_CPU_SIMD_VEC_H
 #define KERNELS_CPU_SIMD_VEC_H
@@ -124,6 +125,12 @@ static ALWAYS_INLINE vec vec_scale(vec a, vec n)
 static ALWAYS_INLINE vec vec_zero_below(vec a, vec b, vec c)
 {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ), c);
+}
+
+/* `yes` where a < b, else (also for NaN) `no`. */
+static ALWAYS_INLINE vec vec_below(vec a, vec b, vec yes, vec no)
+{
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
 }
 
 static ALWAYS_INLINE float vec_sum(vec a)
@@ -258,6 +265,11 @@ static ALWAYS_INLINE vec vec_zero_below(vec a, vec b, vec c)
     return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_NLT_UQ), c);
 }
 
+static ALWAYS_INLINE vec vec_below(vec a, vec b, vec yes, vec no)
+{
+    return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+}
+
 static ALWAYS_INLINE float vec_sum(vec a)
 {
     const __m128 half = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
@@ -346,6 +358,28 @@ static ALWAYS_INLINE vec vec_exp(vec a)
     /* n reaches 128, whose power of two has no float: halve it. */
     const vec half = vec_round(vec_mul(n, vec_set(0.5f)));
     return vec_zero_below(a, low, vec_scale(vec_scale(p, half), vec_sub(n, half)));
+}
+
+/* Within 2e-7 of the value: near 0 y + y z P(z) with z = y^2 (least squares, |y| <= 5 / 8), else
+ * by the exponential. */
+static ALWAYS_INLINE vec vec_tanh(vec y)
+{
+    const vec one = vec_set(1.0f), z = vec_mul(y, y);
+    vec p = vec_set(-0x1.68839ep-8f);
+    p = vec_fma(p, z, vec_set(0x1.4f1fd8p-6f));
+    p = vec_fma(p, z, vec_set(-0x1.b7c43cp-5f));
+    p = vec_fma(p, z, vec_set(0x1.110382p-3f));
+    p = vec_fma(p, z, vec_set(-0x1.555522p-2f));
+    const vec near = vec_fma(vec_mul(p, z), y, y);
+    const vec e = vec_exp(vec_add(y, y));
+    const vec far = vec_sub(one, vec_div(vec_set(2.0f), vec_add(e, one)));
+    return vec_below(z, vec_set(0x1.9p-2f), near, far);
+}
+
+static ALWAYS_INLINE vec vec_soft_cap(vec a, float cap)
+{
+    const vec c = vec_set(cap);
+    return vec_mul(c, vec_tanh(vec_div(a, c)));
 }
 
 #endif

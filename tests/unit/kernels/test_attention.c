@@ -9,14 +9,28 @@ enum { MAX_POSITIONS = 1100, MAX_BLOCKS = 400 };
 struct model {
     int32_t num_heads, num_kv_heads, head_dim, block_size, rotary_dims;
     enum dtype dtype;
+    int32_t window;
+    float softcap;
+    enum { NORM_NONE, NORM_RMS, NORM_LAYER, NORM_ALL_HEADS } norm;
 };
 
-/* Head sizes beside the vector widths, groups of 1 to 40 heads, odd and even pages. */
+/* Head sizes beside the vector widths, groups of 1 to 40 heads, odd and even pages; windows within
+ * a block, across blocks, across spans and wider than all there is. */
 static const struct model models[] = {
-    { 8, 4, 32, 16, 32, DTYPE_F16 },    { 3, 3, 64, 16, 64, DTYPE_F16 },
-    { 6, 2, 80, 32, 40, DTYPE_F16 },    { 40, 1, 16, 16, 16, DTYPE_F32 },
-    { 2, 1, 128, 128, 128, DTYPE_F32 }, { 4, 2, 6, 5, 6, DTYPE_F16 },
-    { 2, 2, 96, 3, 2, DTYPE_F32 },      { 4, 1, 256, 48, 256, DTYPE_F16 },
+    { 8, 4, 32, 16, 32, DTYPE_F16 },
+    { 3, 3, 64, 16, 64, DTYPE_F16 },
+    { 6, 2, 80, 32, 40, DTYPE_F16 },
+    { 40, 1, 16, 16, 16, DTYPE_F32 },
+    { 2, 1, 128, 128, 128, DTYPE_F32 },
+    { 4, 2, 6, 5, 6, DTYPE_F16 },
+    { 2, 2, 96, 3, 2, DTYPE_F32 },
+    { 4, 1, 256, 48, 256, DTYPE_F16 },
+    { 4, 2, 64, 16, 64, DTYPE_F32, 1, 0.0f, NORM_RMS },
+    { 8, 4, 80, 16, 32, DTYPE_F16, 20, 0.0f, NORM_LAYER },
+    { 40, 1, 32, 16, 32, DTYPE_F32, 100, 2.0f, NORM_NONE },
+    { 6, 3, 96, 5, 72, DTYPE_F32, 300, 0.0f, NORM_ALL_HEADS },
+    { 4, 2, 256, 16, 256, DTYPE_F16, 64, 1.0f, NORM_RMS },
+    { 3, 1, 128, 32, 96, DTYPE_F32, 5000, 50.0f, NORM_ALL_HEADS },
 };
 
 enum { NUM_MODELS = sizeof(models) / sizeof(models[0]) };
@@ -27,6 +41,7 @@ struct run {
     const struct model *model;
     struct rope_table rope;
     float *cosines, *sines, *qkv; /* qkv: [MAX_POSITIONS][...] */
+    float *weights;               /* of norms: q, k, q bias, k bias: [num_heads head_dim] each */
     struct kv_pool *pool;
     int32_t blocks[MAX_BLOCKS];
     float scale;
@@ -59,6 +74,11 @@ static void run_open(struct run *run, struct device *device, const struct model 
     ck_assert_ptr_nonnull(run->qkv);
     fixture_fill(run->qkv, num);
 
+    const size_t num_weights = 4 * (size_t)(model->num_heads * model->head_dim);
+    run->weights = malloc(num_weights * sizeof(float));
+    ck_assert_ptr_nonnull(run->weights);
+    fixture_fill(run->weights, num_weights);
+
     const struct kv_layout layout = { 2, model->num_kv_heads, model->head_dim, model->block_size,
                                       model->dtype };
     ck_assert_int_eq(fixture_backend->kv_alloc(device, &layout, MAX_BLOCKS, &run->pool, NULL), 0);
@@ -72,6 +92,43 @@ static void run_close(struct run *run)
     free(run->cosines);
     free(run->sines);
     free(run->qkv);
+    free(run->weights);
+}
+
+static struct attention_form form_of(const struct run *run)
+{
+    return (struct attention_form){ run->scale, run->model->softcap, run->model->window };
+}
+
+/* squares: [rows][2] */
+static struct qk_norm norm_of(const struct run *run, const float *squares)
+{
+    const struct model *m = run->model;
+    const int32_t width = m->num_heads * m->head_dim;
+    if (m->norm == NORM_NONE)
+        return (struct qk_norm){ 0 };
+    struct qk_norm norm = { .q = run->weights, .k = run->weights + width, .eps = 1e-5f };
+    if (m->norm == NORM_LAYER) {
+        norm.q_bias = run->weights + 2 * width;
+        norm.k_bias = run->weights + 3 * width;
+    } else if (m->norm == NORM_ALL_HEADS) {
+        norm.squares = squares;
+        norm.q_cols = width;
+        norm.k_cols = m->num_kv_heads * m->head_dim;
+    }
+    return norm;
+}
+
+/* What makes qkv ready for attention, layer 1. */
+static void record_rope(struct run *run, float *qkv, float *squares, const int32_t *positions,
+                        const int64_t *slots, int32_t num)
+{
+    const struct model *m = run->model;
+    const struct qk_norm norm = norm_of(run, squares);
+    if (norm.squares)
+        fixture_backend->qk_squares(run->device, squares, qkv, norm.q_cols, norm.k_cols, num);
+    fixture_backend->rope_kv_write(run->device, qkv, norm.q ? &norm : NULL, &run->rope, positions,
+                                   slots, run->pool, 1, m->num_heads, num);
 }
 
 /* Positions [from, to) in one step; out: [to - from][num_heads head_dim], layer 1. */
@@ -79,6 +136,8 @@ static void run_step(struct run *run, int32_t from, int32_t to, float *out)
 {
     static int32_t positions[MAX_POSITIONS];
     static int64_t slots[MAX_POSITIONS];
+    static float squares[2 * MAX_POSITIONS];
+    const struct attention_form form = form_of(run);
     const struct model *model = run->model;
     const int32_t num = to - from;
     const size_t num_floats = (size_t)num * (size_t)row_floats(model);
@@ -93,15 +152,36 @@ static void run_step(struct run *run, int32_t from, int32_t to, float *out)
                    pos % model->block_size;
     }
     fixture_backend->begin(run->device);
-    fixture_backend->rope_kv_write(run->device, qkv, &run->rope, positions, slots, run->pool, 1,
-                                   model->num_heads, num);
-    fixture_backend->attention(run->device, out, qkv, run->pool, 1, model->num_heads, run->scale,
-                               &seq, 1, num);
+    record_rope(run, qkv, squares, positions, slots, num);
+    fixture_backend->attention(run->device, out, qkv, run->pool, 1, model->num_heads, &form, &seq,
+                               1, num);
     fixture_run(run->device);
     fixture_guarded_finish(qkv, num_floats);
 }
 
-/* The rotated head `head` (of all in a row) of a position, rounded to what the pool holds. */
+/* Head `head` of a row after its norm: first all q heads, then all k heads. */
+static void norm_expected(const struct run *run, int32_t pos, int32_t head, double *x)
+{
+    const struct model *m = run->model;
+    const int32_t dim = m->head_dim, width = m->num_heads * dim;
+    const bool is_key = head >= m->num_heads, all = m->norm == NORM_ALL_HEADS;
+    const int32_t first_col = !all ? head * dim : is_key ? width : 0;
+    const int32_t num = !all ? dim : is_key ? m->num_kv_heads * dim : width;
+    const float *row = run->qkv + (size_t)pos * (size_t)row_floats(m);
+    const float *w = run->weights + (is_key ? width : 0) + (all ? head * dim - first_col : 0);
+    double mean = 0.0, squares = 0.0;
+    for (int32_t i = 0; m->norm == NORM_LAYER && i < dim; i++)
+        mean += x[i] / dim;
+    for (int32_t i = 0; i < num; i++)
+        squares += pow((double)row[first_col + i] - mean, 2.0);
+    for (int32_t i = 0; i < dim; i++) {
+        x[i] = (x[i] - mean) / sqrt(squares / num + 1e-5) * (double)w[i];
+        x[i] += m->norm == NORM_LAYER ? (double)w[2 * width + i] : 0.0;
+    }
+}
+
+/* Head `head` (of all in a row) of a position; q and k normed and rotated; rounded to what the
+ * pool holds. */
 static void expect_head(const struct run *run, int32_t pos, int32_t head, bool rotated,
                         bool rounded, double *out)
 {
@@ -110,15 +190,29 @@ static void expect_head(const struct run *run, int32_t pos, int32_t head, bool r
 
     for (int32_t d = 0; d < dim; d++)
         out[d] = (double)x[d];
+    if (rotated && run->model->norm != NORM_NONE)
+        norm_expected(run, pos, head, out);
     for (int32_t i = 0; rotated && i < half; i++) {
         const double c = (double)run->cosines[pos * half + i];
         const double s = (double)run->sines[pos * half + i];
-        out[i] = (double)x[i] * c - (double)x[i + half] * s;
-        out[i + half] = (double)x[i + half] * c + (double)x[i] * s;
+        const double a = out[i], b = out[i + half];
+        out[i] = a * c - b * s;
+        out[i + half] = b * c + a * s;
     }
     for (int32_t d = 0; rounded && d < dim; d++)
         out[d] =
             fixture_decode(run->model->dtype, fixture_encode(run->model->dtype, (float)out[d]));
+}
+
+static double expect_score(const struct run *run, const double *q, int32_t head, int32_t pos)
+{
+    const double cap = (double)run->model->softcap;
+    double k[256], score = 0.0;
+    expect_head(run, pos, head, true, true, k);
+    for (int32_t d = 0; d < run->model->head_dim; d++)
+        score += q[d] * k[d];
+    score *= (double)run->scale;
+    return cap > 0.0 ? cap * tanh(score / cap) : score;
 }
 
 static void expect_attention(const struct run *run, int32_t pos, int32_t head, double *out)
@@ -126,20 +220,17 @@ static void expect_attention(const struct run *run, int32_t pos, int32_t head, d
     const struct model *model = run->model;
     const int32_t dim = model->head_dim;
     const int32_t kv = head / (model->num_heads / model->num_kv_heads);
+    const int32_t low = model->window > 0 && pos >= model->window ? pos - model->window + 1 : 0;
     double q[256], x[256], *scores = malloc((size_t)(pos + 1) * sizeof(double));
     double max = -INFINITY, sum = 0.0;
 
     expect_head(run, pos, head, true, false, q);
-    for (int32_t p = 0; p <= pos; p++) {
-        double score = 0.0;
-        expect_head(run, p, model->num_heads + kv, true, true, x);
-        for (int32_t d = 0; d < dim; d++)
-            score += q[d] * x[d];
-        scores[p] = score * (double)run->scale;
+    for (int32_t p = low; p <= pos; p++) {
+        scores[p] = expect_score(run, q, model->num_heads + kv, p);
         max = fmax(max, scores[p]);
     }
     memset(out, 0, (size_t)dim * sizeof(double));
-    for (int32_t p = 0; p <= pos; p++) {
+    for (int32_t p = low; p <= pos; p++) {
         const double weight = exp(scores[p] - max);
         expect_head(run, p, model->num_heads + model->num_kv_heads + kv, false, true, x);
         for (int32_t d = 0; d < dim; d++)
@@ -226,7 +317,7 @@ static void check_chunks(struct device *device)
         const size_t num = (size_t)(POSITIONS * row);
         float *whole = fixture_guarded(num), *out = fixture_guarded(num);
         run_step(&run, 0, POSITIONS, whole);
-        for (size_t c = m % 2; c < sizeof(chunks) / sizeof(chunks[0]); c += 2) {
+        for (size_t c = m % 4; c < sizeof(chunks) / sizeof(chunks[0]); c += 4) {
             for (int32_t from = 0; from < POSITIONS; from += chunks[c]) {
                 const int32_t to = from + chunks[c] < POSITIONS ? from + chunks[c] : POSITIONS;
                 run_step(&run, from, to, out + from * row);
@@ -283,14 +374,15 @@ START_TEST(attention_gives_the_same_bits_for_any_number_of_threads)
 END_TEST
 
 /* Sequences of different lengths in one batch: each has the bits it has alone. */
-static void check_batch(struct device *device)
+static void check_batch_of(struct device *device, const struct model *model)
 {
     enum { NUM_SEQS = 3, POSITIONS = 80 };
     static const int32_t lengths[NUM_SEQS] = { 40, 1, 25 }, first[NUM_SEQS] = { 40, 70, 0 };
-    const struct model *model = &models[0];
     const int32_t row = model->num_heads * model->head_dim, wide = row_floats(model);
     struct run run;
     run_open(&run, device, model);
+    const struct attention_form form = form_of(&run);
+    float squares[2 * 66];
     float *alone = fixture_guarded((size_t)(POSITIONS * row));
     float *out = fixture_guarded((size_t)(66 * row)), *qkv = fixture_guarded((size_t)(66 * wide));
     run_step(&run, 0, POSITIONS, alone);
@@ -303,13 +395,13 @@ static void check_batch(struct device *device)
         for (int32_t i = 0; i < lengths[s]; i++, num++) {
             positions[num] = first[s] + i;
             slots[num] = (int64_t)run.blocks[positions[num] / 16] * 16 + positions[num] % 16;
+            ck_assert_int_eq(model->block_size, 16);
             memcpy(qkv + num * wide, run.qkv + positions[num] * wide, (size_t)wide * sizeof(float));
         }
     }
     fixture_backend->begin(device);
-    fixture_backend->rope_kv_write(device, qkv, &run.rope, positions, slots, run.pool, 1,
-                                   model->num_heads, num);
-    fixture_backend->attention(device, out, qkv, run.pool, 1, model->num_heads, run.scale, seqs,
+    record_rope(&run, qkv, squares, positions, slots, num);
+    fixture_backend->attention(device, out, qkv, run.pool, 1, model->num_heads, &form, seqs,
                                NUM_SEQS, num);
     fixture_run(device);
     for (int32_t i = 0; i < num; i++)
@@ -319,6 +411,13 @@ static void check_batch(struct device *device)
     fixture_guarded_finish(out, (size_t)(66 * row));
     fixture_guarded_finish(alone, (size_t)(POSITIONS * row));
     run_close(&run);
+}
+
+static void check_batch(struct device *device)
+{
+    static const int32_t chosen[] = { 0, 8, 9, 10, 12 };
+    for (size_t i = 0; i < sizeof(chosen) / sizeof(chosen[0]); i++)
+        check_batch_of(device, &models[chosen[i]]);
 }
 
 START_TEST(attention_gives_a_sequence_the_same_bits_alone_and_in_a_batch)
@@ -354,6 +453,46 @@ static void check_garbage(struct device *device)
 START_TEST(attention_is_blind_to_what_lies_behind_a_row)
 {
     fixture_each_device(check_garbage);
+}
+END_TEST
+
+/* Nor to what lies before its window: those slots may hold anything, their blocks be gone. */
+static void check_garbage_before(struct device *device)
+{
+    enum { POSITIONS = 420, FROM = 333 };
+    const bool is_scalar = strcmp(fixture_backend->device_isa(device), "scalar") == 0;
+    for (int32_t m = 0; m < NUM_MODELS; m += is_scalar ? 3 : 1) {
+        const struct model *model = &models[m];
+        const int32_t row = model->num_heads * model->head_dim;
+        const int32_t first = FROM - model->window + 1;
+        const size_t num = (size_t)((POSITIONS - FROM) * row);
+        if (model->window == 0 || first <= 0)
+            continue;
+        struct run run;
+        run_open(&run, device, model);
+        float *clean = fixture_guarded(num), *out = fixture_guarded(num);
+        float *before = fixture_guarded((size_t)(FROM * row));
+        run_step(&run, 0, FROM, before);
+        run_step(&run, FROM, POSITIONS, clean);
+
+        for (int32_t i = 0; i < first * row_floats(model); i++)
+            run.qkv[i] = i % 2 ? INFINITY : NAN;
+        run_step(&run, 0, first, before);
+        for (int32_t i = 0; i < first / model->block_size; i++)
+            run.blocks[i] = -1;
+        run_step(&run, FROM, POSITIONS, out);
+        ck_assert_msg(fixture_equal_bits(out, clean, num), "model %d", m);
+
+        fixture_guarded_finish(before, (size_t)(FROM * row));
+        fixture_guarded_finish(out, num);
+        fixture_guarded_finish(clean, num);
+        run_close(&run);
+    }
+}
+
+START_TEST(attention_is_blind_to_what_lies_before_a_window)
+{
+    fixture_each_device(check_garbage_before);
 }
 END_TEST
 
@@ -416,6 +555,7 @@ int main(void)
     tcase_add_test(tests, attention_gives_the_same_bits_for_any_number_of_threads);
     tcase_add_test(tests, attention_gives_a_sequence_the_same_bits_alone_and_in_a_batch);
     tcase_add_test(tests, attention_is_blind_to_what_lies_behind_a_row);
+    tcase_add_test(tests, attention_is_blind_to_what_lies_before_a_window);
     tcase_add_test(tests, copy_blocks_moves_a_sequence_to_other_pages);
     tcase_add_test(tests, kv_alloc_refuses_what_it_cannot_hold);
     suite_add_tcase(suite, tests);

@@ -49,6 +49,7 @@ static void run_open(struct run *run, struct device *device, enum dtype dtype, b
 /* Positions [from, to) in one step, layer 1; out: [to - from][HEADS][LATENT]. */
 static void run_step(struct run *run, int32_t from, int32_t to, float *out)
 {
+    const struct attention_form form = { .scale = 0.3f };
     static int32_t positions[POSITIONS];
     static int64_t slots[POSITIONS];
     static float latents[POSITIONS * KEY], absorbed[POSITIONS * HEADS * KEY];
@@ -78,7 +79,7 @@ static void run_step(struct run *run, int32_t from, int32_t to, float *out)
     };
     fixture_backend->begin(run->device);
     fixture_backend->latent_write(run->device, &args, to - from);
-    fixture_backend->attention(run->device, out, absorbed, run->pool, 1, HEADS, 0.3f, &seq, 1,
+    fixture_backend->attention(run->device, out, absorbed, run->pool, 1, HEADS, &form, &seq, 1,
                                to - from);
     fixture_run(run->device);
 }

@@ -173,7 +173,7 @@ static void check_embed(struct device *device)
         struct weight *weight = load(device, dtypes[d], VOCAB, HIDDEN, data);
         float *out = fixture_guarded(ROWS * HIDDEN);
         fixture_backend->begin(device);
-        fixture_backend->embed(device, out, weight, ids, ROWS);
+        fixture_backend->embed(device, out, weight, 1.0f, ids, ROWS);
         fixture_run(device);
         for (int32_t i = 0; i < ROWS * HIDDEN; i++)
             wanted[i] = values[ids[i / HIDDEN] * HIDDEN + i % HIDDEN];
