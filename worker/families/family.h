@@ -26,6 +26,12 @@ enum dim {
     DIM_QKV,     /* q, k and v together */
     DIM_FFN,     /* intermediate_size */
     DIM_GATE_UP, /* gate and up together */
+    DIM_EXPERTS,
+    DIM_EXPERT_FFN,     /* moe.intermediate_size */
+    DIM_EXPERT_GATE_UP, /* gate and up of one expert together */
+    DIM_SHARED_FFN,     /* moe.shared_intermediate_size */
+    DIM_SHARED_GATE_UP,
+    DIM_ONE,
 };
 
 int32_t family_dim(const struct arch *arch, enum dim dim);
@@ -35,6 +41,17 @@ enum weight_when {
     WHEN_ATTENTION_BIAS,
     WHEN_MLP_BIAS,
     WHEN_UNTIED, /* may be absent: then the embedding serves */
+    WHEN_MLP_DENSE,
+    WHEN_EXPERTS,
+    WHEN_ROUTER_BIAS,
+    WHEN_SHARED_EXPERT,
+    WHEN_SHARED_GATE,
+};
+
+/* How the blocks of a row lie in a tensor that has them all. */
+enum tensor_lie {
+    LIES_STACKED, /* [blocks][rows][cols] */
+    LIES_FLAT,    /* [blocks rows][cols] */
 };
 
 /*
@@ -43,13 +60,21 @@ enum weight_when {
  * dimension that is cut (shard.h) a rank has its part.
  */
 struct weight_row {
-    const char *name; /* behind "model.layers.N." when it belongs to a layer */
+    const char *name; /* behind the prefix, and "layers.N." when it belongs to a layer */
     bool in_layer;
     size_t offset; /* of the pointer in struct layer_weights or struct model_weights */
     enum dim rows, cols;
     enum dim first, total;
     enum weight_when when;
     bool once; /* a sum over ranks contains it: rank 0 alone has it */
+
+    /* Several matrices in one weight, block_stride(total) rows apart: `first` and `total` are
+     * within one. Where the name has a %d each block is a tensor of its own. */
+    enum dim blocks;
+    enum tensor_lie lie;
+    /* The tensor has more rows or columns (0: just these), of which these begin at ... */
+    enum dim in_rows, from_row, in_cols, from_col;
+    bool turned; /* the tensor holds the transpose: [cols][rows] */
 };
 
 /* Place of the weight: a row names the struct's field. */
@@ -58,7 +83,8 @@ struct weight_row {
 
 struct family {
     const char *model_type;
-    const char *architecture; /* as in "architectures", for files without model_type */
+    const char *architecture;    /* as in "architectures", for files without model_type */
+    const char *const *prefixes; /* of all names, tried in order; NULL-terminated */
     const struct weight_row *rows;
     int32_t num_rows;
     /* Read the family's keys; the sizes that all families share are read already. */
@@ -66,6 +92,9 @@ struct family {
     /* Tensors of old checkpoints that carry nothing: a name ends so. NULL-terminated. */
     const char *const *ignored;
 };
+
+/* "model.", then none: where nothing else is usual. */
+extern const char *const family_prefixes[];
 
 extern const struct family family_llama;
 

@@ -15,8 +15,8 @@
 
 /* clang-format off */
 static const struct weight_row rows[] = {
-    { "model.embed_tokens.weight", IN_MODEL(embed_tokens), DIM_VOCAB, DIM_HIDDEN, DIM_NONE, DIM_VOCAB },
-    { "model.norm.weight", IN_MODEL(norm), DIM_HIDDEN, DIM_NONE, DIM_NONE, DIM_HIDDEN },
+    { "embed_tokens.weight", IN_MODEL(embed_tokens), DIM_VOCAB, DIM_HIDDEN, DIM_NONE, DIM_VOCAB },
+    { "norm.weight", IN_MODEL(norm), DIM_HIDDEN, DIM_NONE, DIM_NONE, DIM_HIDDEN },
     { "lm_head.weight", IN_MODEL(lm_head), DIM_VOCAB_SHARE, DIM_HIDDEN, DIM_NONE, DIM_VOCAB_SHARE, WHEN_UNTIED },
 
     { "input_layernorm.weight", IN_LAYER(attn_norm), DIM_HIDDEN, DIM_NONE, DIM_NONE, DIM_HIDDEN },
@@ -59,6 +59,7 @@ static int read_config(const json_t *config, struct arch *arch, struct error *er
 const struct family family_llama = {
     .model_type = "llama",
     .architecture = "LlamaForCausalLM",
+    .prefixes = family_prefixes,
     .rows = rows,
     .num_rows = sizeof(rows) / sizeof(rows[0]),
     .read_config = read_config,

@@ -7,6 +7,8 @@ static const struct family *const families[] = {
     &family_llama,
 };
 
+const char *const family_prefixes[] = { "model.", "", NULL };
+
 enum { NUM_FAMILIES = sizeof(families) / sizeof(families[0]) };
 
 static bool equal(const char *text, const char *name)
@@ -57,6 +59,18 @@ int32_t family_dim(const struct arch *arch, enum dim dim)
         return arch->intermediate_size;
     case DIM_GATE_UP:
         return 2 * arch->intermediate_size;
+    case DIM_EXPERTS:
+        return arch->moe.num_experts;
+    case DIM_EXPERT_FFN:
+        return arch->moe.intermediate_size;
+    case DIM_EXPERT_GATE_UP:
+        return 2 * arch->moe.intermediate_size;
+    case DIM_SHARED_FFN:
+        return arch->moe.shared_intermediate_size;
+    case DIM_SHARED_GATE_UP:
+        return 2 * arch->moe.shared_intermediate_size;
+    case DIM_ONE:
+        return 1;
     }
     return 0;
 }

@@ -63,6 +63,33 @@ static void widen(enum dtype dtype, float *to, const void *from, size_t num)
     }
 }
 
+static int32_t min_rows(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Rows of a part whose transpose lies in the file: column by column, some rows at a time. */
+static int read_turned(const struct loader_part *part, size_t cols, int32_t row, int32_t num_rows,
+                       char *to)
+{
+    enum { ROWS = 1024 };
+    const struct checkpoint_tensor *tensor = part->tensor;
+    const size_t size = dtype_bytes(tensor->info->dtype->dtype);
+    char column[ROWS * sizeof(float)];
+    int r = 0;
+    for (int32_t i = 0; i < num_rows; i += ROWS)
+        for (size_t c = 0; r == 0 && c < cols; c++) {
+            const int32_t num = min_rows(ROWS, num_rows - i);
+            const uint64_t first = (uint64_t)part->offset + (uint64_t)(part->tensor_row + row + i) +
+                                   ((uint64_t)part->tensor_col + c) * (uint64_t)part->tensor_cols;
+            r = safetensors_read(tensor->file, tensor->info, first * size, column,
+                                 (size_t)num * size);
+            for (int32_t n = 0; r == 0 && n < num; n++)
+                memcpy(to + ((size_t)(i + n) * cols + c) * size, column + (size_t)n * size, size);
+        }
+    return r;
+}
+
 /* Rows of a part, as they lie in the file: in one piece, or row by row when columns are cut. */
 static int read_pieces(const struct loader_part *part, size_t cols, int32_t row, int32_t num_rows,
                        char *to)
@@ -74,9 +101,10 @@ static int read_pieces(const struct loader_part *part, size_t cols, int32_t row,
     const size_t bytes = (is_whole ? (size_t)num_rows * cols : cols) * size;
     int r = 0;
     for (int32_t i = 0; r == 0 && i < (is_whole ? 1 : num_rows); i++) {
-        const uint64_t first = (uint64_t)(part->tensor_row + row + i) * width;
-        r = safetensors_read(tensor->file, tensor->info,
-                             (first + (uint64_t)part->tensor_col) * size, to + (size_t)i * bytes,
+        const uint64_t first = (uint64_t)part->offset +
+                               (uint64_t)(part->tensor_row + row + i) * width +
+                               (uint64_t)part->tensor_col;
+        r = safetensors_read(tensor->file, tensor->info, first * size, to + (size_t)i * bytes,
                              bytes);
     }
     return r;
@@ -89,15 +117,10 @@ static int read_values(const struct loader_part *part, size_t cols, int32_t row,
     const enum dtype dtype = part->tensor->info->dtype->dtype;
     const size_t size = dtype_bytes(dtype), num = (size_t)num_rows * cols;
     char *at = as_float ? (char *)buffer + num * (sizeof(float) - size) : buffer;
-    const int r = read_pieces(part, cols, row, num_rows, at);
+    const int r = (part->turned ? read_turned : read_pieces)(part, cols, row, num_rows, at);
     if (r == 0 && as_float)
         widen(dtype, buffer, at, num);
     return r;
-}
-
-static int32_t min_rows(int32_t a, int32_t b)
-{
-    return a < b ? a : b;
 }
 
 /* The rows of a block that lie in one part. */

@@ -15,13 +15,17 @@
 
 /*
  * What becomes num_rows rows of the matrix, from first_row on: the tensor's rows from tensor_row
- * on, and of these the matrix's number of columns from tensor_col on.
+ * on, and of these the matrix's number of columns from tensor_col on. All of it lies `offset`
+ * values into the tensor. Turned, the tensor holds the transpose: what are rows here are columns
+ * there.
  */
 struct loader_part {
     const struct checkpoint_tensor *tensor;
     int32_t first_row, num_rows;
     int32_t tensor_row, tensor_col;
-    int32_t tensor_cols; /* of the tensor; 0: as many as the matrix has */
+    int32_t tensor_cols; /* values from row to row as stored; 0: as many as the matrix has */
+    int64_t offset;
+    bool turned;
 };
 
 struct loader_matrix {

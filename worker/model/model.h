@@ -43,7 +43,7 @@ struct rope_spec {
 };
 
 enum attention_kind { ATTENTION_HEADS };
-enum mlp_kind { MLP_DENSE };
+enum mlp_kind { MLP_DENSE, MLP_EXPERTS };
 
 /* What differs from layer to layer. A zeroed one is Llama's. */
 struct layer_spec {
@@ -64,6 +64,12 @@ struct arch {
     float norm_eps;
     bool attention_bias, mlp_bias, tie_word_embeddings;
     enum dtype dtype; /* of the checkpoint's matrices */
+    struct {
+        int32_t num_experts, top_k, intermediate_size; /* of one expert */
+        int32_t shared_intermediate_size;              /* 0: no shared expert */
+        bool shared_gate, router_bias;
+        struct moe_routing routing; /* bias is a layer's own */
+    } moe;                          /* of layers whose MLP is MLP_EXPERTS */
     int32_t num_ropes;
     struct rope_spec ropes[ARCH_MAX_ROPES];
     struct layer_spec layers[ARCH_MAX_LAYERS];

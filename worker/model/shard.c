@@ -25,9 +25,20 @@ static int check(const struct arch *whole, int32_t num_ranks, struct error *err)
     if (whole->intermediate_size < num_ranks)
         return refuse(err, num_ranks, "intermediate_size", whole->intermediate_size,
                       "at least as many");
+    if (whole->moe.num_experts > 0 && whole->moe.intermediate_size < num_ranks)
+        return refuse(err, num_ranks, "moe_intermediate_size", whole->moe.intermediate_size,
+                      "at least as many");
+    if (whole->moe.shared_intermediate_size > 0 && whole->moe.shared_intermediate_size < num_ranks)
+        return refuse(err, num_ranks, "shared expert's width", whole->moe.shared_intermediate_size,
+                      "at least as many");
     if (whole->vocab_size < num_ranks)
         return refuse(err, num_ranks, "vocab_size", whole->vocab_size, "at least as many");
     return 0;
+}
+
+static int32_t share(int32_t total, int32_t rank, int32_t num_ranks)
+{
+    return shard_cut(total, rank + 1, num_ranks) - shard_cut(total, rank, num_ranks);
 }
 
 int model_shard(const struct arch *whole, int32_t rank, int32_t num_ranks, struct arch *ret_own,
@@ -43,8 +54,10 @@ int model_shard(const struct arch *whole, int32_t rank, int32_t num_ranks, struc
         own.shard.num_ranks = num_ranks;
         own.num_attention_heads /= num_ranks;
         own.num_key_value_heads = kv_heads > num_ranks ? kv_heads / num_ranks : 1;
-        own.intermediate_size = shard_cut(whole->intermediate_size, rank + 1, num_ranks) -
-                                shard_cut(whole->intermediate_size, rank, num_ranks);
+        own.intermediate_size = share(whole->intermediate_size, rank, num_ranks);
+        own.moe.intermediate_size = share(whole->moe.intermediate_size, rank, num_ranks);
+        own.moe.shared_intermediate_size =
+            share(whole->moe.shared_intermediate_size, rank, num_ranks);
         for (int32_t g = 0; g < own.num_kv_groups; g++)
             own.kv_groups[g].num_kv_heads = own.num_key_value_heads;
     }
@@ -62,6 +75,10 @@ int32_t shard_first(const struct arch *whole, const struct arch *own, enum dim d
         return shard_cut(whole->num_key_value_heads, rank, num_ranks) * whole->head_dim;
     case DIM_FFN:
         return shard_cut(whole->intermediate_size, rank, num_ranks);
+    case DIM_EXPERT_FFN:
+        return shard_cut(whole->moe.intermediate_size, rank, num_ranks);
+    case DIM_SHARED_FFN:
+        return shard_cut(whole->moe.shared_intermediate_size, rank, num_ranks);
     case DIM_VOCAB_SHARE:
         return shard_cut(whole->vocab_size, rank, num_ranks);
     default:

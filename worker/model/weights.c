@@ -7,7 +7,7 @@
 
 #include "worker/families/family.h"
 #include "worker/model/loader.h"
-#include "worker/model/shard.h"
+#include "worker/model/tensor_place.h"
 
 enum { MAX_LOAD_THREADS = 8, MAX_NAME = 256 };
 
@@ -31,13 +31,9 @@ struct plan {
     int32_t num_matrices;
 };
 
-static bool is_matrix(const struct weight_row *row)
+static bool is_wanted(const struct weight_row *row, const struct arch *arch, int32_t layer)
 {
-    return row->cols != DIM_NONE;
-}
-
-static bool is_wanted(const struct weight_row *row, const struct arch *arch)
-{
+    const struct layer_spec *spec = &arch->layers[layer];
     switch (row->when) {
     case WHEN_ALWAYS:
         return true;
@@ -47,62 +43,41 @@ static bool is_wanted(const struct weight_row *row, const struct arch *arch)
         return arch->mlp_bias;
     case WHEN_UNTIED:
         return !arch->tie_word_embeddings;
+    case WHEN_MLP_DENSE:
+        return spec->mlp == MLP_DENSE;
+    case WHEN_EXPERTS:
+        return spec->mlp == MLP_EXPERTS;
+    case WHEN_ROUTER_BIAS:
+        return spec->mlp == MLP_EXPERTS && arch->moe.router_bias;
+    case WHEN_SHARED_EXPERT:
+        return spec->mlp == MLP_EXPERTS && arch->moe.shared_intermediate_size > 0;
+    case WHEN_SHARED_GATE:
+        return spec->mlp == MLP_EXPERTS && arch->moe.shared_gate;
     }
     return false;
 }
 
-static void name_tensor(const struct weight_row *row, int32_t layer, char name[MAX_NAME])
-{
-    if (row->in_layer)
-        snprintf(name, MAX_NAME, "model.layers.%d.%s", layer, row->name);
-    else
-        snprintf(name, MAX_NAME, "%s", row->name);
-}
-
-/* "BF16 [64][32]" */
-static void describe(const struct safetensors_tensor *tensor, char *text, size_t size)
-{
-    size_t at = (size_t)snprintf(text, size, "%s ", tensor->dtype->name);
-    for (int32_t i = 0; i < tensor->rank && at < size; i++)
-        at += (size_t)snprintf(text + at, size - at, "[%lld]", (long long)tensor->shape[i]);
-    if (tensor->rank == 0 && at < size)
-        snprintf(text + at, size - at, "[]");
-}
-
-static int check_tensor(const struct plan *plan, const struct weight_row *row,
-                        const struct checkpoint_tensor *tensor, struct error *err)
-{
-    const int32_t rows = family_dim(plan->whole, row->rows);
-    const int32_t cols = family_dim(plan->whole, row->cols);
-    const struct safetensors_tensor *info = tensor->info;
-    char found[160], wanted[64];
-    describe(info, found, sizeof(found));
-    if (!info->dtype->is_weight)
-        return error_set(err, -ENOTSUP,
-                         "tensor %.120s in %.80s is %s, supported are F32, F16, BF16", info->name,
-                         checkpoint_file_name(plan->checkpoint, tensor), found);
-    if (info->rank == 1 + is_matrix(row) && info->shape[0] == rows &&
-        (!is_matrix(row) || info->shape[1] == cols))
-        return 0;
-    snprintf(wanted, sizeof(wanted), is_matrix(row) ? "[%d][%d]" : "[%d]", rows, cols);
-    return error_set(err, -EINVAL, "tensor %.120s in %.80s is %s, wanted %s", info->name,
-                     checkpoint_file_name(plan->checkpoint, tensor), found, wanted);
-}
-
-static void add_part(struct plan *plan, const struct weight_row *row, void *field,
+static void add_part(struct plan *plan, const struct weight_row *row, void *field, int32_t block,
                      const struct checkpoint_tensor *tensor)
 {
     if (plan->num_targets == 0 || plan->targets[plan->num_targets - 1].field != field)
         plan->targets[plan->num_targets++] =
             (struct target){ .row = row, .field = field, .first_part = plan->num_parts };
     plan->targets[plan->num_targets - 1].num_parts++;
-    plan->parts[plan->num_parts++] =
-        (struct loader_part){ .tensor = tensor,
-                              .first_row = family_dim(plan->arch, row->first),
-                              .num_rows = family_dim(plan->arch, row->rows),
-                              .tensor_row = shard_first(plan->whole, plan->arch, row->rows),
-                              .tensor_col = shard_first(plan->whole, plan->arch, row->cols),
-                              .tensor_cols = family_dim(plan->whole, row->cols) };
+    plan->parts[plan->num_parts++] = tensor_place_part(row, plan->whole, plan->arch, block, tensor);
+}
+
+static struct checkpoint_tensor *find_tensor(const struct plan *plan, const struct weight_row *row,
+                                             int32_t layer, int32_t block)
+{
+    struct checkpoint_tensor *tensor = NULL;
+    for (const char *const *prefix = plan->family->prefixes; tensor == NULL && *prefix != NULL;
+         prefix++) {
+        char name[MAX_NAME];
+        tensor_place_name(row, *prefix, layer, block, name, sizeof(name));
+        tensor = checkpoint_find(plan->checkpoint, name);
+    }
+    return tensor;
 }
 
 /* An output matrix that is the embedding: one rank uses that one, several need their parts. */
@@ -111,34 +86,43 @@ static struct checkpoint_tensor *find_embedding(const struct plan *plan)
     for (int32_t i = 0; i < plan->family->num_rows; i++) {
         const struct weight_row *row = &plan->family->rows[i];
         if (!row->in_layer && row->offset == offsetof(struct model_weights, embed_tokens))
-            return checkpoint_find(plan->checkpoint, row->name);
+            return find_tensor(plan, row, 0, 0);
     }
     return NULL;
+}
+
+static int plan_block(struct plan *plan, const struct weight_row *row, int32_t layer, int32_t block,
+                      struct error *err)
+{
+    struct checkpoint_tensor *tensor = find_tensor(plan, row, layer, block);
+    const bool is_head = row->when == WHEN_UNTIED, wanted = is_wanted(row, plan->arch, layer);
+    if (tensor != NULL)
+        tensor->wanted = tensor->wanted || is_head || wanted;
+    if (is_head && plan->arch->shard.num_ranks > 1 && (tensor == NULL || !wanted))
+        tensor = find_embedding(plan); /* NULL was an error of its own row */
+    else if (!wanted || (tensor == NULL && is_head))
+        return 0;
+    if (tensor == NULL) {
+        char name[MAX_NAME];
+        tensor_place_name(row, plan->family->prefixes[0], layer, block, name, sizeof(name));
+        return error_set(err, -EINVAL, "tensor %.160s is missing, wanted by model_type %s", name,
+                         plan->arch->model_type);
+    }
+    const int r = tensor_place_check(row, plan->whole, plan->checkpoint, tensor, err);
+    if (r < 0 || (row->once && plan->arch->shard.rank > 0))
+        return r;
+    char *base = row->in_layer ? (char *)&plan->weights->layers[layer] : (char *)plan->weights;
+    add_part(plan, row, base + row->offset, block, tensor);
+    return 0;
 }
 
 static int plan_row(struct plan *plan, const struct weight_row *row, int32_t layer,
                     struct error *err)
 {
-    char name[MAX_NAME];
-    name_tensor(row, layer, name);
-    struct checkpoint_tensor *tensor = checkpoint_find(plan->checkpoint, name);
-    if (tensor != NULL)
-        tensor->wanted = row->when == WHEN_UNTIED || is_wanted(row, plan->arch);
-    const bool is_head = row->when == WHEN_UNTIED;
-    if (is_head && plan->arch->shard.num_ranks > 1 &&
-        (tensor == NULL || !is_wanted(row, plan->arch)))
-        tensor = find_embedding(plan); /* NULL was an error of its own row */
-    else if (!is_wanted(row, plan->arch) || (tensor == NULL && is_head))
-        return 0;
-    if (tensor == NULL)
-        return error_set(err, -EINVAL, "tensor %.160s is missing, wanted by model_type %s", name,
-                         plan->arch->model_type);
-    const int r = check_tensor(plan, row, tensor, err);
-    if (r < 0 || (row->once && plan->arch->shard.rank > 0))
-        return r;
-    char *base = row->in_layer ? (char *)&plan->weights->layers[layer] : (char *)plan->weights;
-    add_part(plan, row, base + row->offset, tensor);
-    return 0;
+    int r = 0;
+    for (int32_t b = 0; r == 0 && b < tensor_place_blocks(row, plan->arch); b++)
+        r = plan_block(plan, row, layer, b, err);
+    return r;
 }
 
 static bool is_ignored(const struct family *family, const char *name)
@@ -160,7 +144,7 @@ static int refuse_extra(const struct plan *plan, struct error *err)
         char found[160];
         if (tensor->wanted || is_ignored(plan->family, tensor->info->name))
             continue;
-        describe(tensor->info, found, sizeof(found));
+        tensor_place_describe(tensor->info, found, sizeof(found));
         return error_set(err, -EINVAL,
                          "tensor %.120s in %.80s is %s, wanted none of that name with this "
                          "config.json",
@@ -199,7 +183,7 @@ static int alloc_matrix(struct plan *plan, const struct target *target, struct e
     struct weight **field = target->field;
     struct loader_matrix *matrix = &plan->matrices[plan->num_matrices];
     *matrix = (struct loader_matrix){ .dtype = common_dtype(plan, target),
-                                      .rows = family_dim(plan->arch, target->row->total),
+                                      .rows = tensor_place_total(target->row, plan->arch),
                                       .cols = family_dim(plan->arch, target->row->cols),
                                       .parts = plan->parts + target->first_part,
                                       .num_parts = target->num_parts };
@@ -234,7 +218,7 @@ static int load_vector(struct plan *plan, const struct target *target, struct er
 static uint64_t part_bytes(const struct plan *plan, const struct target *target, int32_t index)
 {
     const struct loader_part *part = &plan->parts[target->first_part + index];
-    const int32_t cols = is_matrix(target->row) ? family_dim(plan->arch, target->row->cols) : 1;
+    const int32_t cols = row_is_matrix(target->row) ? family_dim(plan->arch, target->row->cols) : 1;
     return (uint64_t)part->num_rows * (uint64_t)cols *
            dtype_bytes(part->tensor->info->dtype->dtype);
 }
@@ -250,9 +234,9 @@ static int load_targets(struct plan *plan, const struct model_options *options, 
         atomic_store(options->total_bytes, total);
     for (int32_t t = 0; r == 0 && t < plan->num_targets; t++) {
         const struct target *target = &plan->targets[t];
-        r = is_matrix(target->row) ? alloc_matrix(plan, target, err)
-                                   : load_vector(plan, target, err);
-        for (int32_t i = 0; !is_matrix(target->row) && i < target->num_parts; i++)
+        r = row_is_matrix(target->row) ? alloc_matrix(plan, target, err)
+                                       : load_vector(plan, target, err);
+        for (int32_t i = 0; !row_is_matrix(target->row) && i < target->num_parts; i++)
             vectors += part_bytes(plan, target, i);
     }
     if (r < 0)
@@ -265,10 +249,21 @@ static int load_targets(struct plan *plan, const struct model_options *options, 
                       options->progress_bytes, err);
 }
 
+/* Most parts of all rows. */
+static size_t count_parts(const struct plan *plan)
+{
+    size_t num = 0;
+    for (int32_t i = 0; i < plan->family->num_rows; i++) {
+        const struct weight_row *row = &plan->family->rows[i];
+        num += (size_t)tensor_place_blocks(row, plan->arch) *
+               (row->in_layer ? (size_t)plan->arch->num_hidden_layers : 1);
+    }
+    return num;
+}
+
 static int run_plan(struct plan *plan, const struct model_options *options, struct error *err)
 {
-    const size_t most =
-        (size_t)plan->family->num_rows * ((size_t)plan->arch->num_hidden_layers + 1);
+    const size_t most = count_parts(plan);
     plan->parts = calloc(most, sizeof(*plan->parts));
     plan->targets = calloc(most, sizeof(*plan->targets));
     plan->matrices = calloc(most, sizeof(*plan->matrices));
