@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "kernels/cpu/device.h"
-#include "kernels/cpu/half.h"
+#include "base/half.h"
 
 enum { LANES = 8 }; /* sums side by side, that a compiler may keep in a vector */
 

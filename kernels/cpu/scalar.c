@@ -5,7 +5,7 @@
 #include <assert.h>
 #include <math.h>
 
-#include "kernels/cpu/half.h"
+#include "base/half.h"
 #include "kernels/cpu/op.h"
 
 static bool is_supported(void)

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/cpu/half.h"
+#include "base/half.h"
 #include "kernels/cpu/memory.h"
 
 enum { LOAD_COLS = 64 }; /* 64 columns of a panel stay in the first-level cache while rows come */

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/cpu/half.h"
+#include "base/half.h"
 
 enum { GUARD_FLOATS = 64 };
 

@@ -4,8 +4,8 @@
  * Exact where the value is representable, else to the nearest, ties to even, as the processor's
  * own conversions do. Infinity stays, a NaN stays a (quiet) NaN.
  */
-#ifndef KERNELS_CPU_HALF_H
-#define KERNELS_CPU_HALF_H
+#ifndef BASE_HALF_H
+#define BASE_HALF_H
 
 #include <stdint.h>
 #include <string.h>

@@ -1,8 +1,8 @@
-#include "kernels/cpu/half.h"
+#include "base/half.h"
 
 #include <math.h>
 
-#include "fixture.h"
+#include "tests/unit/runner.h"
 
 /* What the 16 bits mean, by the definition of IEEE 754 binary16. */
 static double meaning(uint16_t half)
@@ -51,13 +51,5 @@ START_TEST(what_is_not_finite_stays_so)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("half");
-    TCase *tests = tcase_create("half");
-    tcase_add_test(tests, every_f16_means_what_the_standard_says);
-    tcase_add_test(tests, halfway_between_two_f16_goes_to_the_even_one);
-    tcase_add_test(tests, what_is_not_finite_stays_so);
-    suite_add_tcase(suite, tests);
-    return fixture_main(suite);
-}
+RUN_SUITE("half", every_f16_means_what_the_standard_says,
+          halfway_between_two_f16_goes_to_the_even_one, what_is_not_finite_stays_so)
