@@ -25,7 +25,8 @@ enum dim {
     DIM_Q_KV,    /* q and k together: where v begins in the fused matrix */
     DIM_QKV,     /* q, k and v together */
     DIM_FFN,     /* intermediate_size */
-    DIM_GATE_UP, /* gate and up together */
+    DIM_GATE_UP, /* gate and up together; of a plain MLP the one there is */
+    DIM_HEAD,    /* head_dim */
     DIM_EXPERTS,
     DIM_EXPERT_FFN,     /* moe.intermediate_size */
     DIM_EXPERT_GATE_UP, /* gate and up of one expert together */
@@ -41,6 +42,7 @@ enum weight_when {
     WHEN_ATTENTION_BIAS,
     WHEN_MLP_BIAS,
     WHEN_UNTIED, /* may be absent: then the embedding serves */
+    WHEN_QK_LAYERNORM,
     WHEN_MLP_DENSE,
     WHEN_EXPERTS,
     WHEN_ROUTER_BIAS,
@@ -66,7 +68,8 @@ struct weight_row {
     enum dim rows, cols;
     enum dim first, total;
     enum weight_when when;
-    bool once; /* a sum over ranks contains it: rank 0 alone has it */
+    bool once;     /* a sum over ranks contains it: rank 0 alone has it */
+    bool plus_one; /* a vector stored as its distance from 1 */
 
     /* Several matrices in one weight, block_stride(total) rows apart: `first` and `total` are
      * within one. Where the name has a %d each block is a tensor of its own. */
@@ -84,6 +87,8 @@ struct weight_row {
 struct family {
     const char *model_type;
     const char *architecture;    /* as in "architectures", for files without model_type */
+    const char *wrapper;         /* model_type of models whose text_config is of this family */
+    const char *defaults;        /* a JSON object: of keys that config.json may leave out */
     const char *const *prefixes; /* of all names, tried in order; NULL-terminated */
     const struct weight_row *rows;
     int32_t num_rows;
@@ -93,13 +98,20 @@ struct family {
     const char *const *ignored;
 };
 
-/* "model.", then none: where nothing else is usual. */
-extern const char *const family_prefixes[];
+/* "model.", then none: where nothing else is usual. And those of a family that has a wrapper. */
+extern const char *const family_prefixes[], *const family_wrapped_prefixes[];
 
-extern const struct family family_llama;
+/* Inverse frequencies, as old checkpoints have them. */
+extern const char *const family_ignored[];
+
+extern const struct family family_gemma, family_gemma2, family_gemma3_text, family_llama,
+    family_mistral, family_phi, family_phi3, family_qwen2, family_qwen3;
 
 /* By model_type (preferred) or architecture, either may be NULL; NULL when there is none. */
 const struct family *family_find(const char *model_type, const char *architecture);
+
+/* By the model_type of the model around it. */
+const struct family *family_find_wrapped(const char *model_type);
 
 /* "llama, ...": for messages. */
 void family_list(struct strbuf *out);

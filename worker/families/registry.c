@@ -4,10 +4,15 @@
 #include "worker/model/shard.h"
 
 static const struct family *const families[] = {
-    &family_llama,
+    &family_llama, &family_mistral, &family_qwen2,  &family_qwen3,       &family_phi,
+    &family_phi3,  &family_gemma,   &family_gemma2, &family_gemma3_text,
 };
 
 const char *const family_prefixes[] = { "model.", "", NULL };
+const char *const family_wrapped_prefixes[] = {
+    "model.", "language_model.model.", "language_model.", "model.language_model.", "", NULL
+};
+const char *const family_ignored[] = { ".rotary_emb.inv_freq", NULL };
 
 enum { NUM_FAMILIES = sizeof(families) / sizeof(families[0]) };
 
@@ -24,6 +29,14 @@ const struct family *family_find(const char *model_type, const char *architectur
                                : equal(architecture, family->architecture))
             return family;
     }
+    return NULL;
+}
+
+const struct family *family_find_wrapped(const char *model_type)
+{
+    for (int32_t i = 0; i < NUM_FAMILIES; i++)
+        if (families[i]->wrapper != NULL && equal(model_type, families[i]->wrapper))
+            return families[i];
     return NULL;
 }
 
@@ -58,7 +71,9 @@ int32_t family_dim(const struct arch *arch, enum dim dim)
     case DIM_FFN:
         return arch->intermediate_size;
     case DIM_GATE_UP:
-        return 2 * arch->intermediate_size;
+        return arch->plain_mlp ? arch->intermediate_size : 2 * arch->intermediate_size;
+    case DIM_HEAD:
+        return arch->head_dim;
     case DIM_EXPERTS:
         return arch->moe.num_experts;
     case DIM_EXPERT_FFN:

@@ -11,7 +11,6 @@
 
 enum {
     MAX_CONFIG_BYTES = 1 << 20,
-    MAX_POSITIONS = 1 << 24,
     MAX_WIDTH = 1 << 20, /* of any activation row */
 };
 
@@ -101,8 +100,8 @@ static const struct size_row {
     { "num_attention_heads", offsetof(struct arch, num_attention_heads), 1, 4096, true },
     { "num_key_value_heads", offsetof(struct arch, num_key_value_heads), 1, 4096, false },
     { "head_dim", offsetof(struct arch, head_dim), 2, 1024, false },
-    { "max_position_embeddings", offsetof(struct arch, max_position_embeddings), 1, MAX_POSITIONS,
-      false },
+    { "max_position_embeddings", offsetof(struct arch, max_position_embeddings), 1,
+      CONFIG_MAX_POSITIONS, false },
 };
 
 static int read_size(const json_t *config, const struct size_row *row, struct arch *arch,
@@ -156,6 +155,8 @@ static int read_sizes(const json_t *config, struct arch *arch, struct error *err
     if (r == 0)
         r = config_real(config, "rms_norm_eps", 1e-12, 0.1, &eps, err);
     if (r == 0)
+        r = config_real(config, "layer_norm_eps", 1e-12, 0.1, &eps, err);
+    if (r == 0)
         r = config_bool(config, "tie_word_embeddings", &arch->tie_word_embeddings, err);
     arch->norm_eps = (float)eps;
     return r;
@@ -200,86 +201,6 @@ static int refuse_quantized(const json_t *config, struct error *err)
                      method);
 }
 
-/* Keys of a scaling kind that are all required. */
-static int read_scaling_real(const json_t *rope, const char *key, double min, double max,
-                             double *value, struct error *err)
-{
-    const int r = require(rope, key, err);
-    return r < 0 ? r : config_real(rope, key, min, max, value, err);
-}
-
-static int read_llama3(const json_t *rope, struct rope_spec *spec, struct error *err)
-{
-    int r = read_scaling_real(rope, "low_freq_factor", 1e-3, 1e6, &spec->low_freq_factor, err);
-    if (r == 0)
-        r = read_scaling_real(rope, "high_freq_factor", 1e-3, 1e6, &spec->high_freq_factor, err);
-    if (r == 0)
-        r = require(rope, "original_max_position_embeddings", err);
-    if (r == 0)
-        r = config_int(rope, "original_max_position_embeddings", 1, MAX_POSITIONS,
-                       &spec->original_max_position_embeddings, err);
-    if (r == 0 && spec->high_freq_factor <= spec->low_freq_factor)
-        return error_set(err, -EINVAL,
-                         "config.json: high_freq_factor is %g, wanted more than the "
-                         "low_freq_factor %g",
-                         spec->high_freq_factor, spec->low_freq_factor);
-    return r;
-}
-
-static int read_scaling(const json_t *rope, struct rope_spec *spec, struct error *err)
-{
-    const char *kind = "default";
-    int r = config_text(rope, "type", &kind, err);
-    if (r == 0)
-        r = config_text(rope, "rope_type", &kind, err);
-    if (r < 0 || strcmp(kind, "default") == 0)
-        return r;
-    if (strcmp(kind, "linear") == 0)
-        spec->scaling = ROPE_SCALING_LINEAR;
-    else if (strcmp(kind, "llama3") == 0)
-        spec->scaling = ROPE_SCALING_LLAMA3;
-    else
-        return error_set(err, -ENOTSUP,
-                         "config.json: rope_type is \"%.40s\", supported are default, linear and "
-                         "llama3",
-                         kind);
-    r = read_scaling_real(rope, "factor", 1.0, 1e6, &spec->factor, err);
-    if (r == 0 && spec->scaling == ROPE_SCALING_LLAMA3)
-        r = read_llama3(rope, spec, err);
-    return r;
-}
-
-static int read_rope_dict(const json_t *config, const char *key, struct rope_spec *spec,
-                          struct error *err)
-{
-    const json_t *rope = get(config, key);
-    double rotary = 1.0;
-    if (rope == NULL)
-        return 0;
-    if (!json_is_object(rope))
-        return error_set(err, -EINVAL, "config.json: %s is not an object", key);
-    int r = config_real(rope, "rope_theta", 1.0, 1e15, &spec->theta, err);
-    if (r == 0)
-        r = config_real(rope, "partial_rotary_factor", 0.0, 1.0, &rotary, err);
-    if (r == 0 && rotary < 1.0)
-        return error_set(err, -ENOTSUP, "config.json: partial_rotary_factor is %g, supported is 1",
-                         rotary);
-    return r < 0 ? r : read_scaling(rope, spec, err);
-}
-
-int config_rope(const json_t *config, struct arch *arch, struct error *err)
-{
-    struct rope_spec *spec = &arch->ropes[0];
-    arch->num_ropes = 1;
-    spec->rotary_dims = arch->head_dim;
-    spec->theta = 10000.0;
-    int r = config_real(config, "rope_theta", 1.0, 1e15, &spec->theta, err);
-    if (r < 0)
-        return r;
-    const bool nested = get(config, "rope_parameters") != NULL;
-    return read_rope_dict(config, nested ? "rope_parameters" : "rope_scaling", spec, err);
-}
-
 static int unsupported(const char *key, const char *found, struct error *err)
 {
     struct strbuf list = { 0 };
@@ -300,11 +221,40 @@ static int find_family(const json_t *config, const struct family **ret_family, s
         return r;
     if (model_type == NULL && architecture == NULL)
         return error_set(err, -EINVAL, "config.json: model_type is missing");
-    *ret_family = family_find(model_type, architecture);
+    *ret_family = json_is_object(get(config, "text_config"))
+                      ? family_find_wrapped(model_type)
+                      : family_find(model_type, architecture);
     if (*ret_family != NULL)
         return 0;
     return model_type != NULL ? unsupported("model_type", model_type, err)
                               : unsupported("architectures", architecture, err);
+}
+
+/* The family's defaults under the file's keys, and over these the keys of its text_config. A key
+ * that is there but null hides the default. */
+static int overlay(const json_t *config, const struct family *family, json_t **ret_whole,
+                   struct error *err)
+{
+    const char *defaults = family->defaults != NULL ? family->defaults : "{}";
+    json_t *whole = json_loads(defaults, 0, NULL);
+    const json_t *text = get(config, "text_config");
+    int r = whole != NULL ? json_object_update(whole, (json_t *)(uintptr_t)config) : -1;
+    if (r == 0 && text != NULL)
+        r = json_object_update(whole, (json_t *)(uintptr_t)text);
+    if (r < 0) {
+        json_decref(whole);
+        return error_set(err, -ENOMEM, "no memory for the configuration");
+    }
+    *ret_whole = whole;
+    return 0;
+}
+
+/* A window that holds the longest text is none. */
+static void drop_wide_windows(struct arch *arch)
+{
+    for (int32_t l = 0; l < arch->num_hidden_layers; l++)
+        if (arch->layers[l].window >= arch->max_position_embeddings)
+            arch->layers[l].window = 0;
 }
 
 static void set_kv_group(struct arch *arch, enum dtype kv_dtype, int32_t block_size)
@@ -319,20 +269,33 @@ static void set_kv_group(struct arch *arch, enum dtype kv_dtype, int32_t block_s
                                              .dtype = kv_dtype };
 }
 
-static int read_arch(const json_t *config, struct arch *arch, const struct family **ret_family,
-                     struct error *err)
+static int read_whole(const json_t *config, const struct family *family, struct arch *arch,
+                      struct error *err)
 {
-    if (!json_is_object(config))
-        return error_set(err, -EINVAL, "config.json: not an object");
-    int r = find_family(config, ret_family, err);
-    if (r == 0)
-        r = refuse_quantized(config, err);
+    int r = refuse_quantized(config, err);
     if (r == 0)
         r = read_sizes(config, arch, err);
     if (r == 0)
         r = read_dtype(config, arch, err);
     if (r == 0)
-        r = (*ret_family)->read_config(config, arch, err);
+        r = family->read_config(config, arch, err);
+    if (r == 0)
+        drop_wide_windows(arch);
+    return r;
+}
+
+static int read_arch(const json_t *config, struct arch *arch, const struct family **ret_family,
+                     struct error *err)
+{
+    json_t *whole = NULL;
+    if (!json_is_object(config))
+        return error_set(err, -EINVAL, "config.json: not an object");
+    int r = find_family(config, ret_family, err);
+    if (r == 0)
+        r = overlay(config, *ret_family, &whole, err);
+    if (r == 0)
+        r = read_whole(whole, *ret_family, arch, err);
+    json_decref(whole);
     return r;
 }
 

@@ -3,7 +3,8 @@
  *
  * Every number is checked against a range before anything is computed from it, so that no
  * product of sizes can overflow int64, nor any single row count int32. A key that is null counts
- * as absent. The readers leave *value alone when the key is absent.
+ * as absent, but hides the family's default. The keys of a text_config lie over those beside it,
+ * and these over the family's defaults. The readers leave *value alone when the key is absent.
  *
  * Source: HF transformers, LlamaConfig and modeling_rope_utils; both spellings of the rope keys.
  */
@@ -13,6 +14,8 @@
 #include <jansson.h>
 
 #include "worker/model/model.h"
+
+enum { CONFIG_MAX_POSITIONS = 1 << 24 };
 
 struct family;
 
@@ -36,7 +39,38 @@ int config_real(const json_t *config, const char *key, double min, double max, d
 int config_bool(const json_t *config, const char *key, bool *value, struct error *err);
 int config_text(const json_t *config, const char *key, const char **value, struct error *err);
 
-/* rope_theta with rope_scaling, or rope_parameters. Also -ENOTSUP. */
-int config_rope(const json_t *config, struct arch *arch, struct error *err);
+/* An activation by its name in transformers, into arch->activation. Also -ENOTSUP. */
+int config_activation(const json_t *config, const char *key, struct arch *arch, struct error *err);
+
+/*
+ * sliding_window for the layers that layer_types names or, where that key is absent, for those of
+ * which `slides` says so. Also -ENOTSUP.
+ */
+typedef bool config_slides(int32_t layer, int32_t parameter);
+int config_windows(const json_t *config, config_slides *slides, int32_t parameter,
+                   struct arch *arch, struct error *err);
+
+/* query_pre_attn_scalar, attn_logit_softcapping, final_logit_softcapping. */
+int config_scores(const json_t *config, struct arch *arch, struct error *err);
+
+/* The embedding times the root of hidden_size, rounded to the checkpoint's dtype as the
+ * original does. */
+void config_scale_embedding(struct arch *arch);
+
+/* A model that reads what comes after a token cannot write it. -ENOTSUP. */
+int config_refuse_bidirectional(const json_t *config, struct error *err);
+
+/* What a family may say of positions beyond the plain. */
+enum {
+    CONFIG_ROPE_PARTIAL = 1, /* partial_rotary_factor */
+    CONFIG_ROPE_LONG = 2,    /* "yarn" and "su" are old names of "longrope" */
+};
+
+/* rope_theta with rope_scaling, or rope_parameters: one table for all layers. Also -ENOTSUP. */
+int config_rope(const json_t *config, unsigned kinds, struct arch *arch, struct error *err);
+
+/* Two tables, 0 for layers of full attention, 1 for those with a window. */
+int config_rope_by_layer(const json_t *config, unsigned kinds, double global_theta,
+                         double local_theta, struct arch *arch, struct error *err);
 
 #endif

@@ -14,6 +14,7 @@ int32_t model_max_ops(int32_t num_hidden_layers)
 /* The rows that a layer's second half computes. */
 struct stream {
     float *hidden, *attn;
+    const float *normed; /* what attention has read */
     int32_t rows;
 };
 
@@ -32,10 +33,13 @@ static struct pass layer_pass(struct model *m, struct kv_pool *const *pools,
 
 /* hidden += delta; what the layer's next part reads: the norm of it, or itself. */
 static const float *add_norm(struct model *m, float *hidden, const float *delta, const float *w,
-                             int32_t rows)
+                             const float *bias, int32_t rows)
 {
     float *normed = w != NULL ? m->workspace.normed : NULL;
-    if (delta != NULL || normed != NULL)
+    if (bias != NULL)
+        m->backend->add_layer_norm(m->device, normed, hidden, delta, w, bias, m->arch.norm_eps,
+                                   rows, m->arch.hidden_size);
+    else if (delta != NULL || normed != NULL)
         m->backend->add_rms_norm(m->device, normed, hidden, delta, w, m->arch.norm_eps, rows,
                                  m->arch.hidden_size);
     return normed != NULL ? normed : hidden;
@@ -62,21 +66,42 @@ static void attend(const struct pass *pass, bool is_first, bool wanted)
 {
     struct model *m = pass->m;
     const float *x = add_norm(m, m->workspace.hidden, is_first ? NULL : m->workspace.delta,
-                              pass->w->attn_norm, pass->batch->num_rows);
+                              pass->w->attn_norm, pass->w->attn_norm_bias, pass->batch->num_rows);
     attention_functions[pass->spec->attention](pass, x, wanted);
 }
 
-/* o_proj and the MLP; what it gives is left in delta. */
-static void transform(const struct pass *pass, const struct stream *s)
+/* o_proj, then the MLP on what that has made of the stream. */
+static void transform_after(const struct pass *pass, const struct stream *s)
 {
     struct model *m = pass->m;
     float *delta = m->workspace.delta;
 
     m->backend->linear(m->device, delta, pass->w->o_proj, pass->w->o_bias, s->attn, s->rows);
     finish_delta(m, pass->w->attn_out_norm, s->rows);
-    const float *x = add_norm(m, s->hidden, delta, pass->w->mlp_norm, s->rows);
+    const float *x = add_norm(m, s->hidden, delta, pass->w->mlp_norm, NULL, s->rows);
     mlp_functions[pass->spec->mlp](pass, delta, x, s->rows);
     finish_delta(m, pass->w->mlp_out_norm, s->rows);
+}
+
+/* Attention's and the MLP's parts go into one sum over ranks. */
+static void transform_beside(const struct pass *pass, const struct stream *s)
+{
+    struct model *m = pass->m;
+    float *delta = m->workspace.delta, *beside = m->workspace.beside;
+
+    m->backend->linear(m->device, delta, pass->w->o_proj, pass->w->o_bias, s->attn, s->rows);
+    mlp_functions[pass->spec->mlp](pass, beside, s->normed, s->rows);
+    add_norm(m, delta, beside, NULL, NULL, s->rows);
+    finish_delta(m, NULL, s->rows);
+}
+
+/* o_proj and the MLP; what they give is left in delta. */
+static void transform(const struct pass *pass, const struct stream *s)
+{
+    if (pass->m->arch.parallel_residual)
+        transform_beside(pass, s);
+    else
+        transform_after(pass, s);
 }
 
 static bool wants_every_row(const struct model_batch *batch)
@@ -95,22 +120,28 @@ static struct stream narrow(struct model *m, const struct model_batch *batch)
 {
     const struct workspace *ws = &m->workspace;
     if (wants_every_row(batch))
-        return (struct stream){ ws->hidden, ws->attn, batch->num_rows };
+        return (struct stream){ ws->hidden, ws->attn, ws->normed, batch->num_rows };
     m->backend->gather_rows(m->device, ws->last_hidden, ws->hidden, batch->logits_rows,
                             batch->num_logits, m->arch.hidden_size);
     m->backend->gather_rows(m->device, ws->last_attn, ws->attn, batch->logits_rows,
                             batch->num_logits, family_dim(&m->arch, DIM_Q));
-    return (struct stream){ ws->last_hidden, ws->last_attn, batch->num_logits };
+    if (ws->last_normed != NULL)
+        m->backend->gather_rows(m->device, ws->last_normed, ws->normed, batch->logits_rows,
+                                batch->num_logits, m->arch.hidden_size);
+    return (struct stream){ ws->last_hidden, ws->last_attn, ws->last_normed, batch->num_logits };
 }
 
 static void give_logits(struct model *m, const struct stream *s)
 {
     const struct workspace *ws = &m->workspace;
     const struct model_weights *w = &m->weights;
-    const float *x = add_norm(m, s->hidden, ws->delta, w->norm, s->rows);
+    const float *x = add_norm(m, s->hidden, ws->delta, w->norm, w->norm_bias, s->rows);
     float *own = m->communicator != NULL ? ws->own_logits : ws->logits;
-    m->backend->linear(m->device, own, w->lm_head != NULL ? w->lm_head : w->embed_tokens, NULL, x,
-                       s->rows);
+    m->backend->linear(m->device, own, w->lm_head != NULL ? w->lm_head : w->embed_tokens,
+                       w->lm_head_bias, x, s->rows);
+    if (m->arch.logits_softcap > 0.0f)
+        m->backend->soft_cap(m->device, own, m->arch.logits_softcap, s->rows,
+                             family_dim(&m->arch, DIM_VOCAB_SHARE));
     if (m->communicator != NULL)
         m->backend->all_gather(m->device, m->communicator, ws->logits, own, s->rows,
                                m->arch.vocab_size);
@@ -120,15 +151,17 @@ void model_forward(struct model *model, struct kv_pool *const *pools,
                    const struct model_batch *batch, float **ret_logits)
 {
     const struct workspace *ws = &model->workspace;
-    const int32_t last = model->arch.num_hidden_layers - 1;
+    const struct arch *arch = &model->arch;
+    const int32_t last = arch->num_hidden_layers - 1;
     assert(batch->num_rows > 0 && batch->num_rows <= model->max_rows);
     assert(batch->num_logits >= 0 && batch->num_logits <= model->max_logits);
 
-    model->backend->embed(model->device, ws->hidden, model->weights.embed_tokens, 1.0f,
+    model->backend->embed(model->device, ws->hidden, model->weights.embed_tokens,
+                          arch->embedding_scale > 0.0f ? arch->embedding_scale : 1.0f,
                           batch->token_ids, batch->num_rows);
     for (int32_t l = 0; l <= last; l++) {
         const struct pass pass = layer_pass(model, pools, batch, l);
-        const struct stream all = { ws->hidden, ws->attn, batch->num_rows };
+        const struct stream all = { ws->hidden, ws->attn, ws->normed, batch->num_rows };
         attend(&pass, l == 0, l < last || batch->num_logits > 0);
         if (l < last) {
             transform(&pass, &all);

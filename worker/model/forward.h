@@ -20,8 +20,11 @@ struct workspace {
     float *attn;        /* [rows][num_attention_heads * head_dim] */
     float *gate_up;     /* [rows][2 intermediate_size] */
     float *ffn;         /* [rows][intermediate_size] */
+    float *beside;      /* [rows][hidden_size]: the MLP's, where attention's is in delta; or NULL */
+    float *squares;     /* [rows][2]: of q and k, where a norm is over all heads; or NULL */
     float *last_hidden; /* [max_logits][hidden_size]: rows whose logits are wanted */
     float *last_attn;   /* [max_logits][num_attention_heads * head_dim] */
+    float *last_normed; /* [max_logits][hidden_size]; NULL where the MLP has a norm of its own */
     float *logits;      /* [max_logits][vocab_size] */
     float *own_logits;  /* [max_logits][this rank's part]; NULL: one rank */
 };

@@ -7,7 +7,7 @@ static void mlp_dense(const struct pass *pass, float *out, const float *x, int32
     const struct workspace *ws = &m->workspace;
 
     b->linear(m->device, ws->gate_up, pass->w->gate_up_proj, pass->w->gate_up_bias, x, rows);
-    b->activate(m->device, ws->ffn, ws->gate_up, ACTIVATION_SILU, true, rows,
+    b->activate(m->device, ws->ffn, ws->gate_up, m->arch.activation, !m->arch.plain_mlp, rows,
                 m->arch.intermediate_size);
     b->linear(m->device, out, pass->w->down_proj, pass->w->down_bias, ws->ffn, rows);
 }

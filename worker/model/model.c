@@ -37,39 +37,44 @@ static int alloc_rows(struct model *m, float **field, int32_t rows, int32_t cols
 static int alloc_workspace(struct model *m, struct error *err)
 {
     struct workspace *ws = &m->workspace;
+    const int32_t hidden = m->arch.hidden_size;
     /* Several choices may want the logits of one row. */
     const int32_t most = m->max_rows > m->max_logits ? m->max_rows : m->max_logits;
+    const bool beside = m->arch.parallel_residual;
     const struct {
         float **field;
-        int32_t rows;
-        enum dim cols;
+        int32_t rows, cols; /* 0: this model needs none */
     } buffers[] = {
-        { &ws->hidden, m->max_rows, DIM_HIDDEN },
-        { &ws->delta, most, DIM_HIDDEN },
-        { &ws->normed, most, DIM_HIDDEN },
-        { &ws->qkv, m->max_rows, DIM_QKV },
-        { &ws->attn, m->max_rows, DIM_Q },
-        { &ws->gate_up, most, DIM_GATE_UP },
-        { &ws->ffn, most, DIM_FFN },
-        { &ws->last_hidden, m->max_logits, DIM_HIDDEN },
-        { &ws->last_attn, m->max_logits, DIM_Q },
-        { &ws->logits, m->max_logits, DIM_VOCAB },
-        { &ws->own_logits, m->max_logits, DIM_VOCAB_SHARE }, /* last: one rank has none */
+        { &ws->hidden, m->max_rows, hidden },
+        { &ws->delta, most, hidden },
+        { &ws->normed, most, hidden },
+        { &ws->qkv, m->max_rows, family_dim(&m->arch, DIM_QKV) },
+        { &ws->attn, m->max_rows, family_dim(&m->arch, DIM_Q) },
+        { &ws->gate_up, most, family_dim(&m->arch, DIM_GATE_UP) },
+        { &ws->ffn, most, family_dim(&m->arch, DIM_FFN) },
+        { &ws->beside, most, beside ? hidden : 0 },
+        { &ws->squares, m->max_rows, m->arch.qk_norm_over_heads ? 2 : 0 },
+        { &ws->last_hidden, m->max_logits, hidden },
+        { &ws->last_attn, m->max_logits, family_dim(&m->arch, DIM_Q) },
+        { &ws->last_normed, m->max_logits, beside ? hidden : 0 },
+        { &ws->logits, m->max_logits, m->arch.vocab_size },
+        { &ws->own_logits, m->max_logits,
+          m->communicator != NULL ? family_dim(&m->arch, DIM_VOCAB_SHARE) : 0 },
     };
-    const size_t num = sizeof(buffers) / sizeof(buffers[0]) - (m->communicator == NULL);
     int r = 0;
-    for (size_t i = 0; r == 0 && i < num; i++)
-        r = alloc_rows(m, buffers[i].field, buffers[i].rows, family_dim(&m->arch, buffers[i].cols),
-                       err);
+    for (size_t i = 0; r == 0 && i < sizeof(buffers) / sizeof(buffers[0]); i++)
+        if (buffers[i].cols > 0)
+            r = alloc_rows(m, buffers[i].field, buffers[i].rows, buffers[i].cols, err);
     return r;
 }
 
 static void free_workspace(struct model *m)
 {
     const struct workspace *ws = &m->workspace;
-    float *const buffers[] = { ws->hidden,    ws->delta,   ws->normed,    ws->qkv,
-                               ws->attn,      ws->gate_up, ws->ffn,       ws->last_hidden,
-                               ws->last_attn, ws->logits,  ws->own_logits };
+    float *const buffers[] = { ws->hidden,  ws->delta,       ws->normed,    ws->qkv,
+                               ws->attn,    ws->gate_up,     ws->ffn,       ws->beside,
+                               ws->squares, ws->last_hidden, ws->last_attn, ws->last_normed,
+                               ws->logits,  ws->own_logits };
     for (size_t i = 0; i < sizeof(buffers) / sizeof(buffers[0]); i++)
         if (buffers[i] != NULL)
             m->backend->free(m->device, buffers[i]);

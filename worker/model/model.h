@@ -63,7 +63,15 @@ struct arch {
     int32_t max_position_embeddings;
     float norm_eps;
     bool attention_bias, mlp_bias, tie_word_embeddings;
-    enum dtype dtype; /* of the checkpoint's matrices */
+    bool qk_layernorm;       /* Phi: the tensors are there */
+    bool qk_norm_over_heads; /* the norm of q and k is over all heads, not each */
+    bool plain_mlp;          /* act(W x) without a gate */
+    bool parallel_residual;  /* MLP and attention read the same norm */
+    enum activation activation;
+    float attention_scale;                   /* 0: 1 / sqrt(head_dim) */
+    float attention_softcap, logits_softcap; /* 0: none */
+    float embedding_scale;                   /* 0: none */
+    enum dtype dtype;                        /* of the checkpoint's matrices */
     struct {
         int32_t num_experts, top_k, intermediate_size; /* of one expert */
         int32_t shared_intermediate_size;              /* 0: no shared expert */

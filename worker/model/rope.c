@@ -20,7 +20,27 @@ static double scale_llama3(const struct rope_spec *spec, double inv_freq)
     return (1.0 - kept) * inv_freq / spec->factor + kept * inv_freq;
 }
 
-static double scale(const struct rope_spec *spec, double inv_freq)
+/* The place, among the frequencies, of the one that turns `rotations` times over the length the
+ * model was trained with. */
+static double yarn_place(const struct rope_spec *spec, double rotations)
+{
+    const double original = (double)spec->original_max_position_embeddings;
+    return spec->rotary_dims * log(original / (rotations * two_pi)) / (2.0 * log(spec->theta));
+}
+
+/* Fast frequencies are kept, slow ones stretched, with a ramp between. */
+static double scale_yarn(const struct rope_spec *spec, double inv_freq, int32_t i)
+{
+    double low = yarn_place(spec, spec->beta_fast), high = yarn_place(spec, spec->beta_slow);
+    low = fmax(spec->no_truncate ? low : floor(low), 0.0);
+    high = fmin(spec->no_truncate ? high : ceil(high), spec->rotary_dims - 1.0);
+    if (low == high)
+        high += 0.001;
+    const double ramp = fmin(fmax((i - low) / (high - low), 0.0), 1.0);
+    return inv_freq / spec->factor * ramp + inv_freq * (1.0 - ramp);
+}
+
+static double scale(const struct rope_spec *spec, double inv_freq, int32_t i, bool is_long)
 {
     switch (spec->scaling) {
     case ROPE_SCALING_NONE:
@@ -30,26 +50,47 @@ static double scale(const struct rope_spec *spec, double inv_freq)
     case ROPE_SCALING_LLAMA3:
         return scale_llama3(spec, inv_freq);
     case ROPE_SCALING_YARN:
+        return scale_yarn(spec, inv_freq, i);
     case ROPE_SCALING_LONGROPE:
-        break;
+        return inv_freq / (is_long ? spec->long_factors[i] : spec->short_factors[i]);
     }
     return inv_freq;
 }
 
-void rope_inv_freq(const struct rope_spec *spec, double *ret_inv_freq)
+void rope_inv_freq(const struct rope_spec *spec, int32_t max_positions, double *ret_inv_freq)
 {
+    const bool is_long = max_positions > spec->original_max_position_embeddings;
     for (int32_t i = 0; i < spec->rotary_dims / 2; i++)
-        ret_inv_freq[i] = scale(spec, pow(spec->theta, -2.0 * i / spec->rotary_dims));
+        ret_inv_freq[i] = scale(spec, pow(spec->theta, -2.0 * i / spec->rotary_dims), i, is_long);
 }
 
-static void fill(const double *inv_freq, int32_t half, int32_t max_positions, float *cos_table,
-                 float *sin_table)
+static double mscale_of(double factor, double mscale)
+{
+    return factor <= 1.0 ? 1.0 : 0.1 * mscale * log(factor) + 1.0;
+}
+
+double rope_attention_factor(const struct rope_spec *spec)
+{
+    const double factor = spec->factor;
+    if (spec->attention_factor > 0.0)
+        return spec->attention_factor;
+    if (spec->scaling == ROPE_SCALING_LONGROPE && factor > 1.0)
+        return sqrt(1.0 + log(factor) / log(spec->original_max_position_embeddings));
+    if (spec->scaling != ROPE_SCALING_YARN)
+        return 1.0;
+    if (spec->mscale > 0.0 && spec->mscale_all_dim > 0.0)
+        return mscale_of(factor, spec->mscale) / mscale_of(factor, spec->mscale_all_dim);
+    return mscale_of(factor, 1.0);
+}
+
+static void fill(const double *inv_freq, int32_t half, double factor, int32_t max_positions,
+                 float *cos_table, float *sin_table)
 {
     for (int32_t p = 0; p < max_positions; p++)
         for (int32_t i = 0; i < half; i++) {
             const double angle = (double)p * inv_freq[i];
-            *cos_table++ = (float)cos(angle);
-            *sin_table++ = (float)sin(angle);
+            *cos_table++ = (float)(factor * cos(angle));
+            *sin_table++ = (float)(factor * sin(angle));
         }
 }
 
@@ -77,8 +118,8 @@ int rope_init(const struct backend *backend, struct device *device, const struct
     float *tables = malloc(2 * num * sizeof(*tables));
     int r = -ENOMEM;
     if (inv_freq != NULL && tables != NULL) {
-        rope_inv_freq(spec, inv_freq);
-        fill(inv_freq, half, max_positions, tables, tables + num);
+        rope_inv_freq(spec, max_positions, inv_freq);
+        fill(inv_freq, half, rope_attention_factor(spec), max_positions, tables, tables + num);
         r = upload(backend, device, tables, num * sizeof(float), &rope);
     }
     free(inv_freq);

@@ -43,6 +43,8 @@ static bool is_wanted(const struct weight_row *row, const struct arch *arch, int
         return arch->mlp_bias;
     case WHEN_UNTIED:
         return !arch->tie_word_embeddings;
+    case WHEN_QK_LAYERNORM:
+        return arch->qk_layernorm;
     case WHEN_MLP_DENSE:
         return spec->mlp == MLP_DENSE;
     case WHEN_EXPERTS:
@@ -125,9 +127,17 @@ static int plan_row(struct plan *plan, const struct weight_row *row, int32_t lay
     return r;
 }
 
+/* What a model has beside its text part. */
+static const char *const other_parts[] = { "vision_tower.", "multi_modal_projector.",
+                                           "model.vision_tower.", "model.multi_modal_projector.",
+                                           NULL };
+
 static bool is_ignored(const struct family *family, const char *name)
 {
     const size_t len = strlen(name);
+    for (const char *const *part = other_parts; family->wrapper != NULL && *part != NULL; part++)
+        if (strncmp(name, *part, strlen(*part)) == 0)
+            return true;
     for (const char *const *suffix = family->ignored; *suffix != NULL; suffix++) {
         const size_t end = strlen(*suffix);
         if (len >= end && strcmp(name + len - end, *suffix) == 0)
@@ -208,6 +218,8 @@ static int load_vector(struct plan *plan, const struct target *target, struct er
                 : error_set(err, -ENOMEM, "no memory for a vector of %zu bytes", bytes);
     for (int32_t i = 0; r == 0 && i < target->num_parts; i++)
         r = loader_read_vector(&plan->parts[target->first_part + i], values, err);
+    for (size_t i = 0; r == 0 && target->row->plus_one && i < bytes / sizeof(float); i++)
+        values[i] += 1.0f;
     if (r == 0)
         plan->backend->upload(plan->device, *field, values, bytes);
     plan->weights->bytes += bytes;
@@ -325,10 +337,13 @@ static const size_t layer_matrices[] = {
     offsetof(struct layer_weights, down_proj),
 };
 static const size_t layer_vectors[] = {
-    offsetof(struct layer_weights, attn_norm), offsetof(struct layer_weights, qkv_bias),
-    offsetof(struct layer_weights, o_bias),    offsetof(struct layer_weights, attn_out_norm),
-    offsetof(struct layer_weights, mlp_norm),  offsetof(struct layer_weights, gate_up_bias),
-    offsetof(struct layer_weights, down_bias), offsetof(struct layer_weights, mlp_out_norm),
+    offsetof(struct layer_weights, attn_norm),    offsetof(struct layer_weights, qkv_bias),
+    offsetof(struct layer_weights, o_bias),       offsetof(struct layer_weights, attn_out_norm),
+    offsetof(struct layer_weights, mlp_norm),     offsetof(struct layer_weights, gate_up_bias),
+    offsetof(struct layer_weights, down_bias),    offsetof(struct layer_weights, attn_norm_bias),
+    offsetof(struct layer_weights, q_norm),       offsetof(struct layer_weights, k_norm),
+    offsetof(struct layer_weights, q_norm_bias),  offsetof(struct layer_weights, k_norm_bias),
+    offsetof(struct layer_weights, mlp_out_norm),
 };
 
 static void free_layer(const struct backend *backend, struct device *device,
@@ -348,6 +363,8 @@ void weights_finish(const struct backend *backend, struct device *device,
     free(weights->layers);
     free_matrix(backend, weights->embed_tokens);
     free_vector(backend, device, weights->norm);
+    free_vector(backend, device, weights->norm_bias);
+    free_vector(backend, device, weights->lm_head_bias);
     free_matrix(backend, weights->lm_head);
     *weights = (struct model_weights){ 0 };
 }

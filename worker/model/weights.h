@@ -5,7 +5,8 @@
  * or dtype, or that no row asks for, stops the start with its name, what was found and what
  * was wanted. q, k and v become one matrix, gate and up another. A matrix keeps the dtype of its
  * tensors; where fused tensors differ it is f32, which holds each of them exactly. Norms and
- * biases are f32.
+ * biases are f32. A tensor may hold several parts of these matrices (q, k and v in one). A model
+ * that is the text part of another has its names behind a prefix; the other parts are passed over.
  *
  * Of N ranks each loads its part (shard.h): sizes below are the rank's own. embed_tokens is whole
  * in each rank, so that a lookup needs no meeting; o_bias and down_bias are rank 0's, since the
@@ -19,16 +20,18 @@
 
 struct family;
 
-/* NULL where the model has none, or another kind of layer. */
+/* NULL where the model has none, or another kind of layer. A norm with a bias is a LayerNorm. */
 struct layer_weights {
-    float *attn_norm;            /* [hidden_size]: of what attention reads */
-    struct weight *qkv_proj;     /* [q heads, k heads, v heads][hidden_size] */
-    float *qkv_bias;             /* [q heads, k heads, v heads] */
-    struct weight *o_proj;       /* [hidden_size][num_attention_heads * head_dim] */
-    float *o_bias;               /* [hidden_size] */
-    float *attn_out_norm;        /* [hidden_size]: of what attention adds to the stream */
-    float *mlp_norm;             /* [hidden_size]: of what the MLP reads */
-    struct weight *gate_up_proj; /* [2 intermediate_size][hidden_size] */
+    float *attn_norm, *attn_norm_bias; /* [hidden_size]: of what attention reads */
+    struct weight *qkv_proj;           /* [q heads, k heads, v heads][hidden_size] */
+    float *qkv_bias;                   /* [q heads, k heads, v heads] */
+    float *q_norm, *k_norm;            /* [head_dim], or over all heads [heads head_dim] */
+    float *q_norm_bias, *k_norm_bias;  /* [head_dim] */
+    struct weight *o_proj;             /* [hidden_size][num_attention_heads * head_dim] */
+    float *o_bias;                     /* [hidden_size] */
+    float *attn_out_norm;              /* [hidden_size]: of what attention adds to the stream */
+    float *mlp_norm;                   /* [hidden_size]: of what the MLP reads */
+    struct weight *gate_up_proj;       /* [2 intermediate_size][hidden_size]; plain: one of them */
     float *gate_up_bias;
     struct weight *down_proj; /* [hidden_size][intermediate_size] */
     float *down_bias;
@@ -37,8 +40,9 @@ struct layer_weights {
 
 struct model_weights {
     struct weight *embed_tokens; /* [vocab_size][hidden_size] */
-    float *norm;                 /* [hidden_size] */
+    float *norm, *norm_bias;     /* [hidden_size] */
     struct weight *lm_head;      /* [the rank's part][hidden_size]; NULL: embed_tokens serves */
+    float *lm_head_bias;         /* [the rank's part] */
     struct layer_weights *layers;
     int32_t num_layers;
     size_t bytes; /* on the device */

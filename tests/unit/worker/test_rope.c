@@ -14,7 +14,7 @@ static void setup(void)
 
 START_TEST(without_scaling_frequencies_fall_with_theta)
 {
-    rope_inv_freq(&spec, inv_freq);
+    rope_inv_freq(&spec, 1, inv_freq);
 
     const double wanted[] = { 1.0, 0.1, 0.01, 0.001 };
     for (int i = 0; i < 4; i++)
@@ -26,7 +26,7 @@ START_TEST(linear_scaling_divides_by_its_factor)
 {
     spec.scaling = ROPE_SCALING_LINEAR;
     spec.factor = 4.0;
-    rope_inv_freq(&spec, inv_freq);
+    rope_inv_freq(&spec, 1, inv_freq);
 
     ck_assert_double_eq_tol(inv_freq[0], 0.25, 1e-12);
     ck_assert_double_eq_tol(inv_freq[3], 0.00025, 1e-12);
@@ -42,7 +42,7 @@ START_TEST(llama3_scaling_keeps_short_waves_and_stretches_long_ones)
     spec.high_freq_factor = 4.0;
     spec.original_max_position_embeddings = 8192;
     spec.rotary_dims = 128;
-    rope_inv_freq(&spec, inv_freq);
+    rope_inv_freq(&spec, 1, inv_freq);
 
     /* HF transformers, ROPE_INIT_FUNCTIONS["llama3"] with Llama 3.1's configuration. */
     static const struct {

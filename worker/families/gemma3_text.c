@@ -1,0 +1,81 @@
+/*
+ * gemma3_text.c - Gemma 3, its text (model_type "gemma3_text"; the text part of "gemma3")
+ *
+ * Gemma 2 with a norm of each head of q and k instead of the soft caps. Five layers of six have a
+ * window and positions of their own: theta 10000, never scaled.
+ *
+ * Source: "Gemma 3 Technical Report", arXiv:2503.19786; HF Gemma3TextConfig.
+ */
+#include "worker/families/rows.h"
+#include "worker/model/config.h"
+
+static const struct weight_row rows[] = {
+    ROW_EMBED,
+    ROW_NORM_PLUS_ONE("norm.weight", IN_MODEL(norm)),
+    ROW_HEAD,
+
+    ROW_NORM_PLUS_ONE("input_layernorm.weight", IN_LAYER(attn_norm)),
+    ROWS_QKV,
+    ROWS_QKV_BIAS(WHEN_ATTENTION_BIAS),
+    { "self_attn.q_norm.weight", IN_LAYER(q_norm), DIM_HEAD, DIM_NONE, DIM_NONE, DIM_HEAD,
+      .plus_one = true },
+    { "self_attn.k_norm.weight", IN_LAYER(k_norm), DIM_HEAD, DIM_NONE, DIM_NONE, DIM_HEAD,
+      .plus_one = true },
+    ROW_O,
+    ROW_OUT_BIAS("self_attn.o_proj.bias", IN_LAYER(o_bias), WHEN_ATTENTION_BIAS),
+    ROW_NORM_PLUS_ONE("post_attention_layernorm.weight", IN_LAYER(attn_out_norm)),
+    ROW_NORM_PLUS_ONE("pre_feedforward_layernorm.weight", IN_LAYER(mlp_norm)),
+    ROWS_GATED_MLP,
+    ROW_NORM_PLUS_ONE("post_feedforward_layernorm.weight", IN_LAYER(mlp_out_norm)),
+};
+
+/* All but the last of each period. */
+static bool slides(int32_t layer, int32_t period)
+{
+    return (layer + 1) % period != 0;
+}
+
+static int read_windows(const json_t *config, struct arch *arch, struct error *err)
+{
+    int32_t period = 6;
+    int r = config_int(config, "_sliding_window_pattern", 1, INT32_MAX, &period, err);
+    if (r == 0)
+        r = config_int(config, "sliding_window_pattern", 1, INT32_MAX, &period, err);
+    if (r == 0)
+        r = config_windows(config, slides, period, arch, err);
+    for (int32_t l = 0; r == 0 && l < arch->num_hidden_layers; l++)
+        arch->layers[l].rope = arch->layers[l].window > 0;
+    return r;
+}
+
+static int read_config(const json_t *config, struct arch *arch, struct error *err)
+{
+    int r = config_activation(config, "hidden_activation", arch, err);
+    if (r == 0)
+        r = config_bool(config, "attention_bias", &arch->attention_bias, err);
+    if (r == 0)
+        r = config_scores(config, arch, err);
+    if (r == 0)
+        r = read_windows(config, arch, err);
+    if (r == 0)
+        r = config_refuse_bidirectional(config, err);
+    config_scale_embedding(arch);
+    return r < 0 ? r : config_rope_by_layer(config, 0, 1e6, 1e4, arch, err);
+}
+
+const struct family family_gemma3_text = {
+    .model_type = "gemma3_text",
+    .architecture = "Gemma3ForCausalLM",
+    .wrapper = "gemma3",
+    .defaults = "{\"vocab_size\": 262208, \"hidden_size\": 2304, \"intermediate_size\": 9216,"
+                " \"num_hidden_layers\": 26, \"num_attention_heads\": 8,"
+                " \"num_key_value_heads\": 4, \"head_dim\": 256,"
+                " \"max_position_embeddings\": 131072,"
+                " \"hidden_activation\": \"gelu_pytorch_tanh\", \"tie_word_embeddings\": true,"
+                " \"query_pre_attn_scalar\": 256, \"sliding_window\": 4096}",
+    .prefixes = family_wrapped_prefixes,
+    .rows = rows,
+    .num_rows = sizeof(rows) / sizeof(rows[0]),
+    .read_config = read_config,
+    .ignored = family_ignored,
+};
