@@ -14,8 +14,8 @@
 struct meter {
     struct status_page *page;
     double first_us, each_us;
-    double us_per_request; /* between the ends of two requests, in the mean */
-    int64_t last_end_us, step_started_us;
+    double busy_us, num_ends; /* of the last while: time in steps, and requests that ended in it */
+    int64_t busy_until_us, step_started_us;
 };
 
 void meter_begin_step(struct meter *meter, const struct plan *plan, int64_t now);
@@ -26,7 +26,8 @@ void meter_show(struct meter *meter, const struct scheduler *scheduler);
 
 void meter_note_ends(struct meter *meter, int32_t num_requests, int64_t now);
 
-/* When a refused client may hope for a place; 0: not known. */
+/* When those who wait will have started, as fast as requests have ended lately: what a client that
+ * is refused is told. At most 50 s; 0: not known. */
 uint32_t meter_retry_after_ms(const struct meter *meter, int32_t num_waiting);
 
 #endif

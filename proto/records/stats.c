@@ -28,6 +28,8 @@ static const double iteration_tokens[] = {
     GAUGE(NUM_REQUESTS_RUNNING, "vllm:num_requests_running", NULL, true, "Requests in the running batch.")                      \
     GAUGE(NUM_REQUESTS_WAITING, "vllm:num_requests_waiting", NULL, true, "Requests waiting to be scheduled.")                   \
     GAUGE(QUEUED_TOKENS, "tokenring_queued_tokens", NULL, true, "Prompt tokens of the waiting requests.")                       \
+    GAUGE(RETRY_AFTER_MS, "tokenring_retry_after_milliseconds", NULL, true, "What a refused client is told to wait; 0: nobody waits.") \
+    GAUGE(POSITION_NS, "tokenring_position_nanoseconds", NULL, true, "Time that one more position adds to a step.")             \
     GAUGE(KV_BLOCKS_USED, "tokenring_kv_blocks_used", NULL, true, "Blocks of the KV cache in use.")                             \
     GAUGE(KV_BLOCKS_TOTAL, "tokenring_kv_blocks_total", NULL, true, "Blocks of the KV cache.")                                  \
     COUNTER(PREEMPTIONS, "vllm:num_preemptions_total", NULL, true, "Sequences preempted for lack of KV blocks.")                \
@@ -66,6 +68,12 @@ static const double iteration_tokens[] = {
     COUNTER(REJECTED_QUEUE_FULL, "tokenring_requests_rejected_total", "reason=\"queue_full\"", false,                           \
             "Requests refused by reason.")                                                                                      \
     COUNTER(REJECTED_QUEUED_TOKENS, "tokenring_requests_rejected_total", "reason=\"queued_tokens_exceeded\"", false,            \
+            "Requests refused by reason.")                                                                                      \
+    COUNTER(REJECTED_KEY_CONCURRENCY, "tokenring_requests_rejected_total", "reason=\"key_concurrency_exceeded\"", false,        \
+            "Requests refused by reason.")                                                                                      \
+    COUNTER(REJECTED_KEY_RATE, "tokenring_requests_rejected_total", "reason=\"key_rate_exceeded\"", false,                      \
+            "Requests refused by reason.")                                                                                      \
+    COUNTER(REJECTED_DEADLINE, "tokenring_requests_rejected_total", "reason=\"deadline_unreachable\"", false,                   \
             "Requests refused by reason.")                                                                                      \
     COUNTER(REJECTED_LOADING, "tokenring_requests_rejected_total", "reason=\"model_loading\"", false,                           \
             "Requests refused by reason.")                                                                                      \
