@@ -9,7 +9,9 @@
 
 #include "base/clock.h"
 #include "frontend/dispatch.h"
+#include "frontend/gate.h"
 #include "frontend/generation.h"
+#include "frontend/hints.h"
 #include "frontend/prepare.h"
 #include "frontend/reply.h"
 #include "frontend/state.h"
@@ -31,25 +33,34 @@ struct job {
 
 /* --- submission --------------------------------------------------------------------------- */
 
-static void set_deadline(const struct generation *g, struct wire_request *request)
+/* clock_now_us() to end by; 0: no limit. */
+static int64_t deadline_of(const struct generation *g, const struct wire_request *request,
+                           const struct hints *hints)
 {
-    const struct http_text header = http_header(g->http, "x-request-timeout-ms");
-    double seconds = request->timeout;
-    char text[24];
-    if (header.len > 0 && header.len < sizeof(text)) {
-        snprintf(text, sizeof(text), "%.*s", (int)header.len, header.data);
-        const double ms = strtod(text, NULL);
-        if (ms >= 1 && ms < 1e12)
-            seconds = ms / 1000;
-    }
     const double most = g->frontend->settings.request_timeout;
+    double seconds = hints->timeout > 0 ? hints->timeout : request->timeout;
     if (most > 0 && !(seconds > 0 && seconds < most))
         seconds = most;
-    if (!(seconds > 0))
-        return;
-    const uint64_t deadline = (uint64_t)(http_began_us(g->http) + (int64_t)(seconds * 1e6));
-    request->params.deadline_low = (uint32_t)deadline;
-    request->params.deadline_high = (uint32_t)(deadline >> 32);
+    return seconds > 0 ? http_began_us(g->http) + (int64_t)(seconds * 1e6) : 0;
+}
+
+/* Deadlines of the answer and of its first token: a refusal while it can be early. */
+static int check_deadlines(const struct generation *g, struct prepared *prepared,
+                           const struct hints *hints)
+{
+    const int64_t deadline = deadline_of(g, &prepared->request, hints);
+    const int64_t first = http_began_us(g->http) + (int64_t)(hints->first_token * 1e6);
+    int64_t left = deadline != 0 ? deadline - clock_now_us() : INT64_MAX;
+    prepared->request.params.deadline_low = (uint32_t)deadline;
+    prepared->request.params.deadline_high = (uint32_t)((uint64_t)deadline >> 32);
+    if (hints->first_token > 0 && first - clock_now_us() < left)
+        left = first - clock_now_us();
+    if (left == INT64_MAX)
+        return 0;
+    return gate_can_meet(g->frontend, http_caller(g->http), left, prepared->ids.num,
+                         &prepared->error)
+               ? 0
+               : -EINVAL;
 }
 
 /* Prompts of different tenants or salts have different keys; 0 is that of nobody in particular. */
@@ -58,9 +69,11 @@ static int set_cache_key(const struct generation *g, struct wire_request *reques
     struct strbuf text = { 0 };
     unsigned char digest[EVP_MAX_MD_SIZE];
     uint32_t key[2];
-    if (request->params.tenant == 0 && request->cache_salt.data == NULL)
+    const struct http_caller *caller = http_caller(g->http);
+    const uint64_t tenant = caller->tenant > 0 ? caller->identity : 0;
+    if (tenant == 0 && request->cache_salt.data == NULL)
         return 0;
-    strbuf_printf(&text, "%d/", (int)http_tenant(g->http)); /* a salt has no slash */
+    strbuf_printf(&text, "%016llx/", (unsigned long long)tenant); /* a salt has no slash */
     if (request->cache_salt.data != NULL)
         strbuf_append(&text, request->cache_salt.data, request->cache_salt.len);
     const bool ok =
@@ -84,15 +97,29 @@ static void set_request_id(const struct generation *g, const struct wire_request
     http_set_request_id(g->http, id);
 }
 
-static int complete_params(const struct generation *g, struct wire_request *request)
+static void draw_seed(struct wire_request *request)
 {
     uint32_t seed[2];
-    if (!request->seed_given && getrandom(seed, sizeof(seed), GRND_NONBLOCK) == sizeof(seed)) {
-        request->params.seed_low = seed[0];
-        request->params.seed_high = seed[1] & 0x7FFFFFFF; /* as one that a client could give */
-    }
-    request->params.tenant = (uint32_t)http_tenant(g->http);
-    set_deadline(g, request);
+    if (request->seed_given || getrandom(seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed))
+        return;
+    request->params.seed_low = seed[0];
+    request->params.seed_high = seed[1] & 0x7FFFFFFF; /* as one that a client could give */
+}
+
+/* What the body does not say: seed, key, headers. -EINVAL: prepared->error says why. */
+static int complete_params(const struct generation *g, struct prepared *prepared)
+{
+    struct wire_request *request = &prepared->request;
+    struct hints hints;
+    int r = hints_read(g->http, &hints, &prepared->error);
+    if (r == 0)
+        r = check_deadlines(g, prepared, &hints);
+    if (r < 0)
+        return r;
+    if (hints.has_priority && g->frontend->obeys_priority)
+        request->params.priority = hints.priority;
+    draw_seed(request);
+    request->params.tenant = (uint32_t)http_caller(g->http)->tenant;
     set_request_id(g, request);
     return set_cache_key(g, request);
 }
@@ -175,7 +202,7 @@ static int submit_to_session(struct generation *g, const struct prepared *prepar
 
 static void refuse_submit(struct generation *g, int code, const struct error *why)
 {
-    struct wire_error error = { .retry_after_ms = 1000 };
+    struct wire_error error;
     if (code == -EAGAIN)
         wire_error_set(&error, WIRE_QUEUE_FULL, "", "The server's queue is full; try again later.");
     else if (code == -ENOTCONN)
@@ -188,6 +215,14 @@ static void refuse_submit(struct generation *g, int code, const struct error *wh
                        "The request cannot be run: %s.", why->message);
     else
         wire_error_set(&error, WIRE_NO_WORKER, "", "The server is out of memory; try again later.");
+    error.retry_after_ms = gate_retry_after_ms(g->frontend);
+    generation_refuse(g, &error);
+}
+
+static void refuse_prepared(struct generation *g, struct prepared *prepared)
+{
+    const struct wire_error error = prepared->error;
+    prepared_finish(prepared);
     generation_refuse(g, &error);
 }
 
@@ -196,14 +231,12 @@ static void submit(struct generation *g, struct prepared *prepared, int result)
 {
     struct error why = { 0 };
     char value[24];
-    if (result < 0) {
-        const struct wire_error error = prepared->error;
-        prepared_finish(prepared);
-        generation_refuse(g, &error);
+    int r = result < 0 ? -EINVAL : complete_params(g, prepared);
+    if (r == -EINVAL) {
+        refuse_prepared(g, prepared);
         return;
     }
     stat_add(g->frontend->own->words, STAT_UNKNOWN_FIELDS, prepared->request.num_unknown);
-    int r = complete_params(g, &prepared->request);
     g->stream = prepared->request.stream;
     g->log.drop_tokens = !prepared->request.logprobs && !prepared->request.return_token_ids;
     g->phase = GENERATION_QUEUED;
@@ -215,6 +248,8 @@ static void submit(struct generation *g, struct prepared *prepared, int result)
         r = create_answer(g, prepared);
     if (r == 0)
         r = submit_to_session(g, prepared, &why);
+    if (r == 0 && g->account != NULL)
+        account_charge(g->account, prepared->ids.num);
     prepared_finish(prepared);
     if (r < 0)
         refuse_submit(g, r, &why);
@@ -235,7 +270,7 @@ static struct prepare_options options_of(const struct frontend *frontend)
             .vocab_size = engine.vocab_size,
             .max_model_len = engine.max_model_len,
             .max_logprobs = (int32_t)settings->max_logprobs,
-            .allow_priority = strcmp(settings->scheduling_policy, "priority") == 0,
+            .allow_priority = frontend->obeys_priority,
             .default_max_tokens = settings->default_max_tokens,
             .temperature = sampling->temperature,
             .top_p = sampling->top_p,
@@ -298,7 +333,7 @@ static struct job *job_create(struct generation *g, struct http_text body)
 
 static void prepare_aside(struct generation *g, struct http_text body)
 {
-    struct wire_error error = { .retry_after_ms = 1000 };
+    struct wire_error error;
     struct job *job = job_create(g, body);
     if (job != NULL && side_submit(g->frontend->side, &job->side)) {
         g->aside = &job->generation;
@@ -308,6 +343,7 @@ static void prepare_aside(struct generation *g, struct http_text body)
         job_free(job);
     wire_error_set(&error, WIRE_QUEUE_FULL, "",
                    "Too many large requests at once; try again later.");
+    error.retry_after_ms = gate_retry_after_ms(g->frontend);
     generation_refuse(g, &error);
 }
 
@@ -322,31 +358,13 @@ static void prepare_here(struct generation *g, struct http_text body)
 
 /* --- admission ---------------------------------------------------------------------------- */
 
-static bool is_admitted(const struct frontend *frontend, struct wire_error *error)
-{
-    struct session_limits limits;
-    error->retry_after_ms = 1000;
-    if (frontend->draining)
-        wire_error_set(error, WIRE_DRAINING, "", "The server is shutting down.");
-    else if (!session_has_engine(frontend->session) ||
-             !session_get_limits(frontend->session, &limits) || limits.max_model_len < 1)
-        wire_error_set(error, frontend->was_ready ? WIRE_NO_WORKER : WIRE_MODEL_LOADING, "",
-                       "%s; try again later.",
-                       frontend->was_ready ? "No engine is ready" : "The model is being loaded");
-    else if (session_queue_is_full(frontend->session))
-        wire_error_set(error, WIRE_QUEUE_FULL, "", "The server's queue is full; try again later.");
-    else
-        return true;
-    return false;
-}
-
 void admission_begin(struct frontend *frontend, struct http_request *request,
                      enum wire_endpoint endpoint)
 {
     struct wire_error error = { 0 };
     const struct http_text body = http_body(request);
 
-    if (!is_admitted(frontend, &error)) {
+    if (!gate_admits(frontend, http_caller(request), &error)) {
         generation_count_refusal(frontend, error.code);
         reply_error(request, &error);
         return;

@@ -1,9 +1,14 @@
 /*
- * auth.h - API keys: who may call, and under which name
+ * auth.h - API keys: who may call, under which name, and how much
  *
  * Keys come from --api-key and from a file with one key per line, `#` comments, optionally
- * `name=` in front (the tenant). Only SHA-256 digests are kept; a key that came in is compared
- * with all of them in constant time.
+ * `name=` in front (the tenant) and limits behind:
+ *
+ *     alice=KEY concurrent=8 requests-per-minute=600 tokens-per-minute=200000
+ *
+ * A limit that a line does not state is that of the options; 0 lifts it. Keys of one name share
+ * its limits, those of the last line that states some. Only SHA-256 digests are kept; a key that
+ * came in is compared with all of them in constant time.
  */
 #ifndef FRONTEND_AUTH_H
 #define FRONTEND_AUTH_H
@@ -14,6 +19,7 @@
 
 #include "base/error.h"
 #include "base/option.h"
+#include "frontend/account.h"
 
 enum {
     AUTH_MAX_KEYS = 10000,
@@ -24,20 +30,31 @@ enum {
 
 struct auth;
 
+struct auth_key {
+    int32_t tenant;    /* n: the n-th name of the file; 0: a key without a name */
+    uint64_t identity; /* of the name, or of a key without one: whose account it is; never 0 */
+    struct account_limits limits;
+};
+
 /*
- * `file` may be NULL.
+ * `file` may be NULL; `limits` are of keys that state none.
  *
  * Returns 0; -EINVAL with file and line for a malformed one; the errno of reading the file;
  * -ENOMEM.
  */
-int auth_create(const struct option_list *keys, const char *file, struct auth **ret_auth,
-                struct error *err);
+int auth_create(const struct option_list *keys, const char *file,
+                const struct account_limits *limits, struct auth **ret_auth, struct error *err);
 void auth_destroy(struct auth *auth);
 
 bool auth_is_required(const struct auth *auth); /* any key is set */
 
-/* Number of the key's tenant (0: a key without a name; n: the n-th name), or -1: no such key. */
-int32_t auth_check(const struct auth *auth, const char *key, size_t len);
+/* Whose key that is; false: nobody's. */
+bool auth_check(const struct auth *auth, const char *key, size_t len, struct auth_key *ret_key);
+
+/* The n-th name, from 1 on; NULL behind the last. */
+const char *auth_name(const struct auth *auth, int32_t tenant);
+/* Whose account the name is. */
+uint64_t auth_identity_of(const char *name);
 
 /* The key in an Authorization header's value ("Bearer K", scheme in any case), or NULL. */
 const char *auth_bearer(const char *value, size_t len, size_t *ret_len);

@@ -6,6 +6,7 @@
 #include <strings.h>
 #include <sys/random.h>
 
+#include "base/clock.h"
 #include "frontend/reply.h"
 #include "frontend/route.h"
 #include "frontend/state.h"
@@ -45,23 +46,22 @@ static void name_request(struct frontend *frontend, struct http_request *request
 
 /* --- keys --------------------------------------------------------------------------------- */
 
-static int32_t tenant_of(const struct auth *auth, const struct http_request *request)
+static bool find_key(const struct auth *auth, const struct http_request *request,
+                     struct auth_key *ret_key)
 {
     size_t len = 0;
     const struct http_text authorization = http_header(request, "authorization");
     const char *bearer =
         authorization.len > 0 ? auth_bearer(authorization.data, authorization.len, &len) : NULL;
-    const int32_t tenant = bearer != NULL ? auth_check(auth, bearer, len) : -1;
-    if (tenant >= 0)
-        return tenant;
+    if (bearer != NULL && auth_check(auth, bearer, len, ret_key))
+        return true;
     static const char *const names[] = { "x-api-key", "api-key" };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         const struct http_text key = http_header(request, names[i]);
-        const int32_t found = key.len > 0 ? auth_check(auth, key.data, key.len) : -1;
-        if (found >= 0)
-            return found;
+        if (key.len > 0 && auth_check(auth, key.data, key.len, ret_key))
+            return true;
     }
-    return -1;
+    return false;
 }
 
 static bool needs_key(const struct frontend *frontend, const struct route *route)
@@ -138,10 +138,16 @@ static bool key_is_good(struct frontend *frontend, struct http_request *request,
 {
     if (!needs_key(frontend, route))
         return true;
-    const int32_t tenant = tenant_of(frontend->auth, request);
-    http_set_tenant(request, tenant > 0 ? tenant : 0);
-    if (tenant >= 0)
+    struct auth_key key;
+    if (find_key(frontend->auth, request, &key)) {
+        const struct http_caller caller = {
+            .tenant = key.tenant,
+            .identity = key.identity,
+            .account = account_get(frontend->accounts, key.identity, &key.limits, clock_now_us()),
+        };
+        http_set_caller(request, &caller);
         return true;
+    }
     stat_add(frontend->own->words, STAT_REJECTED_AUTH, 1);
     reply_code(request, WIRE_INVALID_API_KEY,
                "Incorrect API key provided: send it as 'Authorization: Bearer KEY'.");

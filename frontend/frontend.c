@@ -65,8 +65,17 @@ static int open_keys(struct frontend *frontend, struct failure *failure)
         .headers = &settings->allowed_headers,
         .credentials = settings->allow_credentials,
     };
-    const int r =
-        auth_create(&settings->api_key, settings->api_key_file, &frontend->auth, &failure->err);
+    const struct account_limits limits = {
+        .concurrent = settings->max_concurrent_requests_per_key,
+        .requests_per_minute = settings->max_requests_per_minute_per_key,
+        .tokens_per_minute = settings->max_tokens_per_minute_per_key,
+    };
+    frontend->accounts = account_book_create(frontend->own, frontend->peers, CONTROL_MAX_FRONTENDS);
+    if (frontend->accounts == NULL)
+        return fail(failure, EXIT_CODE_MEMORY,
+                    error_set(&failure->err, -ENOMEM, "no memory for the accounts of keys"));
+    const int r = auth_create(&settings->api_key, settings->api_key_file, &limits, &frontend->auth,
+                              &failure->err);
     return r < 0 ? fail(failure, EXIT_CODE_USAGE, r) : 0;
 }
 
@@ -133,6 +142,7 @@ static void on_second(void *data)
     const uint64_t dropped = log_num_dropped();
     session_tick(frontend->session, clock_now_us(), generation_flush);
     stream_keep_alive(frontend);
+    generation_expire_queued(frontend, clock_now_us());
     refresh_keys(frontend);
     stat_add(frontend->own->words, STAT_LOG_DROPPED, dropped - frontend->log_dropped);
     frontend->log_dropped = dropped;
@@ -214,6 +224,7 @@ static int open_child(struct frontend *frontend, int control_fd,
     frontend->own = frontend->child.page;
     frontend->supervisor = frontend->child.supervisor;
     frontend->index = hello->index;
+    frontend->obeys_priority = strcmp(frontend->settings.scheduling_policy, "priority") == 0;
     atomic_store(&frontend->own->state, STATUS_LOADING);
     return 0;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "frontend/gate.h"
 #include "frontend/reply.h"
 #include "frontend/state.h"
 #include "frontend/stream.h"
@@ -25,6 +26,8 @@ static void generation_free(struct generation *g)
         g->next->previous = g->previous;
     if (g->aside != NULL)
         *g->aside = NULL;
+    if (g->account != NULL)
+        account_end(g->account, g->phase >= GENERATION_PREFILL);
     if (g->session != NULL)
         session_cancel(g->frontend->session, g->session);
     wire_answer_destroy(g->answer);
@@ -60,6 +63,9 @@ struct generation *generation_create(struct frontend *frontend, struct http_requ
     g->http = request;
     g->endpoint = endpoint;
     g->folded.limit = FOLDED_LIMIT_BYTES;
+    g->account = http_caller(request)->account;
+    if (g->account != NULL)
+        account_begin(g->account);
     g->next = frontend->generations;
     if (g->next != NULL)
         g->next->previous = g;
@@ -78,6 +84,9 @@ void generation_count_refusal(const struct frontend *frontend, enum wire_code co
     } rows[] = {
         { WIRE_QUEUE_FULL, STAT_REJECTED_QUEUE_FULL },
         { WIRE_QUEUED_TOKENS_EXCEEDED, STAT_REJECTED_QUEUED_TOKENS },
+        { WIRE_KEY_CONCURRENCY_EXCEEDED, STAT_REJECTED_KEY_CONCURRENCY },
+        { WIRE_KEY_RATE_EXCEEDED, STAT_REJECTED_KEY_RATE },
+        { WIRE_DEADLINE_UNREACHABLE, STAT_REJECTED_DEADLINE },
         { WIRE_MODEL_LOADING, STAT_REJECTED_LOADING },
         { WIRE_NO_WORKER, STAT_REJECTED_LOADING },
         { WIRE_DRAINING, STAT_REJECTED_DRAINING },
@@ -142,10 +151,19 @@ static void take_failure(struct generation *g, const struct answer_event *event)
 
 static void set_phase(struct generation *g, enum answer_event_kind kind)
 {
-    if (kind == ANSWER_STARTED)
+    const bool waited = g->phase < GENERATION_PREFILL;
+    if (kind == ANSWER_STARTED && waited)
         g->phase = GENERATION_PREFILL;
     else if (kind == ANSWER_TEXT)
         g->phase = GENERATION_DECODE;
+    if (waited && g->phase >= GENERATION_PREFILL && g->account != NULL)
+        account_start(g->account);
+}
+
+static void charge(struct generation *g, const struct answer_event *event)
+{
+    if (g->account != NULL && (event->kind == ANSWER_TEXT || event->kind == ANSWER_FINISHED))
+        account_charge(g->account, event->num_tokens);
 }
 
 static bool is_full(struct generation *g)
@@ -168,6 +186,7 @@ void generation_on_event(void *owner, const struct answer_event *event)
     struct generation *g = owner;
 
     set_phase(g, event->kind);
+    charge(g, event);
     if (event->kind == ANSWER_ACCEPTED && g->stream)
         stream_begin(g->http);
     if (event->kind == ANSWER_FAILED && !http_is_streaming(g->http))
@@ -202,20 +221,40 @@ static void on_writable(void *owner)
         http_defer(g->http, finish_later, g);
 }
 
+static void cut(struct generation *g, const struct wire_error *error)
+{
+    if (g->done && event_log_is_empty(&g->log)) {
+        finish(g);
+    } else if (http_is_streaming(g->http)) {
+        wire_answer_error(g->answer, error, http_stream_buffer(g->http));
+        finish(g);
+    } else {
+        generation_refuse(g, error);
+    }
+}
+
+void generation_expire_queued(struct frontend *frontend, int64_t now_us)
+{
+    const int64_t most_us = (int64_t)(frontend->settings.queue_timeout * 1e6);
+    struct generation *next;
+    struct wire_error error;
+    wire_error_set(&error, WIRE_QUEUE_FULL, "", "The request waited in the queue for %g s.",
+                   frontend->settings.queue_timeout);
+    error.retry_after_ms = gate_retry_after_ms(frontend);
+    for (struct generation *g = frontend->generations; most_us > 0 && g != NULL; g = next) {
+        next = g->next;
+        if (g->phase == GENERATION_QUEUED && !g->done && now_us - http_began_us(g->http) > most_us)
+            cut(g, &error);
+    }
+}
+
 void generation_cut_all(struct frontend *frontend)
 {
     struct generation *next;
-    struct wire_error error = { .retry_after_ms = 1000 };
+    struct wire_error error;
     wire_error_set(&error, WIRE_DRAINING, "", "The server is shutting down.");
     for (struct generation *g = frontend->generations; g != NULL; g = next) {
         next = g->next;
-        if (g->done && event_log_is_empty(&g->log)) {
-            finish(g);
-        } else if (http_is_streaming(g->http)) {
-            wire_answer_error(g->answer, &error, http_stream_buffer(g->http));
-            finish(g);
-        } else {
-            generation_refuse(g, &error);
-        }
+        cut(g, &error);
     }
 }

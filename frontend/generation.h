@@ -34,6 +34,7 @@ struct generation {
     struct http_request *http;
     enum wire_endpoint endpoint;
     enum generation_phase phase;
+    struct account *account;         /* whose request it is; NULL: nobody's */
     struct generation **aside;       /* the side job's pointer to this; NULL: none */
     struct session_request *session; /* in the engine */
     struct wire_answer *answer;
@@ -55,6 +56,9 @@ void generation_count_refusal(const struct frontend *frontend, enum wire_code co
 /* What the session calls: for each event, and once behind a batch of them. */
 void generation_on_event(void *owner, const struct answer_event *event);
 void generation_flush(void *owner);
+
+/* Refuse those that have waited for longer than --queue-timeout. Once a second. */
+void generation_expire_queued(struct frontend *frontend, int64_t now_us);
 
 /* End every answer: streams with an error event, the others with an error. */
 void generation_cut_all(struct frontend *frontend);

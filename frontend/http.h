@@ -54,9 +54,15 @@ int64_t http_began_us(const struct http_request *request); /* clock_now_us() */
 const char *http_request_id(const struct http_request *request);
 void http_set_request_id(struct http_request *request, const char *id);
 
-/* Number of the API key's name, 0 where there is none: set once by the dispatcher. */
-int32_t http_tenant(const struct http_request *request);
-void http_set_tenant(struct http_request *request, int32_t tenant);
+/* Whose key it came with, zeros where none is needed: set once by the dispatcher. */
+struct account;
+struct http_caller {
+    int32_t tenant;          /* number of the key's name, 0: it has none */
+    uint64_t identity;       /* of the name or of the key, across processes and re-reading */
+    struct account *account; /* valid until the request is admitted */
+};
+const struct http_caller *http_caller(const struct http_request *request);
+void http_set_caller(struct http_request *request, const struct http_caller *caller);
 
 /* --- answering ---------------------------------------------------------------------------- */
 

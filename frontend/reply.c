@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/utf8.h"
 
 static const char no_memory[] =
@@ -19,12 +20,22 @@ void reply_json(struct http_request *request, int status, struct strbuf *body)
     strbuf_finish(body);
 }
 
+/* A fifth more or less, so that those who were refused together do not come back together. */
+static uint32_t jitter(uint32_t ms)
+{
+    uint64_t x = (uint64_t)clock_now_us() * 0x9E3779B97F4A7C15u;
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+    x ^= x >> 27;
+    const double factor = 0.8 + 0.4 * (double)(x >> 11) / (double)(1ull << 53);
+    return (uint32_t)(ms * factor + 0.5);
+}
+
 static void add_retry_after(struct http_request *request, uint32_t ms)
 {
-    enum { MAX_MS = 60000 }; /* clients give up when told much more */
+    enum { MAX_MS = 50000 }; /* clients give up when told more than a minute */
     char value[24];
-    if (ms > MAX_MS)
-        ms = MAX_MS;
+    ms = jitter(ms < MAX_MS ? ms : MAX_MS);
+    ms = ms > 0 ? ms : 1;
     snprintf(value, sizeof(value), "%u", (unsigned)((ms + 999) / 1000));
     http_add_header(request, "retry-after", value);
     snprintf(value, sizeof(value), "%u", (unsigned)ms);

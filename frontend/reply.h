@@ -11,7 +11,8 @@
 /* Answer with `body` as application/json and give its memory back. */
 void reply_json(struct http_request *request, int status, struct strbuf *body);
 
-/* Answer with an error object and its status; Retry-After where the error names a time. */
+/* Answer with an error object and its status. 429 and 503 say when to come again: the error's
+ * retry_after_ms, or a second, a fifth more or less, at most 60 s. */
 void reply_error(struct http_request *request, const struct wire_error *error);
 
 /* The same from a code and a sentence. */

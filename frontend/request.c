@@ -33,7 +33,7 @@ struct http_request {
     bool gave_up;   /* client gone: end at the next proceed */
     bool quiet;
     int status;
-    int32_t tenant;
+    struct http_caller caller;
     struct strbuf buffers[2]; /* one in flight, one filling */
     int filling;
     size_t num_sent;
@@ -142,14 +142,14 @@ void http_set_request_id(struct http_request *request, const char *id)
     snprintf(request->id, sizeof(request->id), "%s", id);
 }
 
-int32_t http_tenant(const struct http_request *request)
+const struct http_caller *http_caller(const struct http_request *request)
 {
-    return request->tenant;
+    return &request->caller;
 }
 
-void http_set_tenant(struct http_request *request, int32_t tenant)
+void http_set_caller(struct http_request *request, const struct http_caller *caller)
 {
-    request->tenant = tenant;
+    request->caller = *caller;
 }
 
 /* --- the end of a request ----------------------------------------------------------------- */

@@ -34,6 +34,7 @@ struct frontend {
     uint32_t index;
     struct model_card *card;
     struct auth *auth;
+    struct account_book *accounts;
     struct cors cors;
     struct loop *loop;
     struct server *server;
@@ -56,6 +57,7 @@ struct frontend {
     int64_t started_us;
     uint64_t random_state[2]; /* of request ids */
     bool was_ready;           /* an engine has been up once: startup is over */
+    bool obeys_priority;      /* the scheduling policy does */
     bool draining;            /* nothing new is taken */
     bool drained_told;
     int64_t drain_us; /* when to stop taking requests; 0: not draining */

@@ -28,15 +28,19 @@ static void write_requests(struct strbuf *out, const struct snapshot *s)
         snapshot_value(s, STAT_SUCCESS_STOP) + snapshot_value(s, STAT_SUCCESS_LENGTH);
     const uint64_t rejected =
         snapshot_value(s, STAT_REJECTED_QUEUE_FULL) +
-        snapshot_value(s, STAT_REJECTED_QUEUED_TOKENS) + snapshot_value(s, STAT_REJECTED_LOADING) +
-        snapshot_value(s, STAT_REJECTED_DRAINING) + snapshot_value(s, STAT_REJECTED_INVALID) +
-        snapshot_value(s, STAT_REJECTED_AUTH);
+        snapshot_value(s, STAT_REJECTED_QUEUED_TOKENS) +
+        snapshot_value(s, STAT_REJECTED_KEY_CONCURRENCY) +
+        snapshot_value(s, STAT_REJECTED_KEY_RATE) + snapshot_value(s, STAT_REJECTED_DEADLINE) +
+        snapshot_value(s, STAT_REJECTED_LOADING) + snapshot_value(s, STAT_REJECTED_DRAINING) +
+        snapshot_value(s, STAT_REJECTED_INVALID) + snapshot_value(s, STAT_REJECTED_AUTH);
     strbuf_printf(out,
                   ",\"requests\":{\"running\":%llu,\"waiting\":%llu,\"queued_tokens\":%llu,"
-                  "\"finished\":%llu,\"aborted\":%llu,\"failed\":%llu,\"rejected\":%llu}",
+                  "\"retry_after_ms\":%llu,\"finished\":%llu,\"aborted\":%llu,\"failed\":%llu,"
+                  "\"rejected\":%llu}",
                   (ull)snapshot_value(s, STAT_NUM_REQUESTS_RUNNING),
                   (ull)snapshot_value(s, STAT_NUM_REQUESTS_WAITING),
-                  (ull)snapshot_value(s, STAT_QUEUED_TOKENS), (ull)finished,
+                  (ull)snapshot_value(s, STAT_QUEUED_TOKENS),
+                  (ull)snapshot_value(s, STAT_RETRY_AFTER_MS), (ull)finished,
                   (ull)snapshot_value(s, STAT_SUCCESS_ABORT),
                   (ull)snapshot_value(s, STAT_SUCCESS_ERROR), (ull)rejected);
 }
@@ -105,6 +109,21 @@ static void write_fronts(struct strbuf *out, const struct frontend *frontend)
     strbuf_append_char(out, ']');
 }
 
+/* What the named keys have open and have used, at all frontends that run. */
+static void write_keys(struct strbuf *out, const struct frontend *frontend)
+{
+    const char *name;
+    strbuf_append_text(out, ",\"keys\":[");
+    for (int32_t i = 1; (name = auth_name(frontend->auth, i)) != NULL; i++) {
+        const struct account_use use = account_use(frontend->accounts, auth_identity_of(name));
+        strbuf_append_text(out, i > 1 ? ",{\"name\":" : "{\"name\":");
+        write_text(out, name);
+        strbuf_printf(out, ",\"open\":%llu,\"waiting\":%llu,\"requests\":%llu,\"tokens\":%llu}",
+                      (ull)use.open, (ull)use.waiting, (ull)use.requests, (ull)use.tokens);
+    }
+    strbuf_append_char(out, ']');
+}
+
 static long long host_memory_bytes(void)
 {
     return (long long)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
@@ -163,6 +182,7 @@ static void write_stats(struct strbuf *out, const struct frontend *frontend,
     write_tokens(out, snapshot, uptime);
     write_latency(out, snapshot);
     write_kv(out, frontend, snapshot);
+    write_keys(out, frontend);
     write_fronts(out, frontend);
     write_workers(out, frontend, now);
     strbuf_append_text(out, "}\n");

@@ -20,6 +20,7 @@ enum {
     STATUS_ERROR_BYTES = 512,
     STATUS_STEPS = 3,
     STATUS_STEP_REQUESTS = 4096,
+    STATUS_ACCOUNTS = 1024,
 };
 
 enum status_state {
@@ -40,6 +41,15 @@ struct status_step {
     } requests[STATUS_STEP_REQUESTS];
 };
 
+/* What an API key has at a frontend, in a table of open addressing by `identity`. */
+struct status_account {
+    _Atomic uint64_t identity; /* 0: free */
+    _Atomic uint64_t open, waiting;
+    _Atomic uint64_t requests, tokens; /* since the row was taken */
+    /* What is left of a minute's worth, in thousandths, signed, and when that was so. */
+    _Atomic uint64_t requests_left, tokens_left, looked_us;
+};
+
 struct status_page {
     struct segment_header header;
     _Atomic uint64_t heartbeat_us; /* clock_now_us() of the last loop turn */
@@ -56,6 +66,7 @@ struct status_page {
     char error[STATUS_ERROR_BYTES];                    /* last words before exit */
     _Alignas(64) _Atomic uint64_t words[STATUS_WORDS]; /* counters: proto/records/stats.h */
     struct status_step steps[STATUS_STEPS];            /* step n at n % STATUS_STEPS */
+    struct status_account accounts[STATUS_ACCOUNTS];
 };
 
 struct segment_header status_segment_header(void);

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "frontend/session/session_internal.h"
+#include "proto/records/stats.h"
 
 enum { DEFAULT_MAX_REQUESTS = 65536, MAX_PROMPTS = 256, DEFAULT_HOLD_US = 120 * 1000000 };
 
@@ -269,6 +270,20 @@ bool session_queue_is_full(const struct session *session)
         is_full = true;
     }
     return is_full;
+}
+
+uint32_t session_retry_after_ms(const struct session *session)
+{
+    uint64_t least = 0;
+    for (uint32_t i = 0; i < SESSION_MAX_ENGINES; i++) {
+        const struct engine_link *link = &session->links[i];
+        const uint64_t ms = engine_link_takes_requests(link)
+                                ? status_get(link->page, stat_word(STAT_RETRY_AFTER_MS))
+                                : 0;
+        if (ms != 0 && (least == 0 || ms < least))
+            least = ms;
+    }
+    return least < UINT32_MAX ? (uint32_t)least : UINT32_MAX;
 }
 
 int32_t session_take_report(struct session *session, char *text, size_t size)

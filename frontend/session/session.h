@@ -90,6 +90,9 @@ bool session_get_limits(const struct session *session, struct session_limits *re
 /* Is the engines' queue full already (early refusal before tokenizing)? */
 bool session_queue_is_full(const struct session *session);
 
+/* What the engines tell those whom they refuse; 0: not known. */
+uint32_t session_retry_after_ms(const struct session *session);
+
 struct session_prompt {
     const int32_t *ids;
     uint32_t num_ids;

@@ -67,7 +67,14 @@ const struct option_row settings_rows[] = {
       .help = "Most alternatives in logprobs." },
 
     { ROW(api_key), SERVE, .value = "KEY,...", .brief = true, .help = "Keys that clients must send; repeatable." },
-    { ROW(api_key_file), SERVE, .value = "PATH", .help = "File with one key per line, as KEY or NAME=KEY; # begins a comment." },
+    { ROW(api_key_file), SERVE, .value = "PATH",
+      .help = "File with one key per line, as KEY or NAME=KEY, limits behind it; # begins a comment." },
+    { ROW(max_concurrent_requests_per_key), SERVE, .initial = "0", .min = 0, .max = 1e9, .value = "N",
+      .help = "Requests of one key, or of one name, at once; beyond it clients get 429; 0: no limit." },
+    { ROW(max_requests_per_minute_per_key), SERVE, .initial = "0", .min = 0, .max = 1e9, .value = "N",
+      .help = "Requests of one key or name in a minute; 0: no limit." },
+    { ROW(max_tokens_per_minute_per_key), SERVE, .initial = "0", .min = 0, .max = 1e12, .value = "N",
+      .help = "Tokens of prompts and answers of one key or name in a minute; 0: no limit." },
     { ROW(ssl_certfile), SERVE, .aliases = "--ssl-cert-file --tls-cert", .value = "PATH", .brief = true, .help = "TLS certificate chain (PEM)." },
     { ROW(ssl_keyfile), SERVE, .aliases = "--ssl-key-file --tls-key", .value = "PATH", .brief = true, .help = "TLS private key (PEM)." },
     { ROW(http2), SERVE, .initial = "true", .help = "Speak HTTP/2; --no-http2 takes it out of ALPN, upgrade and prior knowledge." },
@@ -89,6 +96,8 @@ const struct option_row settings_rows[] = {
       .help = "A client that reads nothing for so long is cut." },
     { ROW(request_timeout), SERVE, .initial = "0", .min = 0, .max = 604800, .value = "SECONDS",
       .help = "Longest time of a request, from its arrival to its last token; clients may ask for less; 0: no limit." },
+    { ROW(queue_timeout), SERVE, .initial = "0", .min = 0, .max = 604800, .value = "SECONDS",
+      .help = "A request that waits longer is refused with 429; 0: no limit." },
     { ROW(sse_keep_alive_interval), SERVE, .aliases = "--sse-ping-interval", .initial = "15", .min = 0, .max = 3600, .value = "SECONDS",
       .help = "Silence after which a stream gets a comment line; 0: never." },
     { ROW(shutdown_timeout), SERVE, .initial = "30", .min = 0, .max = 86400, .value = "SECONDS",
@@ -148,6 +157,12 @@ int settings_check(const struct settings *settings, struct error *err)
             err, -EINVAL, "ssl_certfile",
             "--ssl-certfile and --ssl-keyfile belong together; only --ssl-%s is given",
             settings->ssl_certfile != NULL ? "certfile" : "keyfile");
+    if (settings->max_concurrent_requests_per_key + settings->max_requests_per_minute_per_key +
+                settings->max_tokens_per_minute_per_key >
+            0 &&
+        settings->api_key.num == 0 && settings->api_key_file == NULL)
+        return error_set_param(err, -EINVAL, "api_key",
+                               "limits per key need keys: --api-key or --api-key-file");
     for (int32_t i = 0; i < settings->api_key.num; i++)
         if (settings->api_key.items[i].len < 8 || settings->api_key.items[i].len > 256)
             return error_set_param(err, -EINVAL, "api_key",

@@ -37,13 +37,15 @@ struct settings {
     int64_t frontends; /* 0: max(1, min(4, cores / 8)) */
     struct option_list api_key;
     const char *api_key_file;
+    int64_t max_concurrent_requests_per_key;
+    int64_t max_requests_per_minute_per_key, max_tokens_per_minute_per_key;
     const char *ssl_certfile, *ssl_keyfile;
     bool http2;
     int64_t max_body_size;
     int64_t max_connections, max_connections_per_address;
     double body_timeout, keep_alive_timeout, slow_client_timeout;
     double sse_keep_alive_interval;
-    double request_timeout;
+    double request_timeout, queue_timeout;
     double shutdown_timeout, shutdown_grace;
     double recovery_hold, stall_kill;
     struct option_list allowed_origins, allowed_methods, allowed_headers;
