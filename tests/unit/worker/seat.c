@@ -8,7 +8,7 @@
 #include "shm/doorbell.h"
 
 enum {
-    SUBMIT_CELLS = 64,
+    SUBMIT_CELLS = 128,
     SUBMIT_BULK = 1 << 16,
     COMPLETE_BULK = 1 << 16,
     EPOCH = 7,

@@ -6,7 +6,7 @@
 
 #include "worker/engine.h"
 
-enum { SEAT_MAX_IDS = 64, SEAT_MAX_CHOICES = 8, SEAT_MAX_TOKENS = 256 };
+enum { SEAT_MAX_IDS = 128, SEAT_MAX_CHOICES = 8, SEAT_MAX_TOKENS = 256 };
 
 struct seat_choice {
     int32_t num_tokens, num_logprobs; /* positions */

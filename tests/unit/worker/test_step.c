@@ -91,7 +91,10 @@ enum { QUIET = 10, CALLED_ALLOCATOR, CANNOT_FILTER };
 /* Admission, chunks, forks, preemption, log-probabilities, ends, cancellation. */
 static int run_steps(void)
 {
-    const struct world_setup setup = { 64, 8, 24, 2, DTYPE_F16, 4096, 0, false };
+    struct world_setup setup = world_usual;
+    setup.budget = 64;
+    setup.num_seqs = 8;
+    setup.num_blocks = 24;
     world_open(&setup);
     world_submit(0);
     world_run(0, 1);

@@ -18,9 +18,9 @@ START_TEST(a_chosen_budget_is_within_the_limits_and_nothing_is_left_behind)
     static const struct {
         int32_t budget, num_blocks, least;
     } cases[] = { { 512, 512, 64 }, { 512, 3, 64 }, { 16, 512, 16 }, { 1, 1, 1 } };
-    const struct world_setup setup = {
-        cases[_i].budget, 8, cases[_i].num_blocks, 2, DTYPE_F16, 64, 0
-    };
+    struct world_setup setup = world_usual;
+    setup.budget = cases[_i].budget;
+    setup.num_blocks = cases[_i].num_blocks;
     const struct scheduler_limits limits = limits_of(cases[_i].budget, cases[_i].num_blocks);
     world_open(&setup);
 
@@ -36,7 +36,8 @@ END_TEST
 START_TEST(a_budget_that_was_set_is_kept)
 {
     const struct scheduler_limits limits = limits_of(48, 512);
-    const struct world_setup setup = { 48, 8, 512, 2, DTYPE_F16, 64, 0, false };
+    struct world_setup setup = world_usual;
+    setup.budget = 48;
     world_open(&setup);
 
     ck_assert_int_eq(warm_up(world.engine, &limits, false), 48);

@@ -7,11 +7,16 @@
 
 #include "shm/doorbell.h"
 
-enum { BLOCK = 16, EOS = 1021, MAX_ROWS = 512, MAX_LOGITS = 96 };
+enum { BLOCK = 16, MAX_ROWS = 512, MAX_LOGITS = 96, AREA_FLOATS = 1 << 15 };
 
 struct world world;
 
-const struct world_setup world_usual = { 512, 32, 512, 2, DTYPE_F16, 4096, 0, false };
+const struct world_setup world_usual = { .budget = 512,
+                                         .num_seqs = 32,
+                                         .num_blocks = 512,
+                                         .num_threads = 2,
+                                         .kv_dtype = DTYPE_F16,
+                                         .complete_cells = 4096 };
 
 static void note_report(void *context, uint32_t frontend, const char *text)
 {
@@ -21,53 +26,62 @@ static void note_report(void *context, uint32_t frontend, const char *text)
     world.num_reports++;
 }
 
-static void open_model(const struct world_setup *setup)
+/* What the model says, and the limits of `setup`. */
+static void set_options(const struct world_setup *setup)
 {
     struct error err;
     struct arch arch;
-    ck_assert_int_eq(model_read_arch(RINGLET, setup->kv_dtype, BLOCK, &arch, &err), 0);
-    const struct device_options device = { .num_threads = setup->num_threads,
-                                           .max_rows = MAX_ROWS,
-                                           .max_ops = model_max_ops(arch.num_hidden_layers) + 2,
-                                           .max_vocab = arch.vocab_size };
-    const struct model_options options = { .dir = RINGLET,
-                                           .kv_dtype = setup->kv_dtype,
-                                           .block_size = BLOCK,
-                                           .max_model_len = WORLD_MAX_LEN,
-                                           .max_rows = MAX_ROWS,
-                                           .max_logits = MAX_LOGITS };
+    const char *dir = setup->dir != NULL ? setup->dir : RINGLET;
+    const int32_t max_len = setup->max_len > 0 ? setup->max_len : WORLD_MAX_LEN;
+    ck_assert_msg(model_read_arch(dir, setup->kv_dtype, BLOCK, &arch, &err) == 0, "%s",
+                  err.message);
+    world.vocab_size = arch.vocab_size;
+    world.device_options = (struct device_options){
+        .num_threads = setup->num_threads,
+        .max_rows = MAX_ROWS,
+        .max_ops = model_max_ops(arch.num_hidden_layers) + BACKEND_MAX_GROUPS + 1,
+        .max_vocab = arch.vocab_size,
+    };
+    world.model_options = (struct model_options){ .dir = dir,
+                                                  .kv_dtype = setup->kv_dtype,
+                                                  .block_size = BLOCK,
+                                                  .max_model_len = max_len,
+                                                  .max_rows = MAX_ROWS,
+                                                  .max_logits = MAX_LOGITS };
+    world.limits = (struct scheduler_limits){
+        .max_num_seqs = setup->num_seqs,
+        .max_num_batched_tokens = setup->budget,
+        .max_logits = setup->budget < MAX_LOGITS ? setup->budget : MAX_LOGITS,
+        .max_model_len = max_len,
+        .block_size = BLOCK,
+        .num_groups = arch.num_kv_groups,
+        .num_blocks = setup->num_blocks,
+        .max_num_queued_reqs = 2 * SEAT_MAX_IDS,
+        .max_num_queued_tokens = 100000,
+        .vocab_size = arch.vocab_size,
+        .enable_prefix_caching = !setup->without_prefixes,
+        .policy = setup->policy,
+    };
+}
+
+static void open_model(const struct model_options *options)
+{
+    struct error err;
     ck_assert_int_eq(backend_open("cpu", &world.backend, &err), 0);
-    ck_assert_int_eq(world.backend->device_open(&device, &world.device, &err), 0);
-    ck_assert_msg(model_open(world.backend, world.device, &options, &world.model, &err) == 0, "%s",
+    ck_assert_int_eq(world.backend->device_open(&world.device_options, &world.device, &err), 0);
+    ck_assert_msg(model_open(world.backend, world.device, options, &world.model, &err) == 0, "%s",
                   err.message);
 }
 
-/* The cpu backend, but some logits are spoilt before they are sampled. */
-static struct backend spoiling;
-static const struct backend *real;
-static int32_t bad_top_k;
-
-static void spoil_and_sample(struct device *device, float *logits, int32_t num_vocab,
-                             const struct sample_row *rows, int32_t num)
+/* Followers first: their models load while this one does. */
+static void open_ranks(int32_t num_ranks)
 {
-    real->sample(device, logits, num_vocab, rows, num);
-    real->submit(device);
-    real->wait(device);
-    real->begin(device);
-    for (int32_t i = 0; i < num; i++)
-        if (rows[i].top_k == bad_top_k)
-            *rows[i].bad = true;
-}
-
-static const struct backend *backend_of(const struct world_setup *setup)
-{
-    if (setup->bad_top_k == 0)
-        return world.backend;
-    real = world.backend;
-    bad_top_k = setup->bad_top_k;
-    spoiling = *real;
-    spoiling.sample = spoil_and_sample;
-    return &spoiling;
+    const struct crew_options options = { &world.device_options, &world.model_options,
+                                          &world.limits };
+    if (num_ranks <= 1)
+        return;
+    crew_join(&world.crew, num_ranks, AREA_FLOATS);
+    crew_start(&world.crew, &options);
 }
 
 void world_open(const struct world_setup *setup)
@@ -76,24 +90,20 @@ void world_open(const struct world_setup *setup)
     world = (struct world){ .page = aligned_alloc(64, sizeof(struct status_page)) };
     memset(world.page, 0, sizeof(*world.page));
     ck_assert_int_eq(doorbell_create(&world.doorbell), 0);
-    open_model(setup);
+    set_options(setup);
+    open_ranks(setup->num_ranks);
+    const bool leads = world.crew.num_ranks > 0;
+    struct model_options own = world.model_options;
+    own.communicator = leads ? &world.crew.ranks[0].communicator : NULL;
+    open_model(&own);
     const struct engine_options options = {
-        .backend = backend_of(setup),
+        .backend = spy_on(world.backend, &setup->spy),
         .device = world.device,
         .model = world.model,
-        .limits = { .max_num_seqs = setup->num_seqs,
-                    .max_num_batched_tokens = setup->budget,
-                    .max_logits = setup->budget < MAX_LOGITS ? setup->budget : MAX_LOGITS,
-                    .max_model_len = WORLD_MAX_LEN,
-                    .block_size = BLOCK,
-                    .num_groups = 1,
-                    .num_blocks = setup->num_blocks,
-                    .max_num_queued_reqs = 64,
-                    .max_num_queued_tokens = 100000,
-                    .vocab_size = WORLD_VOCAB,
-                    .enable_prefix_caching = !setup->without_prefixes },
+        .limits = world.limits,
         .page = world.page,
         .doorbell = world.doorbell,
+        .comm = leads ? &world.crew.ranks[0].comm : NULL,
         .report = note_report,
     };
     ck_assert_msg(engine_create(&options, &world.engine, &err) == 0, "%s", err.message);
@@ -102,16 +112,18 @@ void world_open(const struct world_setup *setup)
 
 void world_close(void)
 {
+    crew_leave(&world.crew);
     seat_close(&world.seat);
     engine_destroy(world.engine);
     model_close(world.model);
     world.backend->device_close(world.device);
+    close(world.doorbell);
     free(world.page);
 }
 
 /* --- requests ----------------------------------------------------------------------------- */
 
-static unsigned mix(unsigned x)
+unsigned world_mix(unsigned x)
 {
     x = (x ^ x >> 16) * 0x45d9f3bu;
     return (x ^ x >> 13) * 0x2c1b3c6du >> 4;
@@ -120,12 +132,13 @@ static unsigned mix(unsigned x)
 void world_ask(struct world_asked *a, unsigned i)
 {
     static const int32_t words[] = { 1, 31, 2, 40, 17, 3, 5, 6, 7 };
-    *a = (struct world_asked){ .eos_ids = { EOS } };
-    const unsigned num_prompt = i % 8 == 0 ? 1 + mix(i) % 16 : 1 + mix(i) % 180;
+    const unsigned num_ids = (unsigned)world.vocab_size - 24; /* what prompts are made of */
+    *a = (struct world_asked){ .eos_ids = { world.vocab_size - 3 } };
+    const unsigned num_prompt = i % 8 == 0 ? 1 + world_mix(i) % 16 : 1 + world_mix(i) % 180;
     for (unsigned t = 0; t < num_prompt; t++)
-        a->prompt[t] = (int32_t)(mix(1000 * i + t) % 1000);
+        a->prompt[t] = (int32_t)(world_mix(1000 * i + t) % num_ids);
     a->params = (struct record_params){
-        .max_tokens = 8 + mix(i + 77) % 40,
+        .max_tokens = 8 + world_mix(i + 77) % 40,
         .min_tokens = i % 3 == 0 ? 8 : 0,
         .num_choices = i % 5 == 0 ? 3 : 1,
         .flags = i % 4 == 1 ? RECORD_IGNORE_EOS : 0,

@@ -1,5 +1,5 @@
 /*
- * world.h - Ringlet, an engine and a frontend's seat in this process, for tests
+ * world.h - a model, an engine and a frontend's seat in this process, for tests
  *
  * One world at a time. Every request of the mixture has an id below WORLD_NUM_REQUESTS; together
  * they use every parameter, and prompts of 1 to 180 tokens.
@@ -7,21 +7,27 @@
 #ifndef TESTS_UNIT_WORKER_WORLD_H
 #define TESTS_UNIT_WORKER_WORLD_H
 
+#include "crew.h"
 #include "seat.h"
+#include "spy.h"
 
 enum {
     WORLD_NUM_REQUESTS = 32,
     WORLD_MAX_LEN = 256,
-    WORLD_VOCAB = 1024,
+    WORLD_MAX_PROMPT = 320,
     WORLD_SEAT = 3, /* the seat's number as a frontend */
 };
 
 struct world_setup {
+    const char *dir; /* of the model; NULL: Ringlet */
+    int32_t max_len; /* 0: WORLD_MAX_LEN */
     int32_t budget, num_seqs, num_blocks, num_threads;
+    int32_t num_ranks; /* 0 is 1; the others are threads: crew.h */
     enum dtype kv_dtype;
     uint32_t complete_cells;
-    int32_t bad_top_k;     /* rows with this top_k get logits that are no numbers; 0: none */
+    enum wait_policy policy;
     bool without_prefixes; /* no prefix cache */
+    struct spy spy;        /* on the leader */
 };
 
 struct world {
@@ -32,7 +38,12 @@ struct world {
     struct status_page *page;
     int doorbell;
     struct seat seat;
+    struct crew crew;
+    int32_t vocab_size;
     int num_reports;
+    struct device_options device_options;
+    struct model_options model_options;
+    struct scheduler_limits limits;
 };
 
 extern struct world world;
@@ -44,11 +55,14 @@ void world_close(void);
 /* A request of the mixture, to be changed before it is submitted; pointers go into itself. */
 struct world_asked {
     struct record_params params;
-    int32_t prompt[WORLD_MAX_LEN];
+    int32_t prompt[WORLD_MAX_PROMPT];
     int32_t eos_ids[1];
     struct record_bias biases[2];
     struct record_submit submit;
 };
+
+/* A number that looks like chance. */
+unsigned world_mix(unsigned x);
 
 void world_ask(struct world_asked *asked, unsigned i);
 void world_submit(unsigned i);

@@ -1,0 +1,444 @@
+#include "law1.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/records/stats.h"
+
+enum {
+    FIRST_SEED = 99,  /* of world_ask() */
+    FIRST_OTHER = 64, /* ids of requests that are not compared */
+    MAX_PESTS = 60,   /* at once */
+    BLOCK = 16,
+    MAX_IDLE = 1000, /* steps in a row without work: what is missing never comes */
+};
+
+struct law1_faults law1_faults;
+
+/* The batch that is being answered. */
+static struct {
+    const struct law1_case *c;
+    struct law1_answer *answers;
+    uint64_t chance;
+    int32_t first, num, num_submitted;
+    bool is_open[LAW1_NUM_REQUESTS]; /* by request: asked for and not answered */
+    int32_t last_seen[LAW1_NUM_REQUESTS][LAW1_MAX_CHOICES]; /* tokens when a pest came last */
+    int32_t num_pests;                                      /* that run */
+    int32_t credits[LAW1_NUM_REQUESTS][LAW1_MAX_CHOICES];   /* preemptions */
+    uint64_t num_preempted;                                 /* in engines that are gone */
+} run;
+
+static uint32_t chance_below(uint64_t *state, uint32_t end)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)((*state >> 33) % end);
+}
+
+/* --- requests ----------------------------------------------------------------------------- */
+
+static int32_t request_of(int32_t nth)
+{
+    return (run.first + nth) % LAW1_NUM_REQUESTS;
+}
+
+/* One in 20 goes beyond a span of attention where the model can. */
+static uint32_t long_prompt(const struct law1_case *c, unsigned i)
+{
+    const int32_t room = law1_models[c->model].max_len - LAW1_MAX_TOKENS;
+    return i % 20 == 11 && room > BACKEND_SPAN ? BACKEND_SPAN - 4 + world_mix(i) % 30 : 0;
+}
+
+/* Policies but LAW1_TINY_POOL's and LAW1_FEW_SEATS' do not look at priorities. */
+static void ask(const struct law1_case *c, unsigned i, struct world_asked *a)
+{
+    world_ask(a, i);
+    const uint32_t num_long = long_prompt(c, i);
+    if (i % 8 != 1 && a->submit.num_prompt > 70)
+        a->submit.num_prompt = 1 + a->submit.num_prompt % 70;
+    if (num_long > 0) {
+        for (unsigned t = 0; t < num_long; t++)
+            a->prompt[t] = (int32_t)(world_mix(1000 * i + t) % (unsigned)(world.vocab_size - 24));
+        a->submit.num_prompt = num_long;
+        a->params.num_prompt_logprobs = -1;
+    }
+    const uint32_t more = world_mix(i + 77) % (1 + LAW1_MAX_TOKENS - LAW1_MIN_TOKENS);
+    a->params.max_tokens = LAW1_MIN_TOKENS + more;
+    a->params.min_tokens = (a->params.flags & RECORD_IGNORE_EOS) != 0 ? 0 : LAW1_MIN_TOKENS;
+    a->params.seed_low += law1_faults.seed_shift;
+    a->params.priority = 1;
+    if (a->submit.num_prompt > LAW1_MAX_SCORES)
+        a->params.num_prompt_logprobs = -1;
+}
+
+static int32_t blocks_of(uint32_t num_tokens)
+{
+    return (int32_t)((num_tokens + BLOCK - 1) / BLOCK);
+}
+
+/* A choice whose DONE an engine took along: its tokens say it, too. */
+static void end_choice(const struct world_asked *a, struct law1_choice *choice)
+{
+    const int32_t last = choice->num_tokens > 0 ? choice->tokens[choice->num_tokens - 1] : -1;
+    if (choice->reason != 0 || last < 0)
+        return;
+    if (record_is_eos(&a->submit, last) || record_is_stop(&a->submit, last)) {
+        choice->reason = RECORD_FINISH_EOS;
+        choice->stop_id = last;
+    } else if (choice->num_tokens == (int32_t)a->params.max_tokens) {
+        choice->reason = RECORD_FINISH_LENGTH;
+        choice->stop_id = -1;
+    }
+}
+
+/* Without what earlier engines have answered. */
+static void submit(int32_t i)
+{
+    struct world_asked a;
+    ask(run.c, (unsigned)i, &a);
+    struct law1_answer *answer = &run.answers[i];
+    uint32_t num = 0;
+    for (uint32_t c = 0; c < a.params.num_choices; c++) {
+        struct law1_choice *choice = &answer->choices[c];
+        end_choice(&a, choice);
+        if (choice->reason != 0)
+            continue;
+        a.submit.choices[num].index = c;
+        a.submit.choices[num].ids = choice->tokens;
+        a.submit.choices[num++].num_ids = (uint32_t)choice->num_tokens;
+    }
+    a.submit.num_choices = num;
+    run.is_open[i] = num > 0;
+    if (num > 0)
+        seat_submit(&world.seat, (uint64_t)i, &a.submit);
+}
+
+/* --- logits ------------------------------------------------------------------------------- */
+
+static uint64_t hash_of(const float *logits, int32_t num)
+{
+    uint64_t hash = 0x9E3779B97F4A7C15u;
+    for (int32_t i = 0; i < num; i++) {
+        uint32_t bits;
+        memcpy(&bits, &logits[i], sizeof(bits));
+        hash = (hash ^ bits) * 0xD6E8FEB86659FD93u;
+        hash ^= hash >> 32;
+    }
+    return hash;
+}
+
+static void watch(const struct sample_row *rows, int32_t num, float *logits, int32_t num_vocab)
+{
+    for (int32_t r = 0; r < num; r++) {
+        float *row = logits + (size_t)r * (size_t)num_vocab;
+        const uint64_t i = rows[r].seed - FIRST_SEED;
+        if (law1_faults.sees_batch && num > 1)
+            row[0] = nextafterf(row[0], INFINITY);
+        if (rows[r].forced_id >= 0 || i >= LAW1_NUM_REQUESTS ||
+            rows[r].output_pos >= LAW1_MAX_TOKENS)
+            continue;
+        run.answers[i].choices[rows[r].choice].logits[rows[r].output_pos] = hash_of(row, num_vocab);
+    }
+}
+
+/* --- what came ---------------------------------------------------------------------------- */
+
+static void harvest_choice(const struct seat_choice *from, struct law1_choice *to)
+{
+    ck_assert_int_le(from->num_tokens, LAW1_MAX_TOKENS);
+    for (int32_t k = from->num_before; k < from->num_tokens; k++)
+        to->tokens[k] = from->tokens[k];
+    for (int32_t k = from->num_before; k < from->num_logprobs && k < from->num_tokens; k++)
+        memcpy(to->logprobs[k], from->logprobs[k], sizeof(to->logprobs[k]));
+    to->num_tokens = from->num_tokens;
+    if (from->is_done) {
+        to->reason = (int32_t)from->done.reason;
+        to->stop_id = from->done.stop_id;
+    }
+}
+
+static void harvest(int32_t i)
+{
+    const struct seat_answer *from = &world.seat.answers[i];
+    struct law1_answer *to = &run.answers[i];
+    ck_assert_int_eq(from->failure, 0);
+    ck_assert_int_le(from->next_score, LAW1_MAX_SCORES);
+    if (from->next_score > 1) {
+        memcpy(to->scores, from->scores, sizeof(to->scores));
+        to->num_scores = from->next_score;
+    }
+    struct world_asked a;
+    ask(run.c, (unsigned)i, &a);
+    for (uint32_t c = 0; c < a.params.num_choices; c++)
+        if (to->choices[c].reason == 0)
+            harvest_choice(&from->choices[c], &to->choices[c]);
+    run.is_open[i] = !seat_is_finished(&world.seat, (uint64_t)i);
+}
+
+/* --- the engine --------------------------------------------------------------------------- */
+
+/* As many blocks as the requests take; where nobody is to lack any, also those of the requests
+ * that come before. */
+static int32_t num_blocks_of(const struct law1_case *c)
+{
+    int32_t num = 0;
+    struct world_asked a;
+    for (int32_t k = 0; k < c->num; k++) {
+        ask(c, (unsigned)((c->first + k) % LAW1_NUM_REQUESTS), &a);
+        num += (int32_t)a.params.num_choices * blocks_of(a.submit.num_prompt + a.params.max_tokens);
+    }
+    return c->pest == LAW1_TINY_POOL ? num : 2 * num + BLOCK;
+}
+
+static void open_engine(const struct law1_case *c)
+{
+    const struct law1_model *model = &law1_models[c->model];
+    struct world_setup setup = {
+        .dir = model->dir,
+        .max_len = model->max_len,
+        .budget = c->chunk,
+        .num_seqs = c->num_seqs,
+        .num_blocks = num_blocks_of(c),
+        .num_threads = c->num_threads,
+        .num_ranks = c->num_ranks,
+        .kv_dtype = c->kv_dtype,
+        .complete_cells = c->is_read_slowly ? 8 : 4096,
+        .policy = c->pest != LAW1_NO_PEST ? WAIT_PRIORITY : WAIT_FAIR,
+        .without_prefixes = c->start == LAW1_OFF,
+    };
+    if (c->is_watched)
+        setup.spy.before = watch;
+    world_open(&setup);
+}
+
+static void close_engine(void)
+{
+    run.num_preempted += status_get(world.page, stat_word(STAT_PREEMPTIONS));
+    world_close();
+}
+
+/* The engine dies, and a new one gets what was not answered. */
+static void restart(void)
+{
+    for (int32_t k = 0; k < run.num_submitted; k++)
+        if (run.is_open[request_of(k)])
+            harvest(request_of(k));
+    close_engine();
+    open_engine(run.c);
+    run.num_pests = 0;
+    for (int32_t k = 0; k < run.num_submitted; k++)
+        if (run.is_open[request_of(k)])
+            submit(request_of(k));
+}
+
+/* --- prefixes ----------------------------------------------------------------------------- */
+
+static void run_others(int32_t num)
+{
+    int idle = 0;
+    for (int32_t k = 0; k < num;) {
+        const int r = engine_step(world.engine);
+        ck_assert_int_ge(r, 0);
+        idle = seat_take(&world.seat) > 0 || r > 0 ? 0 : idle + 1;
+        ck_assert_int_lt(idle, MAX_IDLE);
+        while (k < num && seat_is_finished(&world.seat, (uint64_t)(FIRST_OTHER + k)))
+            k++;
+    }
+}
+
+/* The requests' prompts, or as much as begins like them, are computed before they come. */
+static void fill_prefixes(const struct law1_case *c)
+{
+    struct world_asked a;
+    if (c->start < LAW1_PARTIAL)
+        return;
+    for (int32_t k = 0; k < c->num; k++) {
+        ask(c, (unsigned)((c->first + k) % LAW1_NUM_REQUESTS), &a);
+        const uint32_t at = a.submit.num_prompt / 2;
+        if (c->start == LAW1_PARTIAL)
+            a.prompt[at] = (a.prompt[at] + 1) % (world.vocab_size - 24);
+        a.params.max_tokens = a.params.num_choices = a.submit.num_choices = 1;
+        a.params.min_tokens = 0;
+        a.params.num_logprobs = a.params.num_prompt_logprobs = -1;
+        a.params.seed_low = 0;
+        seat_submit(&world.seat, (uint64_t)(FIRST_OTHER + k), &a.submit);
+    }
+    run_others(c->num);
+}
+
+/* Whoever has seen the prompt before finds all its whole blocks but the last token's. */
+static void assert_found(const struct law1_case *c)
+{
+    const bool is_plain = c->pest == LAW1_NO_PEST && c->num_restarts == 0;
+    struct world_asked a;
+    for (int32_t k = 0; k < c->num && is_plain; k++) {
+        const int32_t i = (c->first + k) % LAW1_NUM_REQUESTS;
+        ask(c, (unsigned)i, &a);
+        const uint32_t num = a.submit.num_prompt, cached = world.seat.answers[i].cached_tokens;
+        const bool is_scored = a.params.num_prompt_logprobs >= 0;
+        if (c->start == LAW1_OFF || is_scored)
+            ck_assert_uint_eq(cached, 0);
+        else if (c->start == LAW1_WHOLE)
+            ck_assert_uint_eq(cached, (num - 1) / BLOCK * BLOCK);
+        else if (c->start == LAW1_PARTIAL)
+            ck_assert_uint_eq(cached, num / 2 / BLOCK * BLOCK);
+    }
+}
+
+/* --- pests -------------------------------------------------------------------------------- */
+
+static void submit_pest(int32_t nth, int32_t num_tokens)
+{
+    struct world_asked a;
+    world_ask(&a, 2);
+    for (int32_t t = 0; t < num_tokens; t++)
+        a.prompt[t] = (int32_t)(world_mix(500000 + 1000 * (unsigned)nth + (unsigned)t) %
+                                (unsigned)(world.vocab_size - 24));
+    a.submit.num_prompt = (uint32_t)num_tokens;
+    a.submit.num_biases = 0;
+    a.params = (struct record_params){ .max_tokens = 1,
+                                       .num_choices = 1,
+                                       .top_p = 1,
+                                       .typical_p = 1,
+                                       .repetition_penalty = 1,
+                                       .num_logprobs = -1,
+                                       .num_prompt_logprobs = -1,
+                                       .cache_low = 5 };
+    seat_submit(&world.seat, (uint64_t)(FIRST_OTHER + nth), &a.submit);
+}
+
+/* So many that nobody else can run. */
+static void submit_pests(void)
+{
+    int32_t num = run.c->num_seqs, blocks = 0;
+    if (run.c->pest == LAW1_TINY_POOL) {
+        const int32_t most = WORLD_MAX_LEN / BLOCK;
+        blocks = world.limits.num_blocks;
+        num = (blocks + most - 1) / most;
+    }
+    ck_assert_int_le(num, MAX_PESTS);
+    for (int32_t k = 0; k < num; k++) {
+        const int32_t own = blocks * (k + 1) / num - blocks * k / num;
+        submit_pest(k, run.c->pest == LAW1_TINY_POOL ? own * BLOCK - 1 : 1 + k % 3);
+    }
+    run.num_pests = num;
+}
+
+static bool are_pests_gone(void)
+{
+    for (int32_t k = 0; k < run.num_pests; k++)
+        if (!seat_is_finished(&world.seat, (uint64_t)(FIRST_OTHER + k)))
+            return false;
+    run.num_pests = 0;
+    return true;
+}
+
+/* A choice that has a new token runs, and is about to lose its place. */
+static bool give_credits(void)
+{
+    bool any = false;
+    for (int32_t k = 0; k < run.num_submitted; k++) {
+        const int32_t i = request_of(k);
+        const struct seat_answer *answer = &world.seat.answers[i];
+        for (int32_t c = 0; c < LAW1_MAX_CHOICES && run.is_open[i]; c++) {
+            const struct seat_choice *choice = &answer->choices[c];
+            if (choice->is_done || choice->num_tokens <= run.last_seen[i][c] ||
+                choice->num_tokens <= choice->num_before)
+                continue;
+            run.last_seen[i][c] = choice->num_tokens;
+            any |= run.credits[i][c]++ < LAW1_NUM_PREEMPTIONS;
+        }
+    }
+    return any;
+}
+
+static void pester(void)
+{
+    if (run.c->pest != LAW1_NO_PEST && are_pests_gone() && give_credits())
+        submit_pests();
+}
+
+static void assert_preempted(const struct law1_case *c)
+{
+    uint64_t num = 0;
+    struct world_asked a;
+    for (int32_t k = 0; k < c->num && c->pest != LAW1_NO_PEST; k++) {
+        const int32_t i = (c->first + k) % LAW1_NUM_REQUESTS;
+        ask(c, (unsigned)i, &a);
+        for (uint32_t n = 0; n < a.params.num_choices; n++) {
+            /* A restart may take the place of one. */
+            ck_assert_msg(run.credits[i][n] >= LAW1_NUM_PREEMPTIONS - c->num_restarts,
+                          "request %d choice %u was preempted %d times only", i, n,
+                          run.credits[i][n]);
+            num += LAW1_NUM_PREEMPTIONS - (uint64_t)c->num_restarts;
+        }
+    }
+    ck_assert_uint_ge(run.num_preempted, num);
+}
+
+/* --- a batch ------------------------------------------------------------------------------ */
+
+static bool take_all(void)
+{
+    bool any_open = run.num_submitted < run.num;
+    for (int32_t k = 0; k < run.num_submitted; k++) {
+        const int32_t i = request_of(k);
+        if (run.is_open[i] && seat_is_finished(&world.seat, (uint64_t)i))
+            harvest(i);
+        any_open |= run.is_open[i];
+    }
+    return any_open;
+}
+
+static void submit_some(void)
+{
+    while (run.num_submitted < run.num) {
+        submit(request_of(run.num_submitted++));
+        if (run.c->is_staggered && chance_below(&run.chance, 3) > 0)
+            return;
+    }
+}
+
+static void run_batch(int32_t first, int32_t num)
+{
+    int idle = 0;
+    int32_t restarts = run.c->num_restarts;
+    uint32_t until = 1 + chance_below(&run.chance, 25);
+    run.first = first;
+    run.num = num;
+    run.num_submitted = 0;
+    do {
+        submit_some();
+        const int r = engine_step(world.engine);
+        ck_assert_int_ge(r, 0);
+        if (!run.c->is_read_slowly || chance_below(&run.chance, 4) == 0)
+            idle = seat_take(&world.seat) > 0 || r > 0 ? 0 : idle + 1;
+        ck_assert_int_lt(idle, MAX_IDLE);
+        pester();
+        if (restarts > 0 && --until == 0) {
+            restart();
+            restarts--;
+            until = 1 + chance_below(&run.chance, 25);
+        }
+    } while (take_all());
+}
+
+void law1_answer(const struct law1_case *c, struct law1_answer *ret_answers)
+{
+    memset(&run, 0, sizeof(run));
+    memset(ret_answers, 0, LAW1_NUM_REQUESTS * sizeof(*ret_answers));
+    run.c = c;
+    run.answers = ret_answers;
+    run.chance = c->seed;
+    open_engine(c);
+    fill_prefixes(c);
+    for (int32_t at = 0; at < c->num; at += c->batch)
+        run_batch(c->first + at, c->num - at < c->batch ? c->num - at : c->batch);
+    assert_found(c);
+    while (run.num_pests > 0 && !are_pests_gone())
+        run_others(run.num_pests);
+    ck_assert(engine_is_empty(world.engine));
+    close_engine();
+    assert_preempted(c);
+}

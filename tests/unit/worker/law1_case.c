@@ -1,0 +1,213 @@
+/* Cases: what they are compared with, in words, and of chance. */
+#include "law1.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_REFERENCES = 64 };
+
+const struct law1_model law1_models[] = {
+    { "ringlet", RINGLET, 320 },
+    { "mha_f32_sharded", GOLDEN "/llama/mha_f32_sharded", 256 },
+    { "gqa_bf16_llama3", GOLDEN "/llama/gqa_bf16_llama3", 256 },
+    { "mqa_f16_biases", GOLDEN "/llama/mqa_f16_biases", 256 }, /* untied, one KV head of 32 wide */
+    { "gqa_mixed", GOLDEN "/llama/gqa_mixed", 256 },           /* three heads, each dtype */
+};
+const int32_t law1_num_models = sizeof(law1_models) / sizeof(law1_models[0]);
+
+/* --- reference ---------------------------------------------------------------------------- */
+
+static struct {
+    int32_t model, num_ranks;
+    enum dtype kv_dtype;
+    struct law1_answer *answers;
+} references[MAX_REFERENCES];
+static int32_t num_references;
+
+static const struct law1_answer *find_reference(int32_t model, enum dtype kv_dtype,
+                                                int32_t num_ranks)
+{
+    for (int32_t i = 0; i < num_references; i++)
+        if (references[i].model == model && references[i].kv_dtype == kv_dtype &&
+            references[i].num_ranks == num_ranks)
+            return references[i].answers;
+    return NULL;
+}
+
+struct law1_case law1_usual(int32_t model, enum dtype kv_dtype, int32_t num_ranks)
+{
+    return (struct law1_case){ .model = model,
+                               .kv_dtype = kv_dtype,
+                               .num_ranks = num_ranks,
+                               .num = LAW1_NUM_REQUESTS,
+                               .batch = 1,
+                               .chunk = 512,
+                               .num_seqs = 64,
+                               .num_threads = 1,
+                               .is_watched = true };
+}
+
+void law1_prepare(int32_t model, enum dtype kv_dtype, int32_t num_ranks)
+{
+    if (find_reference(model, kv_dtype, num_ranks) != NULL)
+        return;
+    const struct law1_case c = law1_usual(model, kv_dtype, num_ranks);
+    struct law1_answer *answers = calloc(LAW1_NUM_REQUESTS, sizeof(*answers));
+    ck_assert(answers != NULL && num_references < MAX_REFERENCES);
+    law1_answer(&c, answers);
+    references[num_references].model = model;
+    references[num_references].kv_dtype = kv_dtype;
+    references[num_references].num_ranks = num_ranks;
+    references[num_references++].answers = answers;
+}
+
+/* --- comparison --------------------------------------------------------------------------- */
+
+static const char *differs(int32_t request, const char *what, int32_t choice, int32_t at)
+{
+    static char text[128];
+    snprintf(text, sizeof(text), "request %d choice %d: %s %d", request, choice, what, at);
+    return text;
+}
+
+static const char *compare_choice(int32_t i, int32_t c, const struct law1_choice *a,
+                                  const struct law1_choice *b, bool logits)
+{
+    for (int32_t k = 0; k < LAW1_MAX_TOKENS; k++) {
+        if (logits && a->logits[k] != b->logits[k])
+            return differs(i, "other logits for token", c, k);
+        if (a->tokens[k] != b->tokens[k])
+            return differs(i, "another token", c, k);
+        if (memcmp(a->logprobs[k], b->logprobs[k], sizeof(a->logprobs[k])) != 0)
+            return differs(i, "other log-probabilities of token", c, k);
+    }
+    if (a->num_tokens != b->num_tokens || a->reason != b->reason || a->stop_id != b->stop_id)
+        return differs(i, "another end behind token", c, b->num_tokens);
+    return NULL;
+}
+
+static const char *compare(int32_t i, const struct law1_answer *a, const struct law1_answer *b,
+                           bool logits)
+{
+    const char *difference = NULL;
+    for (int32_t c = 0; c < LAW1_MAX_CHOICES && difference == NULL; c++)
+        difference = compare_choice(i, c, &a->choices[c], &b->choices[c], logits);
+    if (difference == NULL &&
+        (a->num_scores != b->num_scores || memcmp(a->scores, b->scores, sizeof(a->scores)) != 0))
+        return differs(i, "other log-probabilities of a prompt of", 0, b->num_scores);
+    return difference;
+}
+
+const char *law1_difference(const struct law1_case *c, const struct law1_answer *answers)
+{
+    const struct law1_answer *reference = find_reference(c->model, c->kv_dtype, c->num_ranks);
+    const char *difference = NULL;
+    ck_assert_ptr_nonnull(reference);
+    for (int32_t k = 0; k < c->num && difference == NULL; k++) {
+        const int32_t i = (c->first + k) % LAW1_NUM_REQUESTS;
+        ck_assert_int_ge(answers[i].choices[0].num_tokens, LAW1_MIN_TOKENS);
+        difference = compare(i, &reference[i], &answers[i], c->is_watched);
+    }
+    return difference;
+}
+
+void law1_check(const struct law1_case *c)
+{
+    static struct law1_answer answers[LAW1_NUM_REQUESTS];
+    law1_answer(c, answers);
+    const char *difference = law1_difference(c, answers);
+    ck_assert_msg(difference == NULL, "%s, with %s", difference, law1_describe(c));
+}
+
+const char *law1_describe(const struct law1_case *c)
+{
+    static const char *const starts[] = { "no prefix cache", "an empty prefix cache",
+                                          "parts of the prompts cached", "whole prompts cached" };
+    static const char *const pests[] = { "no preemption", "preemption by blocks",
+                                         "preemption by seats" };
+    static char text[512];
+    snprintf(text, sizeof(text),
+             "model %s, KV in %s, %d ranks, requests from %d on: %d, %d at once%s, chunks of %d, "
+             "%d sequences, %d threads, %s, %s, %d restarts%s%s",
+             law1_models[c->model].name, dtype_name(c->kv_dtype), c->num_ranks, c->first, c->num,
+             c->batch, c->is_staggered ? " one by one" : "", c->chunk, c->num_seqs, c->num_threads,
+             starts[c->start], pests[c->pest], c->num_restarts,
+             c->is_read_slowly ? ", read slowly" : "", c->is_watched ? ", logits watched" : "");
+    return text;
+}
+
+/* --- chance ------------------------------------------------------------------------------- */
+
+uint64_t law1_seed(void)
+{
+    const char *text = getenv("LAW1_SEED");
+    return text != NULL ? strtoull(text, NULL, 10) : 20261;
+}
+
+static int32_t pick(uint64_t *state, const int32_t *from, uint32_t num)
+{
+    *state += 0x9E3779B97F4A7C15u; /* splitmix64 */
+    uint64_t x = *state;
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ x >> 27) * 0x94D049BB133111EBu;
+    x = (x ^ x >> 31) >> 11;
+    return from != NULL ? from[x % num] : (int32_t)(x % num);
+}
+
+#define PICK(state, ...)                                                                           \
+    pick(state, (const int32_t[]){ __VA_ARGS__ },                                                  \
+         sizeof((const int32_t[]){ __VA_ARGS__ }) / sizeof(int32_t))
+
+/* Small chunks take many steps, preemption computes again and again, and more threads than there
+ * are processors wait for each other. */
+static int32_t most_requests(const struct law1_case *c)
+{
+    static const struct {
+        int32_t chunk, num, num_pestered;
+    } most[] = { { 2, 3, 1 }, { 7, 10, 2 }, { 17, 24, 3 }, { 512, 64, 5 } };
+    int32_t i = 0;
+    while (c->chunk > most[i].chunk)
+        i++;
+    const int32_t num = c->pest == LAW1_NO_PEST ? most[i].num : most[i].num_pestered;
+    return c->num_threads > 2 ? (num + 2) / 3 : num;
+}
+
+static void settle(struct law1_case *c)
+{
+    const int32_t most = most_requests(c);
+    c->num = c->batch < 3 ? 3 : c->batch;
+    c->num = c->num < most ? c->num : most;
+    c->batch = c->batch < c->num ? c->batch : c->num;
+    if (c->pest == LAW1_NO_PEST)
+        return;
+    c->is_read_slowly = false; /* what is preempted has to be seen */
+    c->num_seqs = c->num_seqs < 16 ? c->num_seqs : 16;
+    c->first &= ~3; /* request 0 of 8 has a short prompt */
+}
+
+struct law1_case law1_random(uint64_t seed, uint32_t number, int32_t num_ranks)
+{
+    uint64_t state = seed * 1000003u + number;
+    struct law1_case c = {
+        .model = pick(&state, NULL, (uint32_t)law1_num_models),
+        .kv_dtype = PICK(&state, DTYPE_F16, DTYPE_F32),
+        .num_ranks = num_ranks,
+        .first = pick(&state, NULL, LAW1_NUM_REQUESTS),
+        .batch = PICK(&state, 1, 2, 5, 8, 16, 64),
+        .chunk = PICK(&state, 1, 2, 7, 16, 17, 64, 512),
+        .num_seqs = PICK(&state, 3, 16, 64),
+        .num_threads = PICK(&state, 1, 1, 1, 2, 2, 2, 3, 4),
+        .start = (enum law1_start)pick(&state, NULL, LAW1_NUM_STARTS),
+        .pest = (enum law1_pest)PICK(&state, LAW1_NO_PEST, LAW1_NO_PEST, LAW1_TINY_POOL,
+                                     LAW1_FEW_SEATS),
+        .num_restarts = PICK(&state, 0, 0, 1, 2),
+        .is_staggered = pick(&state, NULL, 2) != 0,
+        .is_read_slowly = pick(&state, NULL, 4) == 0,
+        .is_watched = pick(&state, NULL, 2) != 0,
+        .seed = seed + number,
+    };
+    settle(&c);
+    return c;
+}
