@@ -33,6 +33,15 @@ enum dim {
     DIM_SHARED_FFN,     /* moe.shared_intermediate_size */
     DIM_SHARED_GATE_UP,
     DIM_ONE,
+    DIM_ATTN,       /* what o_proj reads: DIM_Q, or the values of all heads */
+    DIM_HEADS,      /* num_attention_heads */
+    DIM_LATENT,     /* latent.dim */
+    DIM_LATENT_KEY, /* the latent and the key that is rotated: a position in the pool */
+    DIM_LATENT_Q,   /* of all heads: what is not rotated and what is */
+    DIM_Q_RANK,
+    DIM_NOPE,
+    DIM_VALUE,
+    DIM_NOPE_VALUE, /* what a head makes of the latent */
 };
 
 int32_t family_dim(const struct arch *arch, enum dim dim);
@@ -48,6 +57,12 @@ enum weight_when {
     WHEN_ROUTER_BIAS,
     WHEN_SHARED_EXPERT,
     WHEN_SHARED_GATE,
+};
+
+/* What else a row may ask for: bits of arch.features, which the family sets. */
+enum {
+    FEATURE_Q_WHOLE = 1, /* q in one matrix, or in two of a low rank */
+    FEATURE_Q_RANK = 2,
 };
 
 /* How the blocks of a row lie in a tensor that has them all. */
@@ -77,7 +92,8 @@ struct weight_row {
     enum tensor_lie lie;
     /* The tensor has more rows or columns (0: just these), of which these begin at ... */
     enum dim in_rows, from_row, in_cols, from_col;
-    bool turned; /* the tensor holds the transpose: [cols][rows] */
+    bool turned;    /* the tensor holds the transpose: [cols][rows] */
+    uint32_t needs; /* features of the arch, all of them */
 };
 
 /* Place of the weight: a row names the struct's field. */
@@ -96,6 +112,7 @@ struct family {
     int (*read_config)(const json_t *config, struct arch *arch, struct error *err);
     /* Tensors of old checkpoints that carry nothing: a name ends so. NULL-terminated. */
     const char *const *ignored;
+    bool further_layers; /* the checkpoint may have layers beyond num_hidden_layers, for training */
 };
 
 /* "model.", then none: where nothing else is usual. And those of a family that has a wrapper. */
@@ -104,6 +121,8 @@ extern const char *const family_prefixes[], *const family_wrapped_prefixes[];
 /* Inverse frequencies, as old checkpoints have them. */
 extern const char *const family_ignored[];
 
+extern const struct family family_deepseek_v2, family_deepseek_v3, family_mixtral, family_qwen2_moe,
+    family_qwen3_moe;
 extern const struct family family_gemma, family_gemma2, family_gemma3_text, family_llama,
     family_mistral, family_phi, family_phi3, family_qwen2, family_qwen3;
 

@@ -6,6 +6,7 @@
 static const struct family *const families[] = {
     &family_llama, &family_mistral, &family_qwen2,  &family_qwen3,       &family_phi,
     &family_phi3,  &family_gemma,   &family_gemma2, &family_gemma3_text,
+    &family_mixtral, &family_qwen2_moe, &family_qwen3_moe, &family_deepseek_v2, &family_deepseek_v3,
 };
 
 const char *const family_prefixes[] = { "model.", "", NULL };
@@ -50,6 +51,7 @@ int32_t family_dim(const struct arch *arch, enum dim dim)
 {
     const int32_t q = arch->num_attention_heads * arch->head_dim;
     const int32_t kv = arch->num_key_value_heads * arch->head_dim;
+    const bool is_latent = arch->latent.dim > 0;
     switch (dim) {
     case DIM_NONE:
         return 0;
@@ -68,6 +70,24 @@ int32_t family_dim(const struct arch *arch, enum dim dim)
         return q + kv;
     case DIM_QKV:
         return q + 2 * kv;
+    case DIM_ATTN:
+        return is_latent ? arch->num_attention_heads * arch->latent.value_dim : q;
+    case DIM_HEADS:
+        return arch->num_attention_heads;
+    case DIM_LATENT:
+        return arch->latent.dim;
+    case DIM_LATENT_KEY:
+        return arch->latent.dim + arch->latent.rope_dim;
+    case DIM_LATENT_Q:
+        return arch->num_attention_heads * (arch->latent.nope_dim + arch->latent.rope_dim);
+    case DIM_Q_RANK:
+        return arch->latent.q_rank;
+    case DIM_NOPE:
+        return arch->latent.nope_dim;
+    case DIM_VALUE:
+        return arch->latent.value_dim;
+    case DIM_NOPE_VALUE:
+        return arch->latent.nope_dim + arch->latent.value_dim;
     case DIM_FFN:
         return arch->intermediate_size;
     case DIM_GATE_UP:

@@ -264,9 +264,10 @@ static void set_kv_group(struct arch *arch, enum dtype kv_dtype, int32_t block_s
         arch->layers[l].kv_layer = l;
     arch->kv_groups[0] = (struct kv_layout){ .num_layers = arch->num_hidden_layers,
                                              .num_kv_heads = arch->num_key_value_heads,
-                                             .head_dim = arch->head_dim,
+                                             .head_dim = arch->latent.dim + arch->head_dim,
                                              .block_size = block_size,
-                                             .dtype = kv_dtype };
+                                             .dtype = kv_dtype,
+                                             .latent_dim = arch->latent.dim };
 }
 
 static int read_whole(const json_t *config, const struct family *family, struct arch *arch,

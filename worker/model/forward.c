@@ -124,7 +124,7 @@ static struct stream narrow(struct model *m, const struct model_batch *batch)
     m->backend->gather_rows(m->device, ws->last_hidden, ws->hidden, batch->logits_rows,
                             batch->num_logits, m->arch.hidden_size);
     m->backend->gather_rows(m->device, ws->last_attn, ws->attn, batch->logits_rows,
-                            batch->num_logits, family_dim(&m->arch, DIM_Q));
+                            batch->num_logits, family_dim(&m->arch, DIM_ATTN));
     if (ws->last_normed != NULL)
         m->backend->gather_rows(m->device, ws->last_normed, ws->normed, batch->logits_rows,
                                 batch->num_logits, m->arch.hidden_size);

@@ -29,6 +29,26 @@ struct workspace {
     float *own_logits;  /* [max_logits][this rank's part]; NULL: one rank */
 };
 
+/* What experts compute in, of a step's rows. */
+struct expert_space {
+    struct moe_plan plan;
+    float *logits;  /* [rows][num_experts] of the router */
+    float *x;       /* [rows * top_k][hidden_size], by expert; then what experts make of it */
+    float *gate_up; /* [rows * top_k][2 moe.intermediate_size] */
+    float *ffn;     /* [rows * top_k][moe.intermediate_size] */
+    float *shared_gate_up, *shared_ffn, *shared; /* of the shared expert */
+    float *shared_gate;                          /* [rows] */
+};
+
+/* What attention over latents computes in. */
+struct latent_space {
+    float *q_low;    /* [rows][q_rank] */
+    float *q;        /* [rows][heads (nope_dim + rope_dim)] */
+    float *latents;  /* [rows][dim + rope_dim] */
+    float *absorbed; /* [rows][heads (dim + rope_dim)]: q as the latents see it */
+    float *mixed;    /* [rows][heads dim] */
+};
+
 struct model {
     const struct backend *backend;
     struct device *device;
@@ -39,6 +59,8 @@ struct model {
     struct model_weights weights;
     struct rope_table ropes[ARCH_MAX_ROPES];
     struct workspace workspace;
+    struct expert_space experts;
+    struct latent_space latent;
 };
 
 /* One layer of one step. */

@@ -2,6 +2,7 @@
 
 #include "worker/families/family.h"
 #include "worker/model/forward.h"
+#include "worker/model/forward_latent.h"
 
 static struct attention_form form_of(const struct pass *pass)
 {
@@ -64,4 +65,5 @@ static void attend_heads(const struct pass *pass, const float *x, bool wanted)
 
 attention_function *const attention_functions[] = {
     [ATTENTION_HEADS] = attend_heads,
+    [ATTENTION_LATENT] = latent_attend,
 };

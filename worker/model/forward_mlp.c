@@ -1,4 +1,5 @@
 #include "worker/model/forward.h"
+#include "worker/model/forward_experts.h"
 
 static void mlp_dense(const struct pass *pass, float *out, const float *x, int32_t rows)
 {
@@ -14,4 +15,5 @@ static void mlp_dense(const struct pass *pass, float *out, const float *x, int32
 
 mlp_function *const mlp_functions[] = {
     [MLP_DENSE] = mlp_dense,
+    [MLP_EXPERTS] = experts_run,
 };

@@ -7,6 +7,8 @@
 #include "worker/families/family.h"
 #include "worker/model/config.h"
 #include "worker/model/forward.h"
+#include "worker/model/forward_experts.h"
+#include "worker/model/forward_latent.h"
 #include "worker/model/rope.h"
 
 static int check_options(const struct model_options *options, const struct arch *arch,
@@ -40,7 +42,7 @@ static int alloc_workspace(struct model *m, struct error *err)
     const int32_t hidden = m->arch.hidden_size;
     /* Several choices may want the logits of one row. */
     const int32_t most = m->max_rows > m->max_logits ? m->max_rows : m->max_logits;
-    const bool beside = m->arch.parallel_residual;
+    const bool beside = m->arch.parallel_residual, is_latent = m->arch.latent.dim > 0;
     const struct {
         float **field;
         int32_t rows, cols; /* 0: this model needs none */
@@ -48,14 +50,14 @@ static int alloc_workspace(struct model *m, struct error *err)
         { &ws->hidden, m->max_rows, hidden },
         { &ws->delta, most, hidden },
         { &ws->normed, most, hidden },
-        { &ws->qkv, m->max_rows, family_dim(&m->arch, DIM_QKV) },
-        { &ws->attn, m->max_rows, family_dim(&m->arch, DIM_Q) },
+        { &ws->qkv, m->max_rows, is_latent ? 0 : family_dim(&m->arch, DIM_QKV) },
+        { &ws->attn, m->max_rows, family_dim(&m->arch, DIM_ATTN) },
         { &ws->gate_up, most, family_dim(&m->arch, DIM_GATE_UP) },
         { &ws->ffn, most, family_dim(&m->arch, DIM_FFN) },
         { &ws->beside, most, beside ? hidden : 0 },
         { &ws->squares, m->max_rows, m->arch.qk_norm_over_heads ? 2 : 0 },
         { &ws->last_hidden, m->max_logits, hidden },
-        { &ws->last_attn, m->max_logits, family_dim(&m->arch, DIM_Q) },
+        { &ws->last_attn, m->max_logits, family_dim(&m->arch, DIM_ATTN) },
         { &ws->last_normed, m->max_logits, beside ? hidden : 0 },
         { &ws->logits, m->max_logits, m->arch.vocab_size },
         { &ws->own_logits, m->max_logits,
@@ -133,6 +135,10 @@ static int open_model(struct model *m, const struct model_options *options, stru
         r = rope_init(m->backend, m->device, &m->arch.ropes[i], m->max_len, &m->ropes[i], err);
     if (r == 0)
         r = alloc_workspace(m, err);
+    if (r == 0)
+        r = experts_alloc(m, m->max_rows > m->max_logits ? m->max_rows : m->max_logits, err);
+    if (r == 0)
+        r = latent_alloc(m, m->max_rows, err);
     return r < 0 ? r : load_weights(m, options, family, err);
 }
 
@@ -163,6 +169,8 @@ void model_close(struct model *model)
     for (int32_t i = 0; i < ARCH_MAX_ROPES; i++)
         rope_finish(model->backend, model->device, &model->ropes[i]);
     free_workspace(model);
+    experts_free(model);
+    latent_free(model);
     free(model);
 }
 

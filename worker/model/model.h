@@ -42,7 +42,7 @@ struct rope_spec {
     double short_factors[ROPE_MAX_FACTORS], long_factors[ROPE_MAX_FACTORS]; /* longrope */
 };
 
-enum attention_kind { ATTENTION_HEADS };
+enum attention_kind { ATTENTION_HEADS, ATTENTION_LATENT };
 enum mlp_kind { MLP_DENSE, MLP_EXPERTS };
 
 /* What differs from layer to layer. A zeroed one is Llama's. */
@@ -78,6 +78,13 @@ struct arch {
         bool shared_gate, router_bias;
         struct moe_routing routing; /* bias is a layer's own */
     } moe;                          /* of layers whose MLP is MLP_EXPERTS */
+    struct {
+        int32_t q_rank;                        /* 0: q is made in one step */
+        int32_t dim;                           /* of the latent; 0: the model has none */
+        int32_t nope_dim, rope_dim, value_dim; /* of a head: not rotated, rotated; of its values */
+        bool interleaved;
+    } latent;          /* of layers whose attention is ATTENTION_LATENT */
+    uint32_t features; /* what tensors there are, beyond the flags above: family.h */
     int32_t num_ropes;
     struct rope_spec ropes[ARCH_MAX_ROPES];
     struct layer_spec layers[ARCH_MAX_LAYERS];

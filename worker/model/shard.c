@@ -20,7 +20,7 @@ static int check(const struct arch *whole, int32_t num_ranks, struct error *err)
     const int32_t heads = whole->num_attention_heads, kv_heads = whole->num_key_value_heads;
     if (heads % num_ranks != 0)
         return refuse(err, num_ranks, "num_attention_heads", heads, "a multiple of it");
-    if (kv_heads % num_ranks != 0 && num_ranks % kv_heads != 0)
+    if (whole->latent.dim == 0 && kv_heads % num_ranks != 0 && num_ranks % kv_heads != 0)
         return refuse(err, num_ranks, "num_key_value_heads", kv_heads, "a multiple or a divisor");
     if (whole->intermediate_size < num_ranks)
         return refuse(err, num_ranks, "intermediate_size", whole->intermediate_size,
@@ -79,6 +79,14 @@ int32_t shard_first(const struct arch *whole, const struct arch *own, enum dim d
         return shard_cut(whole->moe.intermediate_size, rank, num_ranks);
     case DIM_SHARED_FFN:
         return shard_cut(whole->moe.shared_intermediate_size, rank, num_ranks);
+    case DIM_HEADS:
+        return shard_cut(whole->num_attention_heads, rank, num_ranks);
+    case DIM_LATENT_Q:
+        return shard_cut(whole->num_attention_heads, rank, num_ranks) *
+               (whole->latent.nope_dim + whole->latent.rope_dim);
+    case DIM_ATTN:
+        return shard_cut(whole->num_attention_heads, rank, num_ranks) *
+               (whole->latent.dim > 0 ? whole->latent.value_dim : whole->head_dim);
     case DIM_VOCAB_SHARE:
         return shard_cut(whole->vocab_size, rank, num_ranks);
     default:

@@ -50,13 +50,14 @@ static int32_t make_shape(const struct weight_row *row, const struct arch *whole
 {
     const int64_t rows = dim_or(whole, row->in_rows, row->rows);
     const int64_t cols = dim_or(whole, row->in_cols, row->cols);
-    const int64_t blocks = tensor_place_blocks(row, whole);
+    const bool many = row->blocks != DIM_NONE && strstr(row->name, "%d") == NULL;
+    const int64_t blocks = many ? tensor_place_blocks(row, whole) : 1;
     int32_t rank = 0;
     if (!row_is_matrix(row)) {
         shape[0] = rows;
         return 1;
     }
-    if (row->blocks != DIM_NONE && row->lie == LIES_STACKED)
+    if (many && row->lie == LIES_STACKED)
         shape[rank++] = blocks;
     shape[rank++] = (row->turned ? cols : rows) * (row->lie == LIES_FLAT ? blocks : 1);
     shape[rank++] = row->turned ? rows : cols;

@@ -34,6 +34,8 @@ struct plan {
 static bool is_wanted(const struct weight_row *row, const struct arch *arch, int32_t layer)
 {
     const struct layer_spec *spec = &arch->layers[layer];
+    if ((row->needs & ~arch->features) != 0)
+        return false;
     switch (row->when) {
     case WHEN_ALWAYS:
         return true;
@@ -132,9 +134,23 @@ static const char *const other_parts[] = { "vision_tower.", "multi_modal_project
                                            "model.vision_tower.", "model.multi_modal_projector.",
                                            NULL };
 
-static bool is_ignored(const struct family *family, const char *name)
+/* "model.layers.61.": behind the last layer. */
+static bool is_further(const struct plan *plan, const char *name)
 {
+    const char *at = strstr(name, "layers.");
+    if (!plan->family->further_layers || at == NULL)
+        return false;
+    char *end;
+    const unsigned long layer = strtoul(at + strlen("layers."), &end, 10);
+    return *end == '.' && layer >= (unsigned long)plan->arch->num_hidden_layers;
+}
+
+static bool is_ignored(const struct plan *plan, const char *name)
+{
+    const struct family *family = plan->family;
     const size_t len = strlen(name);
+    if (is_further(plan, name))
+        return true;
     for (const char *const *part = other_parts; family->wrapper != NULL && *part != NULL; part++)
         if (strncmp(name, *part, strlen(*part)) == 0)
             return true;
@@ -152,7 +168,7 @@ static int refuse_extra(const struct plan *plan, struct error *err)
     for (int32_t i = 0; i < c->num_tensors; i++) {
         const struct checkpoint_tensor *tensor = &c->tensors[i];
         char found[160];
-        if (tensor->wanted || is_ignored(plan->family, tensor->info->name))
+        if (tensor->wanted || is_ignored(plan, tensor->info->name))
             continue;
         tensor_place_describe(tensor->info, found, sizeof(found));
         return error_set(err, -EINVAL,
@@ -335,6 +351,16 @@ static const size_t layer_matrices[] = {
     offsetof(struct layer_weights, o_proj),
     offsetof(struct layer_weights, gate_up_proj),
     offsetof(struct layer_weights, down_proj),
+    offsetof(struct layer_weights, q_a_proj),
+    offsetof(struct layer_weights, kv_a_proj),
+    offsetof(struct layer_weights, k_absorbed),
+    offsetof(struct layer_weights, v_absorbed),
+    offsetof(struct layer_weights, router),
+    offsetof(struct layer_weights, experts_gate_up),
+    offsetof(struct layer_weights, experts_down),
+    offsetof(struct layer_weights, shared_gate_up_proj),
+    offsetof(struct layer_weights, shared_down_proj),
+    offsetof(struct layer_weights, shared_gate),
 };
 static const size_t layer_vectors[] = {
     offsetof(struct layer_weights, attn_norm),    offsetof(struct layer_weights, qkv_bias),
@@ -343,7 +369,8 @@ static const size_t layer_vectors[] = {
     offsetof(struct layer_weights, down_bias),    offsetof(struct layer_weights, attn_norm_bias),
     offsetof(struct layer_weights, q_norm),       offsetof(struct layer_weights, k_norm),
     offsetof(struct layer_weights, q_norm_bias),  offsetof(struct layer_weights, k_norm_bias),
-    offsetof(struct layer_weights, mlp_out_norm),
+    offsetof(struct layer_weights, mlp_out_norm), offsetof(struct layer_weights, q_a_bias),
+    offsetof(struct layer_weights, kv_a_bias),    offsetof(struct layer_weights, router_bias),
 };
 
 static void free_layer(const struct backend *backend, struct device *device,

@@ -27,14 +27,24 @@ struct layer_weights {
     float *qkv_bias;                   /* [q heads, k heads, v heads] */
     float *q_norm, *k_norm;            /* [head_dim], or over all heads [heads head_dim] */
     float *q_norm_bias, *k_norm_bias;  /* [head_dim] */
-    struct weight *o_proj;             /* [hidden_size][num_attention_heads * head_dim] */
-    float *o_bias;                     /* [hidden_size] */
-    float *attn_out_norm;              /* [hidden_size]: of what attention adds to the stream */
-    float *mlp_norm;                   /* [hidden_size]: of what the MLP reads */
-    struct weight *gate_up_proj;       /* [2 intermediate_size][hidden_size]; plain: one of them */
+    /* Latents: qkv_proj is q alone, q_norm and k_norm are of the low rank and of the latent. */
+    struct weight *q_a_proj, *kv_a_proj;
+    float *q_a_bias, *kv_a_bias;
+    struct weight *k_absorbed;   /* per head [latent.dim][nope_dim] */
+    struct weight *v_absorbed;   /* per head [value_dim][latent.dim] */
+    struct weight *o_proj;       /* [hidden_size][num_attention_heads * head_dim] */
+    float *o_bias;               /* [hidden_size] */
+    float *attn_out_norm;        /* [hidden_size]: of what attention adds to the stream */
+    float *mlp_norm;             /* [hidden_size]: of what the MLP reads */
+    struct weight *gate_up_proj; /* [2 intermediate_size][hidden_size]; plain: one of them */
     float *gate_up_bias;
     struct weight *down_proj; /* [hidden_size][intermediate_size] */
     float *down_bias;
+    /* Experts: one block each. */
+    struct weight *router; /* [num_experts][hidden_size] */
+    float *router_bias;    /* [num_experts] */
+    struct weight *experts_gate_up, *experts_down;
+    struct weight *shared_gate_up_proj, *shared_down_proj, *shared_gate;
     float *mlp_out_norm; /* [hidden_size]: of what the MLP adds to the stream */
 };
 

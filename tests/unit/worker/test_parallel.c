@@ -36,6 +36,16 @@ static const struct {
     { GOLDEN "/llama/gqa_mixed", 3 }, /* 64 and 70 are cut unevenly */
     { RINGLET, 2 },
     { RINGLET, 4 },
+    { GOLDEN "/families/mixtral_gqa_bf16", 2 },
+    { GOLDEN "/families/mixtral_odd_window", 4 }, /* experts of 33 are cut unevenly */
+    { GOLDEN "/families/qwen2_moe_sparse_step", 2 },
+    { GOLDEN "/families/qwen2_moe_mlp_only", 4 },
+    { GOLDEN "/families/qwen3_moe_norm", 4 },
+    { GOLDEN "/families/qwen3_moe_mlp_only", 2 },
+    { GOLDEN "/families/deepseek_v2_lite", 4 },
+    { GOLDEN "/families/deepseek_v2_groups", 2 },
+    { GOLDEN "/families/deepseek_v3", 2 },
+    { GOLDEN "/families/deepseek_v3_half_rope", 4 },
 };
 enum { NUM_CASES = sizeof(cases) / sizeof(cases[0]) };
 
