@@ -6,7 +6,7 @@
 
 #include "worker/model/model.h"
 
-enum { RIG_BLOCK_SIZE = 16, RIG_NUM_BLOCKS = 16, RIG_MAX_ROWS = 160, RIG_MAX_LOGITS = 80 };
+enum { RIG_BLOCK_SIZE = 16, RIG_NUM_BLOCKS = 24, RIG_MAX_ROWS = 160, RIG_MAX_LOGITS = 128 };
 
 struct rig_options {
     const char *dir;

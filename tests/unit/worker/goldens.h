@@ -1,0 +1,42 @@
+/*
+ * goldens.h - checkpoints with what HF transformers computes from them: tests/golden/
+ *
+ * Each has tokens.i32 [num_tokens] and logits.f32 [num_tokens][vocab_size]; of those with a prompt
+ * the tokens behind it are what follows greedily.
+ */
+#ifndef TESTS_UNIT_WORKER_GOLDENS_H
+#define TESTS_UNIT_WORKER_GOLDENS_H
+
+#include <stdint.h>
+
+enum { GOLDEN_MAX_TOKENS = 128, GOLDEN_MAX_VOCAB = 1024, GOLDEN_PROMPT = 96 };
+
+struct golden {
+    const char *dir;
+    int32_t num_tokens, num_prompt; /* num_prompt 0: nothing was written behind */
+};
+
+#define GOLDEN_LLAMA(name)                                                                         \
+    {                                                                                              \
+        GOLDEN "/llama/" name, 64, 0                                                               \
+    }
+#define GOLDEN_FAMILY(name)                                                                        \
+    {                                                                                              \
+        GOLDEN "/families/" name, GOLDEN_MAX_TOKENS, GOLDEN_PROMPT                                 \
+    }
+
+static const struct golden goldens[] = {
+    GOLDEN_LLAMA("mha_f32_sharded"),   GOLDEN_LLAMA("gqa_bf16_llama3"),
+    GOLDEN_LLAMA("mqa_f16_biases"),    GOLDEN_LLAMA("gqa_mixed"),
+    GOLDEN_FAMILY("qwen2_window"),     GOLDEN_FAMILY("qwen2_yarn"),
+    GOLDEN_FAMILY("mistral_window"),   GOLDEN_FAMILY("mistral_wrapped"),
+    GOLDEN_FAMILY("qwen3_linear"),     GOLDEN_FAMILY("qwen3_layer_types"),
+    GOLDEN_FAMILY("phi3_long"),        GOLDEN_FAMILY("phi3_short"),
+    GOLDEN_FAMILY("phi_partial"),      GOLDEN_FAMILY("phi_qk_layernorm"),
+    GOLDEN_FAMILY("gemma_mqa"),        GOLDEN_FAMILY("gemma_bias"),
+    GOLDEN_FAMILY("gemma2_caps"),      GOLDEN_FAMILY("gemma2_layer_types"),
+    GOLDEN_FAMILY("gemma3_two_ropes"), GOLDEN_FAMILY("gemma3_wrapped"),
+};
+enum { NUM_GOLDENS = sizeof(goldens) / sizeof(goldens[0]) };
+
+#endif
