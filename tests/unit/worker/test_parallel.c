@@ -10,17 +10,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "crew.h"
 #include "rig.h"
-#include "worker/communicator.h"
 
 enum {
     NUM_TOKENS = 64,
     MAX_VOCAB = 1024,
-    MAX_RANKS = 4,
+    MAX_RANKS = CREW_MAX_RANKS,
     AREA_FLOATS = 1000, /* so that vectors travel in pieces */
-    TIMEOUT_US = 50 * 1000 * 1000,
 };
 
 static const struct {
@@ -70,8 +68,7 @@ enum { NUM_CHUNKS = sizeof(chunks) / sizeof(chunks[0]) };
 static const int32_t blocks[] = { 5, 2, 11, 0 };
 
 struct rank {
-    struct comm comm;
-    struct communicator communicator;
+    int32_t number;
     struct rig rig;
     const char *dir;
     size_t weight_bytes;
@@ -80,29 +77,10 @@ struct rank {
     float logits[NUM_CHUNKS][NUM_TOKENS * MAX_VOCAB];
 };
 
+static struct crew crew;
 static struct rank ranks[MAX_RANKS];
 static int32_t tokens[NUM_TOKENS];
 static float whole[NUM_TOKENS * MAX_VOCAB];
-
-/* All ranks of this process share one mapping per segment. */
-static void join(int32_t num_ranks)
-{
-    const struct comm_geometry g = { num_ranks, AREA_FLOATS, 64 };
-    struct segment segments[MAX_RANKS] = { 0 };
-    struct error err;
-    for (int32_t r = 0; r < num_ranks; r++) {
-        struct segment_header header = comm_segment_header(g, r, 1);
-        int fds[2];
-        ck_assert_int_eq(segment_create(&header, &fds[0], &fds[1], &err), 0);
-        ck_assert_int_eq(segment_map(&segments[r], fds[0], true, &header, &err), 0);
-        close(fds[0]);
-        close(fds[1]);
-    }
-    for (int32_t r = 0; r < num_ranks; r++) {
-        comm_init(&ranks[r].comm, g, r, TIMEOUT_US, segments);
-        ranks[r].communicator = communicator_of(&ranks[r].comm);
-    }
-}
 
 static void *run_rank(void *argument)
 {
@@ -110,7 +88,7 @@ static void *run_rank(void *argument)
     const struct rig_options options = { .dir = rank->dir,
                                          .num_threads = 1,
                                          .kv_dtype = DTYPE_F32,
-                                         .communicator = &rank->communicator };
+                                         .communicator = &crew.ranks[rank->number].communicator };
     rank->result = rig_open(&rank->rig, &options, &rank->err);
     if (rank->result < 0)
         return NULL;
@@ -124,8 +102,9 @@ static void *run_rank(void *argument)
 static void run_ranks(const char *dir, int32_t num_ranks)
 {
     pthread_t ids[MAX_RANKS];
-    join(num_ranks);
+    crew_join(&crew, num_ranks, AREA_FLOATS);
     for (int32_t r = 0; r < num_ranks; r++) {
+        ranks[r].number = r;
         ranks[r].dir = dir;
         ck_assert_int_eq(pthread_create(&ids[r], NULL, run_rank, &ranks[r]), 0);
     }
@@ -133,6 +112,7 @@ static void run_ranks(const char *dir, int32_t num_ranks)
         pthread_join(ids[r], NULL);
     for (int32_t r = 0; r < num_ranks; r++)
         ck_assert_msg(ranks[r].result == 0, "rank %d: %s", r, ranks[r].err.message);
+    crew_leave(&crew);
 }
 
 /* The whole model's logits, and its vocabulary and weights. */
@@ -227,16 +207,17 @@ START_TEST(a_step_whose_peer_is_gone_fails)
         .num_threads = 2, .max_rows = 1, .max_ops = 4, .max_vocab = 4
     };
     ck_assert_int_eq(backend->device_open(&options, &device, &err), 0);
-    join(2);
-    comm_leave(&ranks[1].comm, -ECANCELED);
+    crew_join(&crew, 2, AREA_FLOATS);
+    comm_leave(&crew.ranks[1].comm, -ECANCELED);
     for (int step = 0; step < 2; step++) {
         backend->begin(device);
-        backend->all_reduce(device, &ranks[0].communicator, x, 1, 4);
-        backend->all_reduce(device, &ranks[0].communicator, x, 1, 4);
+        backend->all_reduce(device, &crew.ranks[0].communicator, x, 1, 4);
+        backend->all_reduce(device, &crew.ranks[0].communicator, x, 1, 4);
         const int r = backend->submit(device);
         ck_assert_int_eq(r == 0 ? backend->wait(device) : r, -EPIPE);
     }
     backend->device_close(device);
+    crew_leave(&crew);
 }
 END_TEST
 

@@ -1,0 +1,185 @@
+/* Followers beside a real engine, as threads: what they notice, and what leaves them in step. */
+#include "worker/follower.h"
+
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "world.h"
+
+static struct world_setup ranks_of(int32_t num_ranks)
+{
+    struct world_setup setup = world_usual;
+    setup.num_threads = 1;
+    setup.num_ranks = num_ranks;
+    if (num_ranks == 3)
+        setup.dir = GOLDEN "/llama/gqa_mixed"; /* Ringlet's heads cannot be cut in three */
+    return setup;
+}
+
+static int step_until_it_ends(void)
+{
+    int r = 1;
+    for (int steps = 0; r >= 0 && steps < 1000; steps++) {
+        r = engine_step(world.engine);
+        seat_take(&world.seat);
+    }
+    return r;
+}
+
+/* --- ids ---------------------------------------------------------------------------------- */
+
+static void draw_another(const struct sample_row *rows, int32_t num)
+{
+    for (int32_t i = 0; i < num; i++)
+        if (rows[i].output_pos == 3)
+            *rows[i].ret_id ^= 1;
+}
+
+static void draw_all_others(const struct sample_row *rows, int32_t num)
+{
+    for (int32_t i = 0; i < num; i++)
+        *rows[i].ret_id ^= 1;
+}
+
+/* Request 1 is drawn with a temperature, request 2 takes the best. */
+static void submit_plain(unsigned i)
+{
+    struct world_asked a;
+    world_ask(&a, i);
+    a.params.repetition_penalty = 1;
+    a.params.presence_penalty = a.params.frequency_penalty = 0;
+    a.params.flags = RECORD_IGNORE_EOS;
+    a.params.min_tokens = 0;
+    a.submit.num_eos_ids = 0;
+    seat_submit(&world.seat, i, &a.submit);
+}
+
+START_TEST(a_follower_that_drew_another_token_than_the_leader_ends_the_engine)
+{
+    for (unsigned i = 1; i <= 2; i++) {
+        struct world_setup setup = ranks_of(2);
+        setup.spy.after = draw_another;
+        world_open(&setup);
+        submit_plain(i);
+
+        ck_assert_int_eq(step_until_it_ends(), -EPIPE);
+        crew_await(&world.crew, 1);
+
+        const struct crew_rank *follower = &world.crew.ranks[1];
+        ck_assert_int_eq(follower->result, -EBADMSG);
+        ck_assert_ptr_nonnull(strstr(follower->err.message, "rank 1 drew token"));
+        ck_assert_int_le(world.seat.answers[i].choices[0].num_tokens, 4);
+        world_close();
+    }
+}
+END_TEST
+
+START_TEST(every_follower_compares)
+{
+    struct world_setup setup = ranks_of(3);
+    setup.spy.after = draw_all_others;
+    world_open(&setup);
+    submit_plain(1);
+
+    ck_assert_int_eq(step_until_it_ends(), -EPIPE);
+    for (int32_t r = 1; r < 3; r++)
+        crew_await(&world.crew, r);
+
+    /* Whoever looks second may find the first gone. */
+    const int first = world.crew.ranks[1].result, second = world.crew.ranks[2].result;
+    ck_assert(first == -EBADMSG || second == -EBADMSG);
+    ck_assert((first == -EBADMSG || first == -EPIPE) && (second == -EBADMSG || second == -EPIPE));
+    world_close();
+}
+END_TEST
+
+/* --- cancellation ------------------------------------------------------------------------- */
+
+enum { NUM = 8 };
+
+static void run_without(unsigned cancelled, struct seat_answer *ret_answers)
+{
+    for (unsigned i = 0; i < NUM; i++)
+        world_submit(i);
+    for (int steps = 0; steps < 6; steps++) {
+        ck_assert_int_eq(engine_step(world.engine), 1);
+        seat_take(&world.seat);
+    }
+    for (unsigned i = 0; i < NUM; i++)
+        if (cancelled >> i & 1)
+            seat_cancel(&world.seat, i);
+    for (unsigned i = 0; i < NUM; i++)
+        if (!(cancelled >> i & 1))
+            world_run(i, i + 1);
+    for (int idle = 0; idle<3; idle = seat_take(&world.seat)> 0 ? 0 : idle + 1)
+        ck_assert_int_ge(engine_step(world.engine), 0);
+    ck_assert(engine_is_empty(world.engine));
+    for (unsigned i = 0; i < NUM; i++)
+        ret_answers[i] = world.seat.answers[i];
+}
+
+START_TEST(cancelled_requests_leave_the_ranks_in_step)
+{
+    static struct seat_answer whole[NUM], rest[NUM];
+    struct world_setup setup = ranks_of(_i);
+    setup.without_prefixes = true; /* the second run computes, too */
+    world_open(&setup);
+
+    run_without(0, whole);
+    run_without(0xAA, rest);
+
+    for (unsigned i = 0; i < NUM; i += 2)
+        ck_assert_mem_eq(rest[i].choices, whole[i].choices, sizeof(rest[i].choices));
+    ck_assert_int_lt(rest[1].choices[0].num_tokens, whole[1].choices[0].num_tokens);
+    world_close(); /* no follower has ended with an error */
+}
+END_TEST
+
+START_TEST(a_choice_is_cancelled_alone_at_all_ranks)
+{
+    struct world_asked a;
+    struct world_setup setup = ranks_of(_i);
+    world_open(&setup);
+    world_ask(&a, 5); /* three choices */
+    a.params.flags = RECORD_IGNORE_EOS;
+    a.params.min_tokens = 0;
+    seat_submit(&world.seat, 1, &a.submit);
+    world_run(1, 2);
+    seat_submit(&world.seat, 2, &a.submit);
+    while (world.seat.answers[2].choices[1].num_tokens < 2) {
+        ck_assert_int_eq(engine_step(world.engine), 1);
+        seat_take(&world.seat);
+    }
+    seat_cancel_choice(&world.seat, 2, 1);
+    world_run(2, 3);
+
+    const struct seat_choice *whole = world.seat.answers[1].choices;
+    const struct seat_choice *rest = world.seat.answers[2].choices;
+    ck_assert_int_eq(rest[1].done.reason, RECORD_FINISH_CANCELLED);
+    ck_assert_mem_eq(&rest[0], &whole[0], sizeof(rest[0]));
+    ck_assert_mem_eq(&rest[2], &whole[2], sizeof(rest[2]));
+    ck_assert(engine_is_empty(world.engine));
+    world_close();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("follower");
+    TCase *tc = tcase_create("follower");
+
+    tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, a_follower_that_drew_another_token_than_the_leader_ends_the_engine);
+    tcase_add_test(tc, every_follower_compares);
+    tcase_add_loop_test(tc, cancelled_requests_leave_the_ranks_in_step, 2, 4);
+    tcase_add_loop_test(tc, a_choice_is_cancelled_alone_at_all_ranks, 2, 4);
+    suite_add_tcase(suite, tc);
+
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
