@@ -12,7 +12,7 @@ static const struct {
     const char *model;
     int32_t num_ranks;
 } degrees[] = { { "ringlet", 2 }, { "gqa_mixed", 3 }, { "gqa_bf16_llama3", 4 } };
-enum { NUM_DEGREES = sizeof(degrees) / sizeof(degrees[0]), NUM_RANDOM = 15 };
+enum { NUM_DEGREES = sizeof(degrees) / sizeof(degrees[0]), NUM_RANDOM = 8 };
 
 static int32_t model_named(const char *name)
 {
