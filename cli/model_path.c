@@ -14,6 +14,14 @@ static bool is_directory(const char *path)
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
+static bool is_gguf(const char *path)
+{
+    const size_t len = strlen(path);
+    struct stat info;
+    return len > 5 && strcmp(path + len - 5, ".gguf") == 0 && stat(path, &info) == 0 &&
+           S_ISREG(info.st_mode);
+}
+
 static int find_embedded(char path[MODEL_PATH_BYTES], struct error *err)
 {
     static const char *const places[] = { "../share/tokenring/ringlet", "../models/ringlet" };
@@ -50,14 +58,14 @@ static int find_named(const char *model, char path[MODEL_PATH_BYTES], struct err
     const char *name = strrchr(model, '/');
     if (strlen(model) >= MODEL_PATH_BYTES)
         return error_set(err, -ENAMETOOLONG, "MODEL: a path of %zu bytes", strlen(model));
-    if (is_directory(model)) {
+    if (is_directory(model) || is_gguf(model)) {
         snprintf(path, MODEL_PATH_BYTES, "%s", model);
         return 0;
     }
     if (access(model, F_OK) == 0)
         return error_set(err, -ENOTDIR,
-                         "MODEL \"%.200s\" is a file; a directory with config.json, tokenizer.json "
-                         "and *.safetensors is wanted",
+                         "MODEL \"%.200s\" is a file; a .gguf file is wanted, or a directory with "
+                         "config.json, tokenizer.json and *.safetensors",
                          model);
     if (is_hub_id(model))
         return error_set(
@@ -87,7 +95,7 @@ static void name_it(struct settings *settings, bool embedded)
     while (base > 0 && model[base - 1] != '/')
         base--;
     names->items[names->num].text = model + base;
-    names->items[names->num++].len = len - base;
+    names->items[names->num++].len = len - base - (is_gguf(model) ? strlen(".gguf") : 0);
     if (base > 0 && strchr(model, ',') == NULL && len <= 256) {
         names->items[names->num].text = model;
         names->items[names->num++].len = len;

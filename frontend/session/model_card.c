@@ -9,8 +9,9 @@
 
 #include "base/json.h"
 #include "base/utf8.h"
+#include "frontend/session/model_files.h"
 
-enum { MAX_CONFIG_BYTES = 1024 * 1024, MAX_TOKENIZER_CONFIG_BYTES = 16 * 1024 * 1024 };
+enum { MAX_TEMPLATE_BYTES = 1024 * 1024 };
 
 /* --- where the model is ------------------------------------------------------------------- */
 
@@ -50,25 +51,6 @@ static int find_directory(struct model_card *card, const char *directory, struct
         (int)sizeof(card->directory))
         return error_set(err, -ENAMETOOLONG, "the model directory's name is too long");
     return 0;
-}
-
-/* A file of the directory that may be absent: *ret is then NULL. */
-static int read_config(const struct model_card *card, const char *name, size_t max_bytes,
-                       json_t **ret, struct error *err)
-{
-    char path[PATH_MAX];
-    *ret = NULL;
-    if (snprintf(path, sizeof(path), "%s/%s", card->directory, name) >= (int)sizeof(path))
-        return error_set(err, -ENAMETOOLONG, "%s: the path is too long", card->directory);
-    const int r = json_read_file(path, max_bytes, &json_limits_file, ret, err);
-    if (r == -ENOENT)
-        return 0;
-    if (r == 0 && !json_is_object(*ret)) {
-        json_decref(*ret);
-        *ret = NULL;
-        return error_set(err, -EINVAL, "%s: not a JSON object", path);
-    }
-    return r;
 }
 
 /* --- names -------------------------------------------------------------------------------- */
@@ -230,7 +212,7 @@ static int compile_file(struct model_card *card, const char *path, struct error 
 {
     char *text;
     size_t len;
-    int r = file_read(path, MAX_CONFIG_BYTES, &text, &len, err);
+    int r = file_read(path, MAX_TEMPLATE_BYTES, &text, &len, err);
     if (r < 0)
         return r;
     r = compile(card, text, len, path, err);
@@ -341,23 +323,7 @@ static void set_sampling(struct model_card *card, const json_t *generation)
 
 /* --- the whole ---------------------------------------------------------------------------- */
 
-struct configs {
-    json_t *tokenizer, *generation, *model;
-};
-
-static int read_configs(const struct model_card *card, struct configs *configs, struct error *err)
-{
-    int r = read_config(card, "tokenizer_config.json", MAX_TOKENIZER_CONFIG_BYTES,
-                        &configs->tokenizer, err);
-    if (r == 0)
-        r = read_config(card, "generation_config.json", MAX_CONFIG_BYTES, &configs->generation,
-                        err);
-    if (r == 0)
-        r = read_config(card, "config.json", MAX_CONFIG_BYTES, &configs->model, err);
-    return r;
-}
-
-static void take_facts(struct model_card *card, const struct configs *configs, bool defaults)
+static void take_facts(struct model_card *card, const struct model_files *configs, bool defaults)
 {
     const json_t *architectures = json_object_get(configs->model, "architectures");
     copy_token(card->architecture, sizeof(card->architecture),
@@ -371,25 +337,23 @@ static void take_facts(struct model_card *card, const struct configs *configs, b
 static int fill(struct model_card *card, const struct model_card_options *options,
                 struct error *err)
 {
-    struct configs configs = { 0 };
+    struct model_files configs = { 0 };
     const bool defaults =
         options->generation_config == NULL || strcmp(options->generation_config, "auto") == 0;
     int r = find_directory(card, options->directory, err);
     if (r == 0)
         r = set_names(card, options, err);
     if (r == 0)
-        r = read_configs(card, &configs, err);
+        r = model_files_read(card->directory, &configs, err);
     if (r == 0)
-        r = tokenizer_open(card->directory, &card->tokenizer, err);
+        r = model_files_tokenizer(card->directory, &card->tokenizer, err);
     if (r == 0)
         r = collect_specials(card, err);
     if (r == 0)
         r = open_template(card, options->chat_template, configs.tokenizer, err);
     if (r == 0)
         take_facts(card, &configs, defaults);
-    json_decref(configs.tokenizer);
-    json_decref(configs.generation);
-    json_decref(configs.model);
+    model_files_finish(&configs);
     return r;
 }
 

@@ -3,7 +3,7 @@
  *
  * Tokenizer, chat template, ids that end a text, sampling defaults and served names of a model
  * directory: tokenizer.json, tokenizer_config.json, chat_template.jinja, generation_config.json,
- * config.json. Read once; immutable then, any thread.
+ * config.json; or of a GGUF file. Read once; immutable then, any thread.
  */
 #ifndef FRONTEND_SESSION_MODEL_CARD_H
 #define FRONTEND_SESSION_MODEL_CARD_H
@@ -43,11 +43,11 @@ struct model_card {
     char **names;                    /* [num_names], the first is canonical */
     size_t num_names;
     char architecture[64]; /* config.json's first, or "" */
-    char directory[4096];
+    char directory[4096];  /* or the GGUF file */
 };
 
 struct model_card_options {
-    const char *directory;           /* NULL: the embedded model, beside the executable */
+    const char *directory;           /* or a GGUF file; NULL: the embedded model */
     const struct option_list *names; /* served names, may be empty or NULL */
     const char *chat_template;       /* file or text that replaces the model's, or NULL */
     const char *generation_config;   /* "auto", "none", "vllm" */

@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "formats/gguf.h"
+#include "worker/model/gguf_checkpoint.h"
 
 enum { MAX_INDEX_BYTES = 64 << 20, MAX_NAME = 255 };
 
@@ -205,18 +207,30 @@ static int open_files(struct checkpoint *c, int dir_fd, const char *dir, struct 
     return r < 0 ? r : list_tensors(c, err);
 }
 
-int checkpoint_open(const char *dir, struct checkpoint *ret_checkpoint, struct error *err)
+static int open_directory(struct checkpoint *c, const char *dir, struct error *err)
 {
-    struct checkpoint c = { .hash = SAFETENSORS_HASH_START };
     const int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir_fd < 0)
         return error_set(err, -errno, "%.200s: %s", dir, strerror(errno));
-    c.files = calloc(CHECKPOINT_MAX_FILES, sizeof(*c.files));
-    c.file_names = calloc(CHECKPOINT_MAX_FILES, sizeof(*c.file_names));
-    const int r = c.files == NULL || c.file_names == NULL
+    c->files = calloc(CHECKPOINT_MAX_FILES, sizeof(*c->files));
+    c->file_names = calloc(CHECKPOINT_MAX_FILES, sizeof(*c->file_names));
+    const int r = c->files == NULL || c->file_names == NULL
                       ? error_set(err, -ENOMEM, "no memory for the list of files")
-                      : open_files(&c, dir_fd, dir, err);
+                      : open_files(c, dir_fd, dir, err);
     close(dir_fd);
+    return r;
+}
+
+static int open_gguf(struct checkpoint *c, const char *path, struct error *err)
+{
+    const int r = gguf_checkpoint_open(path, c, err);
+    return r < 0 ? r : list_tensors(c, err);
+}
+
+int checkpoint_open(const char *path, struct checkpoint *ret_checkpoint, struct error *err)
+{
+    struct checkpoint c = { .hash = SAFETENSORS_HASH_START };
+    const int r = (gguf_is_file(path) ? open_gguf : open_directory)(&c, path, err);
     if (r < 0) {
         checkpoint_close(&c);
         return r;
@@ -236,6 +250,7 @@ void checkpoint_close(struct checkpoint *checkpoint)
     free(checkpoint->files);
     free(checkpoint->file_names);
     free(checkpoint->tensors);
+    free(checkpoint->dtypes);
     *checkpoint = (struct checkpoint){ 0 };
 }
 

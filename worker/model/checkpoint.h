@@ -4,7 +4,8 @@
  * With model.safetensors.index.json its map decides which shard holds a tensor; else
  * model.safetensors is taken, else every *.safetensors, which may then not share a name
  * (consolidated.safetensors, another naming of the same weights, only when it is alone).
- * File names of the map are plain names within the directory.
+ * File names of the map are plain names within the directory. A GGUF file is a model of its own
+ * (gguf_checkpoint.h).
  *
  * Threads: one, except for checkpoint_read().
  */
@@ -27,6 +28,7 @@ struct checkpoint {
     char **file_names; /* [num_files] */
     int32_t num_tensors;
     struct checkpoint_tensor *tensors; /* by name */
+    struct safetensors_dtype *dtypes;  /* those of a GGUF file, or NULL */
     uint64_t hash;                     /* of all headers, sizes and times */
 };
 
@@ -34,7 +36,7 @@ struct checkpoint {
  * Returns 0; -ENOENT when there are no weights; -EINVAL, -ENOTSUP, -ENOMEM or the errno of
  * reading, with the file in the sentence.
  */
-int checkpoint_open(const char *dir, struct checkpoint *ret_checkpoint, struct error *err);
+int checkpoint_open(const char *path, struct checkpoint *ret_checkpoint, struct error *err);
 void checkpoint_close(struct checkpoint *checkpoint); /* accepts a zeroed struct */
 
 /* NULL when there is none of that name. */

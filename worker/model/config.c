@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "base/strbuf.h"
+#include "formats/gguf_model.h"
 #include "worker/families/family.h"
 
 enum {
@@ -322,9 +323,23 @@ int config_parse(const char *text, size_t len, enum dtype kv_dtype, int32_t bloc
     return 0;
 }
 
+static int read_gguf(const char *path, char **ret_text, size_t *ret_len, struct error *err)
+{
+    struct gguf_files files;
+    struct error why = { 0 };
+    int r = gguf_files_open(path, &files, err);
+    if (r < 0)
+        return r;
+    r = gguf_config_json(&files, ret_text, ret_len, &why);
+    gguf_files_close(&files);
+    return r < 0 ? error_set(err, r, "%.200s: %s", path, why.message) : 0;
+}
+
 int config_read(const char *dir, char **ret_text, size_t *ret_len, struct error *err)
 {
     char path[4096];
+    if (gguf_is_file(dir))
+        return read_gguf(dir, ret_text, ret_len, err);
     if (snprintf(path, sizeof(path), "%s/config.json", dir) >= (int)sizeof(path))
         return error_set(err, -ENAMETOOLONG, "%.200s...: the path is too long", dir);
     return file_read(path, MAX_CONFIG_BYTES, ret_text, ret_len, err);

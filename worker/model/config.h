@@ -28,7 +28,8 @@ struct family;
 int config_parse(const char *text, size_t len, enum dtype kv_dtype, int32_t block_size,
                  struct arch *ret_arch, const struct family **ret_family, struct error *err);
 
-/* The text of dir/config.json, malloc'ed: at most 1 MiB. Returns as file_read(). */
+/* The text of dir/config.json, malloc'ed: at most 1 MiB; of a GGUF file what gguf_config_json()
+ * makes of it. Returns as file_read() or gguf_config_json(). */
 int config_read(const char *dir, char **ret_text, size_t *ret_len, struct error *err);
 
 /* For families. Return 0 or -EINVAL. */

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "worker/model/tensor_read.h"
+
 enum { PANEL_ROWS = 32, BLOCK_BYTES = 4 << 20, MAX_THREADS = 16 };
 
 struct block {
@@ -23,104 +25,9 @@ struct load {
     _Atomic uint64_t *progress_bytes;
 };
 
-static float half_to_float(uint16_t half)
-{
-    const uint32_t sign = (uint32_t)(half & 0x8000U) << 16;
-    const uint32_t rest = half & 0x7FFFU;
-    uint32_t bits;
-    float value;
-    if (rest >= 0x7C00U) /* infinite, or not a number */
-        bits = 0x7F800000U | (rest & 0x3FFU) << 13;
-    else if (rest >= 0x400U)
-        bits = (rest << 13) + ((127U - 15U) << 23);
-    else {
-        value = (float)rest * 0x1p-24f; /* exact */
-        memcpy(&bits, &value, sizeof(bits));
-    }
-    bits |= sign;
-    memcpy(&value, &bits, sizeof(value));
-    return value;
-}
-
-static float bfloat_to_float(uint16_t half)
-{
-    const uint32_t bits = (uint32_t)half << 16;
-    float value;
-    memcpy(&value, &bits, sizeof(value));
-    return value;
-}
-
-/* Widen in place: the values lie at the end of the buffer's `num` floats. */
-static void widen(enum dtype dtype, float *to, const void *from, size_t num)
-{
-    const unsigned char *bytes = from;
-    if (dtype == DTYPE_F32)
-        return;
-    for (size_t i = 0; i < num; i++) {
-        uint16_t half;
-        memcpy(&half, bytes + 2 * i, sizeof(half));
-        to[i] = dtype == DTYPE_F16 ? half_to_float(half) : bfloat_to_float(half);
-    }
-}
-
 static int32_t min_rows(int32_t a, int32_t b)
 {
     return a < b ? a : b;
-}
-
-/* Rows of a part whose transpose lies in the file: column by column, some rows at a time. */
-static int read_turned(const struct loader_part *part, size_t cols, int32_t row, int32_t num_rows,
-                       char *to)
-{
-    enum { ROWS = 1024 };
-    const struct checkpoint_tensor *tensor = part->tensor;
-    const size_t size = dtype_bytes(tensor->info->dtype->dtype);
-    char column[ROWS * sizeof(float)];
-    int r = 0;
-    for (int32_t i = 0; i < num_rows; i += ROWS)
-        for (size_t c = 0; r == 0 && c < cols; c++) {
-            const int32_t num = min_rows(ROWS, num_rows - i);
-            const uint64_t first = (uint64_t)part->offset + (uint64_t)(part->tensor_row + row + i) +
-                                   ((uint64_t)part->tensor_col + c) * (uint64_t)part->tensor_cols;
-            r = safetensors_read(tensor->file, tensor->info, first * size, column,
-                                 (size_t)num * size);
-            for (int32_t n = 0; r == 0 && n < num; n++)
-                memcpy(to + ((size_t)(i + n) * cols + c) * size, column + (size_t)n * size, size);
-        }
-    return r;
-}
-
-/* Rows of a part, as they lie in the file: in one piece, or row by row when columns are cut. */
-static int read_pieces(const struct loader_part *part, size_t cols, int32_t row, int32_t num_rows,
-                       char *to)
-{
-    const struct checkpoint_tensor *tensor = part->tensor;
-    const size_t size = dtype_bytes(tensor->info->dtype->dtype);
-    const size_t width = part->tensor_cols > 0 ? (size_t)part->tensor_cols : cols;
-    const bool is_whole = width == cols;
-    const size_t bytes = (is_whole ? (size_t)num_rows * cols : cols) * size;
-    int r = 0;
-    for (int32_t i = 0; r == 0 && i < (is_whole ? 1 : num_rows); i++) {
-        const uint64_t first = (uint64_t)part->offset +
-                               (uint64_t)(part->tensor_row + row + i) * width +
-                               (uint64_t)part->tensor_col;
-        r = safetensors_read(tensor->file, tensor->info, first * size, to + (size_t)i * bytes,
-                             bytes);
-    }
-    return r;
-}
-
-/* Read rows [row, row + num_rows) of a part to the start of `buffer`, as f32 when asked. */
-static int read_values(const struct loader_part *part, size_t cols, int32_t row, int32_t num_rows,
-                       bool as_float, void *buffer)
-{
-    const enum dtype dtype = part->tensor->info->dtype->dtype;
-    const size_t size = dtype_bytes(dtype), num = (size_t)num_rows * cols;
-    char *at = as_float ? (char *)buffer + num * (sizeof(float) - size) : buffer;
-    const int r = (part->turned ? read_turned : read_pieces)(part, cols, row, num_rows, at);
-    if (r == 0 && as_float)
-        widen(dtype, buffer, at, num);
-    return r;
 }
 
 /* The rows of a block that lie in one part. */
@@ -133,15 +40,14 @@ static int load_rows(struct load *load, const struct block *block, const struct 
         min_rows(block->first_row + block->num_rows, part->first_row + part->num_rows);
     if (begin >= end)
         return 0;
-    const enum dtype dtype = part->tensor->info->dtype->dtype;
-    const size_t cols = (size_t)matrix->cols, num = (size_t)(end - begin) * cols;
-    const int r = read_values(part, cols, begin - part->first_row, end - begin,
-                              dtype != matrix->dtype, buffer);
+    const uint64_t num = (uint64_t)(end - begin) * (uint64_t)matrix->cols;
+    const int r = tensor_read(part, matrix->cols, begin - part->first_row, end - begin,
+                              matrix->dtype, buffer);
     if (r < 0)
         return r;
     load->backend->weight_load(matrix->weight, begin, end - begin, buffer);
     if (load->progress_bytes != NULL)
-        atomic_fetch_add(load->progress_bytes, num * dtype_bytes(dtype));
+        atomic_fetch_add(load->progress_bytes, tensor_stored_bytes(part->tensor->info->dtype, num));
     return 0;
 }
 
@@ -247,6 +153,6 @@ int loader_run(const struct backend *backend, const struct loader_matrix *matric
 
 int loader_read_vector(const struct loader_part *part, float *to, struct error *err)
 {
-    const int r = read_values(part, 1, 0, part->num_rows, true, to + part->first_row);
+    const int r = tensor_read(part, 1, 0, part->num_rows, DTYPE_F32, to + part->first_row);
     return r < 0 ? fail(r, part, err) : 0;
 }

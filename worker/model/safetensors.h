@@ -19,6 +19,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "formats/block.h"
 #include "kernels/backend.h"
 
 enum { SAFETENSORS_MAX_RANK = 8, SAFETENSORS_MAX_TENSORS = 100000 };
@@ -28,6 +29,7 @@ struct safetensors_dtype {
     int32_t bits;
     bool is_weight; /* a matrix may have it: then `dtype` says as what */
     enum dtype dtype;
+    const struct block_info *block; /* stored in blocks of numbers, or NULL */
 };
 
 struct safetensors_tensor {
@@ -36,6 +38,7 @@ struct safetensors_tensor {
     int32_t rank;
     int64_t shape[SAFETENSORS_MAX_RANK]; /* outermost first */
     uint64_t begin, end;                 /* of its bytes, in the data */
+    int32_t head_rows; /* > 0: interleaved rows (tensor_read.h) of heads of so many */
 };
 
 struct safetensors {

@@ -8,6 +8,7 @@
 #include "worker/families/family.h"
 #include "worker/model/loader.h"
 #include "worker/model/tensor_place.h"
+#include "worker/model/tensor_read.h"
 
 enum { MAX_LOAD_THREADS = 8, MAX_NAME = 256 };
 
@@ -247,8 +248,8 @@ static uint64_t part_bytes(const struct plan *plan, const struct target *target,
 {
     const struct loader_part *part = &plan->parts[target->first_part + index];
     const int32_t cols = row_is_matrix(target->row) ? family_dim(plan->arch, target->row->cols) : 1;
-    return (uint64_t)part->num_rows * (uint64_t)cols *
-           dtype_bytes(part->tensor->info->dtype->dtype);
+    return tensor_stored_bytes(part->tensor->info->dtype,
+                               (uint64_t)part->num_rows * (uint64_t)cols);
 }
 
 static int load_targets(struct plan *plan, const struct model_options *options, struct error *err)

@@ -1,0 +1,134 @@
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "formats/gguf_arch.h"
+#include "formats/gguf_value.h"
+
+static const struct gguf_arch archs[] = {
+    { GGUF_LLAMA, "llama", "llama", "LlamaForCausalLM" },
+    { GGUF_MIXTRAL, "llama", "mixtral", "MixtralForCausalLM" },
+    { GGUF_QWEN2, "qwen2", "qwen2", "Qwen2ForCausalLM" },
+    { GGUF_QWEN3, "qwen3", "qwen3", "Qwen3ForCausalLM" },
+    { GGUF_QWEN3MOE, "qwen3moe", "qwen3_moe", "Qwen3MoeForCausalLM" },
+    { GGUF_PHI2, "phi2", "phi", "PhiForCausalLM" },
+    { GGUF_PHI3, "phi3", "phi3", "Phi3ForCausalLM" },
+    { GGUF_GEMMA, "gemma", "gemma", "GemmaForCausalLM" },
+    { GGUF_GEMMA2, "gemma2", "gemma2", "Gemma2ForCausalLM" },
+    { GGUF_GEMMA3, "gemma3", "gemma3_text", "Gemma3ForCausalLM" },
+};
+
+enum { NUM_ARCHS = sizeof(archs) / sizeof(archs[0]) };
+
+#define ROPE_PERMUTED (GGUF_LLAMA | GGUF_MIXTRAL)
+#define FOUR_NORMS    (GGUF_GEMMA2 | GGUF_GEMMA3)
+#define ALL           0xffffu
+
+/* The first row that fits an architecture holds. */
+static const struct name_row {
+    const char *from, *to;
+    unsigned archs;
+    bool is_stacked, is_interleaved, is_key;
+} model_rows[] = {
+    { "token_embd.", "model.embed_tokens.", ALL },
+    { "output_norm.", "model.final_layernorm.", GGUF_PHI2 },
+    { "output_norm.", "model.norm.", ALL },
+    { "output.", "lm_head.", ALL },
+}, layer_rows[] = {
+    { "attn_norm.", "input_layernorm.", ALL },
+    { "attn_q.", "self_attn.q_proj.", ROPE_PERMUTED, false, true, false },
+    { "attn_k.", "self_attn.k_proj.", ROPE_PERMUTED, false, true, true },
+    { "attn_q.", "self_attn.q_proj.", ALL },
+    { "attn_k.", "self_attn.k_proj.", ALL },
+    { "attn_v.", "self_attn.v_proj.", ALL },
+    { "attn_qkv.", "self_attn.qkv_proj.", GGUF_PHI3 },
+    { "attn_output.", "self_attn.dense.", GGUF_PHI2 },
+    { "attn_output.", "self_attn.o_proj.", ALL },
+    { "attn_q_norm.", "self_attn.q_norm.", ALL },
+    { "attn_k_norm.", "self_attn.k_norm.", ALL },
+    { "post_attention_norm.", "post_attention_layernorm.", FOUR_NORMS },
+    { "ffn_norm.", "pre_feedforward_layernorm.", FOUR_NORMS },
+    { "ffn_norm.", "post_attention_layernorm.", ALL },
+    { "post_ffw_norm.", "post_feedforward_layernorm.", FOUR_NORMS },
+    { "ffn_gate.", "mlp.gate_proj.", ALL },
+    { "ffn_up.", "mlp.fc1.", GGUF_PHI2 },
+    { "ffn_up.", "mlp.gate_up_proj.", GGUF_PHI3 },
+    { "ffn_up.", "mlp.up_proj.", ALL },
+    { "ffn_down.", "mlp.fc2.", GGUF_PHI2 },
+    { "ffn_down.", "mlp.down_proj.", ALL },
+    { "ffn_gate_inp.", "block_sparse_moe.gate.", GGUF_MIXTRAL },
+    { "ffn_gate_exps.", "block_sparse_moe.experts.%d.w1.", GGUF_MIXTRAL, true, false, false },
+    { "ffn_up_exps.", "block_sparse_moe.experts.%d.w3.", GGUF_MIXTRAL, true, false, false },
+    { "ffn_down_exps.", "block_sparse_moe.experts.%d.w2.", GGUF_MIXTRAL, true, false, false },
+    { "ffn_gate_inp.", "mlp.gate.", GGUF_QWEN3MOE },
+    { "ffn_gate_exps.", "mlp.experts.%d.gate_proj.", GGUF_QWEN3MOE, true, false, false },
+    { "ffn_up_exps.", "mlp.experts.%d.up_proj.", GGUF_QWEN3MOE, true, false, false },
+    { "ffn_down_exps.", "mlp.experts.%d.down_proj.", GGUF_QWEN3MOE, true, false, false },
+};
+
+static const char *const ignored[] = { "rope_freqs.weight", "rope_factors_long.weight",
+                                       "rope_factors_short.weight" };
+
+int gguf_arch_find(const struct gguf *gguf, const struct gguf_arch **ret_arch, struct error *err)
+{
+    const char *name = "";
+    size_t len = 0;
+    int64_t experts = 0;
+    int r = gguf_text(gguf, "general.architecture", &name, &len, err);
+    if (r == 0)
+        return error_set(err, -EINVAL, "general.architecture is missing");
+    if (r > 0)
+        r = gguf_int(gguf, "llama.expert_count", 0, INT32_MAX, &experts, err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < NUM_ARCHS; i++)
+        if (strlen(archs[i].name) == len && memcmp(archs[i].name, name, len) == 0 &&
+            (archs[i].id != GGUF_LLAMA || experts == 0)) {
+            *ret_arch = &archs[i];
+            return 0;
+        }
+    return error_set(err, -ENOTSUP,
+                     "general.architecture is \"%.*s\", supported are llama, qwen2, qwen3, "
+                     "qwen3moe, phi2, phi3, gemma, gemma2 and gemma3",
+                     (int)(len < 40 ? len : 40), name);
+}
+
+static bool map_row(const struct gguf_arch *arch, const struct name_row *rows, size_t num,
+                    const char *prefix, const char *name, struct gguf_name *ret_name)
+{
+    for (size_t i = 0; i < num; i++) {
+        const size_t len = strlen(rows[i].from);
+        if ((rows[i].archs & arch->id) == 0 || strncmp(name, rows[i].from, len) != 0)
+            continue;
+        ret_name->is_stacked = rows[i].is_stacked;
+        ret_name->is_interleaved = rows[i].is_interleaved;
+        ret_name->is_key = rows[i].is_key;
+        return (size_t)snprintf(ret_name->text, sizeof(ret_name->text), "%s%s%s", prefix,
+                                rows[i].to, name + len) < sizeof(ret_name->text);
+    }
+    return false;
+}
+
+bool gguf_name_map(const struct gguf_arch *arch, const char *name, struct gguf_name *ret_name)
+{
+    int layer = 0, end = 0;
+    char prefix[32];
+    *ret_name = (struct gguf_name){ 0 };
+    for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+        if (strcmp(name, ignored[i]) == 0) {
+            ret_name->is_ignored = true;
+            return true;
+        }
+    if (strchr(name, '%') != NULL) /* names become formats */
+        return false;
+    if (sscanf(name, "blk.%5d.%n", &layer, &end) < 1 || end == 0 || layer < 0)
+        return map_row(arch, model_rows, sizeof(model_rows) / sizeof(model_rows[0]), "", name,
+                       ret_name);
+    if (strncmp(name + end, "attn_rot_embd", 13) == 0) {
+        ret_name->is_ignored = true;
+        return true;
+    }
+    snprintf(prefix, sizeof(prefix), "model.layers.%d.", layer);
+    return map_row(arch, layer_rows, sizeof(layer_rows) / sizeof(layer_rows[0]), prefix, name + end,
+                   ret_name);
+}

@@ -1,0 +1,173 @@
+#include "worker/model/tensor_read.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/half.h"
+
+uint64_t tensor_stored_bytes(const struct safetensors_dtype *dtype, uint64_t num)
+{
+    const struct block_info *block = dtype->block;
+    return block != NULL ? num / (uint64_t)block->elements * (uint64_t)block->bytes
+                         : num * dtype_bytes(dtype->dtype);
+}
+
+/* Values of the tensor from `first` on, as they are stored. */
+static int read_stored(const struct checkpoint_tensor *tensor, uint64_t first, uint64_t num,
+                       void *to)
+{
+    const struct safetensors_dtype *dtype = tensor->info->dtype;
+    return safetensors_read(tensor->file, tensor->info, tensor_stored_bytes(dtype, first), to,
+                            (size_t)tensor_stored_bytes(dtype, num));
+}
+
+static int32_t min_rows(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Rows of a part whose transpose lies in the file: column by column, some rows at a time. */
+static int read_turned(const struct loader_part *part, size_t cols, int32_t row, int32_t num_rows,
+                       char *to)
+{
+    enum { ROWS = 1024 };
+    const size_t size = dtype_bytes(part->tensor->info->dtype->dtype);
+    char column[ROWS * sizeof(float)];
+    int r = 0;
+    for (int32_t i = 0; i < num_rows; i += ROWS)
+        for (size_t c = 0; r == 0 && c < cols; c++) {
+            const int32_t num = min_rows(ROWS, num_rows - i);
+            const uint64_t first = (uint64_t)part->offset + (uint64_t)(part->tensor_row + row + i) +
+                                   ((uint64_t)part->tensor_col + c) * (uint64_t)part->tensor_cols;
+            r = read_stored(part->tensor, first, (uint64_t)num, column);
+            for (int32_t n = 0; r == 0 && n < num; n++)
+                memcpy(to + ((size_t)(i + n) * cols + c) * size, column + (size_t)n * size, size);
+        }
+    return r;
+}
+
+/* Where a row lies in the file: interleaved, row j head / 2 + i of a head is its row 2 i + j. */
+static int64_t stored_row(const struct safetensors_tensor *info, int64_t row)
+{
+    const int64_t half = info->head_rows / 2;
+    if (half == 0)
+        return row;
+    const int64_t in_head = row % (2 * half);
+    return row - in_head + 2 * (in_head % half) + in_head / half;
+}
+
+/* The first value of row `row` of a part. */
+static uint64_t row_begin(const struct loader_part *part, size_t cols, int32_t row)
+{
+    const uint64_t width = part->tensor_cols > 0 ? (uint64_t)part->tensor_cols : cols;
+    const int64_t in_file = stored_row(part->tensor->info, part->tensor_row + row);
+    return (uint64_t)part->offset + (uint64_t)in_file * width + (uint64_t)part->tensor_col;
+}
+
+/* Rows of a part, as they are stored: in one piece, or row by row when columns are cut. */
+static int read_rows(const struct loader_part *part, size_t cols, int32_t row, int32_t num_rows,
+                     char *to)
+{
+    const struct safetensors_tensor *info = part->tensor->info;
+    const bool is_whole =
+        (part->tensor_cols == 0 || (size_t)part->tensor_cols == cols) && info->head_rows == 0;
+    const uint64_t num = is_whole ? (uint64_t)num_rows * cols : cols;
+    const size_t bytes = (size_t)tensor_stored_bytes(info->dtype, num);
+    int r = 0;
+    for (int32_t i = 0; r == 0 && i < (is_whole ? 1 : num_rows); i++)
+        r = read_stored(part->tensor, row_begin(part, cols, row + i), num, to + (size_t)i * bytes);
+    return r;
+}
+
+/* Widen in place: the values lie at the end of the buffer's `num` floats. */
+static void widen(enum dtype dtype, float *to, const void *from, size_t num)
+{
+    const unsigned char *bytes = from;
+    if (dtype == DTYPE_F32)
+        return;
+    for (size_t i = 0; i < num; i++) {
+        uint16_t half;
+        memcpy(&half, bytes + 2 * i, sizeof(half));
+        to[i] = dtype == DTYPE_F16 ? half_from_f16(half) : half_from_bf16(half);
+    }
+}
+
+static void widen_blocks(const struct block_info *block, float *to, const char *from, size_t num)
+{
+    const size_t size = (size_t)block->bytes, elements = (size_t)block->elements;
+    unsigned char copy[512]; /* the last block lies under its own values */
+    for (size_t i = 0; i < num / elements; i++) {
+        memcpy(copy, from + i * size, size);
+        block->widen(copy, to + i * elements);
+    }
+}
+
+static void narrow(void *buffer, size_t num)
+{
+    const float *from = buffer;
+    unsigned char *to = buffer;
+    for (size_t i = 0; i < num; i++) {
+        const uint16_t half = half_to_f16(from[i]);
+        memcpy(to + 2 * i, &half, sizeof(half));
+    }
+}
+
+/* Columns that begin or end within a block: row by row, through whole blocks. */
+static int read_cut(const struct loader_part *part, size_t cols, int32_t row, int32_t num_rows,
+                    float *to)
+{
+    const struct block_info *block = part->tensor->info->dtype->block;
+    const uint64_t elements = (uint64_t)block->elements;
+    const uint64_t skip = (uint64_t)part->tensor_col % elements;
+    const uint64_t num = (skip + cols + elements - 1) / elements * elements;
+    float *whole = malloc((size_t)num * sizeof(float));
+    int r = whole == NULL ? -ENOMEM : 0;
+    for (int32_t i = 0; r == 0 && i < num_rows; i++) {
+        const uint64_t bytes = tensor_stored_bytes(part->tensor->info->dtype, num);
+        char *stored = (char *)whole + (num * sizeof(float) - bytes);
+        r = read_stored(part->tensor, row_begin(part, cols, row + i) - skip, num, stored);
+        if (r == 0) {
+            widen_blocks(block, whole, stored, (size_t)num);
+            memcpy(to + (size_t)i * cols, whole + skip, cols * sizeof(float));
+        }
+    }
+    free(whole);
+    return r;
+}
+
+static int read_blocks(const struct loader_part *part, size_t cols, int32_t row, int32_t num_rows,
+                       float *to)
+{
+    const struct safetensors_dtype *dtype = part->tensor->info->dtype;
+    const size_t elements = (size_t)dtype->block->elements, num = (size_t)num_rows * cols;
+    if (part->turned)
+        return -ENOTSUP;
+    if (cols % elements != 0 || (size_t)part->tensor_col % elements != 0)
+        return read_cut(part, cols, row, num_rows, to);
+    char *at = (char *)to + (num * sizeof(float) - tensor_stored_bytes(dtype, num));
+    const int r = read_rows(part, cols, row, num_rows, at);
+    if (r == 0)
+        widen_blocks(dtype->block, to, at, num);
+    return r;
+}
+
+int tensor_read(const struct loader_part *part, int32_t cols, int32_t row, int32_t num_rows,
+                enum dtype as, void *buffer)
+{
+    const struct safetensors_dtype *dtype = part->tensor->info->dtype;
+    const size_t width = (size_t)cols, num = (size_t)num_rows * width;
+    int r;
+    if (dtype->block != NULL) {
+        r = read_blocks(part, width, row, num_rows, buffer);
+        if (r == 0 && as == DTYPE_F16)
+            narrow(buffer, num);
+        return r;
+    }
+    const size_t room = as != dtype->dtype ? sizeof(float) - dtype_bytes(dtype->dtype) : 0;
+    char *at = (char *)buffer + num * room;
+    r = (part->turned ? read_turned : read_rows)(part, width, row, num_rows, at);
+    if (r == 0 && as != dtype->dtype)
+        widen(dtype->dtype, buffer, at, num);
+    return r;
+}

@@ -1,0 +1,24 @@
+/*
+ * tensor_read.h - values of a checkpoint's tensor, from the file to what a matrix is loaded from
+ *
+ * Tensors are stored plainly or in blocks (formats/block.h), their rows in order or interleaved
+ * within heads; what is asked for is always rows in order. Any thread.
+ */
+#ifndef WORKER_MODEL_TENSOR_READ_H
+#define WORKER_MODEL_TENSOR_READ_H
+
+#include "worker/model/loader.h"
+
+/*
+ * Read `num_rows` rows of `cols` values of a part, from its row `row` on, as `as`: the type the
+ * tensor's dtype names, or f32. The buffer has room for as many floats, whatever `as` is.
+ *
+ * Returns 0, -EIO, -ENOMEM, -ENOTSUP (a transpose in blocks) or the errno of reading.
+ */
+int tensor_read(const struct loader_part *part, int32_t cols, int32_t row, int32_t num_rows,
+                enum dtype as, void *buffer);
+
+/* Bytes that `num` values take in the file; whole blocks. */
+uint64_t tensor_stored_bytes(const struct safetensors_dtype *dtype, uint64_t num);
+
+#endif
