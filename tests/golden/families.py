@@ -60,6 +60,14 @@ CHECKPOINTS = {
         use_sliding_window=True, sliding_window=9,
         layer_types=[FULL, SLIDING, SLIDING, FULL], tie_word_embeddings=False,
         torch_dtype="float32", num_hidden_layers=4, hidden_size=32, vocab_size=60),
+    "olmo2_gqa": dict(
+        model_type="olmo2", num_attention_heads=6, num_key_value_heads=2, rms_norm_eps=1e-5,
+        rope_theta=10000.0, tie_word_embeddings=False, eos_token_id=1),
+    "olmo2_bias": dict(
+        model_type="olmo2", num_key_value_heads=4, attention_bias=True, rope_theta=3000.0,
+        tie_word_embeddings=False, torch_dtype="float32", num_hidden_layers=3, eos_token_id=1,
+        rope_scaling=dict(rope_type="llama3", factor=4.0, low_freq_factor=1.0,
+                          high_freq_factor=4.0, original_max_position_embeddings=64)),
     "phi3_long": dict(
         model_type="phi3", hidden_size=64, num_key_value_heads=2, partial_rotary_factor=0.75,
         original_max_position_embeddings=64, tie_word_embeddings=True, sliding_window=None,

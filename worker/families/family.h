@@ -124,7 +124,7 @@ extern const char *const family_ignored[];
 extern const struct family family_deepseek_v2, family_deepseek_v3, family_mixtral, family_qwen2_moe,
     family_qwen3_moe;
 extern const struct family family_gemma, family_gemma2, family_gemma3_text, family_llama,
-    family_mistral, family_phi, family_phi3, family_qwen2, family_qwen3;
+    family_mistral, family_olmo2, family_phi, family_phi3, family_qwen2, family_qwen3;
 
 /* By model_type (preferred) or architecture, either may be NULL; NULL when there is none. */
 const struct family *family_find(const char *model_type, const char *architecture);

@@ -4,8 +4,8 @@
 #include "worker/model/shard.h"
 
 static const struct family *const families[] = {
-    &family_llama, &family_mistral, &family_qwen2,  &family_qwen3,       &family_phi,
-    &family_phi3,  &family_gemma,   &family_gemma2, &family_gemma3_text,
+    &family_llama,   &family_mistral,   &family_olmo2,     &family_qwen2,       &family_qwen3,
+    &family_phi,     &family_phi3,      &family_gemma,     &family_gemma2,      &family_gemma3_text,
     &family_mixtral, &family_qwen2_moe, &family_qwen3_moe, &family_deepseek_v2, &family_deepseek_v3,
 };
 

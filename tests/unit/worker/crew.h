@@ -12,7 +12,7 @@
 #include "worker/communicator.h"
 #include "worker/follower.h"
 
-enum { CREW_MAX_RANKS = 4, CREW_TIMEOUT_US = 50 * 1000 * 1000 };
+enum { CREW_MAX_RANKS = 6, CREW_TIMEOUT_US = 50 * 1000 * 1000 };
 
 struct crew_options {
     const struct device_options *device;

@@ -35,6 +35,7 @@ static const struct golden goldens[] = {
     GOLDEN_FAMILY("phi_partial"),      GOLDEN_FAMILY("phi_qk_layernorm"),
     GOLDEN_FAMILY("gemma_mqa"),        GOLDEN_FAMILY("gemma_bias"),
     GOLDEN_FAMILY("gemma2_caps"),      GOLDEN_FAMILY("gemma2_layer_types"),
+    GOLDEN_FAMILY("olmo2_gqa"),        GOLDEN_FAMILY("olmo2_bias"),
     GOLDEN_FAMILY("gemma3_two_ropes"), GOLDEN_FAMILY("gemma3_wrapped"),
 };
 enum { NUM_GOLDENS = sizeof(goldens) / sizeof(goldens[0]) };

@@ -46,6 +46,9 @@ static const struct {
     { GOLDEN "/families/gemma_bias", 3 },
     { GOLDEN "/families/gemma2_caps", 2 },
     { GOLDEN "/families/gemma2_layer_types", 4 },
+    { GOLDEN "/families/olmo2_gqa", 2 }, /* a norm over the heads of all ranks */
+    { GOLDEN "/families/olmo2_gqa", 6 }, /* also where ranks share heads */
+    { GOLDEN "/families/olmo2_bias", 4 },
     { GOLDEN "/families/gemma3_two_ropes", 2 },
     { RINGLET, 2 },
     { RINGLET, 4 },
