@@ -24,7 +24,7 @@
 
 #include "base/error.h"
 
-enum { BACKEND_ABI = 4, BACKEND_SPAN = 256, BACKEND_MAX_GROUPS = 4, BACKEND_MAX_LOGPROBS = 20 };
+enum { BACKEND_ABI = 5, BACKEND_SPAN = 256, BACKEND_MAX_GROUPS = 4, BACKEND_MAX_LOGPROBS = 20 };
 enum { MOE_MAX_EXPERTS = 1024 };
 
 enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16 };
@@ -35,6 +35,19 @@ const char *dtype_name(enum dtype dtype); /* "f32", "f16", "bf16" */
 struct device;
 struct weight; /* a repacked matrix [rows][cols], y = W x */
 struct kv_pool;
+struct weight_store;
+
+/* Whose weights a store holds: compared to the byte. */
+struct store_key {
+    uint64_t identity; /* of the model */
+    int32_t rank, num_ranks;
+};
+
+/* A matrix, or with cols 0 a vector of `rows` floats. */
+struct store_object {
+    enum dtype dtype; /* of a matrix */
+    int32_t rows, cols;
+};
 
 struct device_options {
     int32_t num_threads; /* 0: as many as this process may run on, shared with the other ranks */
@@ -256,6 +269,26 @@ struct backend {
                         const void *from);
     void (*weight_free)(struct weight *weight);
     size_t (*weight_bytes)(const struct weight *weight);
+
+    /* All weights of a rank in one piece of memory that outlives the process: who made it fills its
+     * zeroed objects and seals it, which makes them read-only here too; the descriptor goes to a
+     * later process, whose device of the same kind attaches it instead of loading. What a
+     * descriptor stands for is the backend's own affair: a memory file, or memory of a device that
+     * a process without other duties holds. Objects live as long as the store.
+     *
+     * create: 0, -ENOMEM, -EINVAL, -EOVERFLOW. attach: also -EPROTO when it is not whole, or not
+     * what this key and these objects would have made; the descriptor stays the caller's. seal: a
+     * new descriptor, close-on-exec. */
+    int (*store_create)(struct device *device, const struct store_key *key,
+                        const struct store_object *objects, int32_t num_objects,
+                        struct weight_store **ret_store, struct error *err);
+    int (*store_attach)(struct device *device, const struct store_key *key,
+                        const struct store_object *objects, int32_t num_objects, int fd,
+                        struct weight_store **ret_store, struct error *err);
+    struct weight *(*store_weight)(struct weight_store *store, int32_t index);
+    float *(*store_vector)(struct weight_store *store, int32_t index); /* to be filled by upload */
+    int (*store_seal)(struct weight_store *store, int *ret_fd, struct error *err);
+    void (*store_close)(struct weight_store *store); /* accepts NULL */
 
     int (*kv_alloc)(struct device *device, const struct kv_layout *layout, int32_t num_blocks,
                     struct kv_pool **ret_pool, struct error *err);

@@ -30,6 +30,7 @@ int child_init(struct child *child, enum control_role role, uint32_t index, uint
                              .pidfd = -1,
                              .control = -1,
                              .page_read_fd = -1,
+                             .kept_weights = -1,
                              .doorbell = -1 };
     if (role == CONTROL_ROLE_WORKER)
         snprintf(child->name, sizeof(child->name), "worker %u.%u", index, rank);
@@ -112,16 +113,22 @@ static void greet(struct child *child, const struct child_start *start, int page
                                            start->supervisor_page_fd };
     size_t num = 4;
 
-    if (child->role == CONTROL_ROLE_WORKER)
+    if (child->role == CONTROL_ROLE_WORKER) {
         hello.epoch = child->incarnation;
-    else
+        memcpy(hello.text, child->kept.text, sizeof(hello.text));
+    } else {
         hello.generation = child->incarnation;
+    }
     memcpy(hello.tls_ticket_key, start->tls_ticket_key, sizeof(hello.tls_ticket_key));
     memcpy(hello.salt, start->salt, sizeof(hello.salt));
     if (child->role == CONTROL_ROLE_FRONTEND)
         for (uint32_t i = 0; i < start->num_listeners; i++)
             fds[num++] = start->listeners[i];
     hello.num_listeners = (uint32_t)(num - 4);
+    if (child->kept_weights >= 0) {
+        fds[num++] = child->kept_weights;
+        hello.num_weights = 1;
+    }
     child_send(child, &hello, fds, num);
 }
 
@@ -189,6 +196,15 @@ void child_hang_up(struct child *child)
     if (child->control >= 0)
         close(child->control);
     child->control = -1;
+}
+
+void child_keep(struct child *child, const struct control_message *message, int weights)
+{
+    if (child->kept_weights >= 0)
+        close(child->kept_weights);
+    child->kept_weights = weights;
+    if (message != NULL)
+        child->kept = *message;
 }
 
 void child_kill(struct child *child)

@@ -41,6 +41,8 @@ struct child {
     enum child_verdict verdict;
     int32_t early_deaths;
     struct control_message last_words; /* FAILED, kind 0: none */
+    int kept_weights;                  /* of a worker's seat: for the next one, -1: none */
+    struct control_message kept;       /* KEEP, for the next one; kind 0: none */
 };
 
 /* What every child gets. */
@@ -69,6 +71,10 @@ void child_send(struct child *child, const struct control_message *message, cons
 
 /* Close the control socket of a process that closed its own: its end is near. */
 void child_hang_up(struct child *child);
+
+/* A worker's KEEP: takes over the descriptor, -1 for none. child_keep(child, NULL, -1) forgets the
+ * weights and keeps what was said. */
+void child_keep(struct child *child, const struct control_message *message, int weights);
 
 void child_kill(struct child *child);
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -190,8 +191,15 @@ static void reported(struct seats *seats, const struct control_message *report)
     child_kill(accused);
 }
 
-void seats_receive(struct seats *seats, struct child *child, const struct control_message *message)
+void seats_receive(struct seats *seats, struct child *child, const struct control_message *message,
+                   int fd)
 {
+    if (message->kind == CONTROL_KEEP && child->role == CONTROL_ROLE_WORKER) {
+        child_keep(child, message, fd);
+        return;
+    }
+    if (fd >= 0) /* nobody else is asked for any */
+        close(fd);
     switch (message->kind) {
     case CONTROL_READY:
         if (child == &seats->worker)
@@ -200,6 +208,7 @@ void seats_receive(struct seats *seats, struct child *child, const struct contro
         child->early_deaths = 0;
         break;
     case CONTROL_FAILED:
+        seats->model_changed |= message->model_changed != 0;
         child->last_words = *message;
         child->last_words.text[sizeof(message->text) - 1] = '\0';
         break;
@@ -278,13 +287,14 @@ static void worker_died(struct seats *seats, int wait_status, bool was_ready, in
     struct child *worker = &seats->worker;
     const bool own_fault = is_own_fault(worker, wait_status);
     const int32_t recent = own_fault ? count_recent(seats, now) : 0;
-    const bool for_good = recent >= MAX_DEATHS;
+    const bool for_good = recent >= MAX_DEATHS || seats->model_changed;
     const struct control_message down = { .kind = CONTROL_ENGINE_DOWN,
                                           .engine = worker->index,
                                           .peer_role = worker->role,
                                           .peer = worker->index,
                                           .epoch = worker->incarnation,
                                           .failed = for_good,
+                                          .model_changed = seats->model_changed,
                                           .attributable = was_ready && own_fault &&
                                                           worker->verdict != CHILD_BREAKS_RULES };
 
@@ -293,6 +303,13 @@ static void worker_died(struct seats *seats, int wait_status, bool was_ready, in
     for (uint32_t i = 0; i < seats->num_frontends; i++)
         child_send(&seats->frontends[i], &down, NULL, 0);
     complain(worker, wait_status);
+    if (for_good && seats->model_changed) {
+        log_event(LOG_LEVEL_ERROR,
+                  "the model changed while it was served: start again to serve the "
+                  "new one");
+        end(seats, EXIT_CODE_RESTARTS);
+        return;
+    }
     if (for_good) {
         log_event(LOG_LEVEL_ERROR, "%s failed by itself %d times in 10 minutes: giving up",
                   worker->name, recent);
@@ -358,6 +375,8 @@ void seats_bury(struct seats *seats, struct child *child)
         kill_followers(seats);
         seats->follower_status = -1;
     }
+    if (!was_ready && is_own_fault(child, own_status))
+        child_keep(child, NULL, -1); /* perhaps what it was given is to blame: load afresh */
     if (seats->ending)
         return;
     if (child->role == CONTROL_ROLE_GENERATE)

@@ -22,6 +22,7 @@ struct seats {
     uint64_t next_incarnation;
     bool ever_ready;                     /* the engine was ready once */
     bool ending;                         /* nobody is started any more */
+    bool model_changed;                  /* a worker found other files than the first one */
     int64_t death_us[SEATS_DEATHS_KEPT]; /* the worker's own-fault deaths, newest first */
     int32_t num_deaths;
     struct control_message convictions[SEATS_CONVICTIONS_KEPT]; /* for frontends to come */
@@ -32,8 +33,9 @@ struct seats {
 /* Lay out the seats and start everybody. Returns 0 or a negative errno with a sentence. */
 int seats_open(struct seats *seats, enum control_role seat, struct error *err);
 
-/* A child's message. */
-void seats_receive(struct seats *seats, struct child *child, const struct control_message *message);
+/* A child's message; takes over the descriptor that came with it, -1: none. */
+void seats_receive(struct seats *seats, struct child *child, const struct control_message *message,
+                   int fd);
 
 /* A child's process ended: clean up, tell the others, plan the successor. */
 void seats_bury(struct seats *seats, struct child *child);

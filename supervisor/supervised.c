@@ -73,14 +73,19 @@ int supervised_open(struct supervised *child, int control_fd, const struct contr
                     const int *fds, size_t num_fds, enum settings_command command,
                     struct settings *settings, struct error *err)
 {
-    *child = (struct supervised){ .control = control_fd, .doorbell = -1 };
-    if (num_fds < FD_LISTENERS || hello->num_listeners != num_fds - FD_LISTENERS ||
-        hello->num_listeners > CONTROL_MAX_LISTENERS)
-        return error_set(err, -EPROTO, "greeting: %zu descriptors, expected %u", num_fds,
-                         FD_LISTENERS + hello->num_listeners);
+    *child = (struct supervised){ .control = control_fd, .doorbell = -1, .kept_weights = -1 };
+    if (hello->num_listeners > CONTROL_MAX_LISTENERS || hello->num_weights > 1 ||
+        num_fds != FD_LISTENERS + hello->num_listeners + hello->num_weights)
+        return error_set(err, -EPROTO,
+                         "greeting: %zu descriptors with %u listeners and %u files of weights",
+                         num_fds, hello->num_listeners, hello->num_weights);
     child->doorbell = fds[FD_DOORBELL];
     child->num_listeners = hello->num_listeners;
     memcpy(child->listeners, fds + FD_LISTENERS, hello->num_listeners * sizeof(int));
+    if (hello->num_weights == 1)
+        child->kept_weights = fds[num_fds - 1];
+    snprintf(child->kept_text, sizeof(child->kept_text), "%.*s", (int)sizeof(hello->text) - 1,
+             hello->text);
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (supervisor_is_gone(control_fd))
@@ -109,13 +114,32 @@ void supervised_tell(const struct supervised *child, enum control_kind kind)
     send_words(child, &message, "");
 }
 
-int supervised_fail(const struct supervised *child, int exit_code, const char *sentence)
+int supervised_keep(const struct supervised *child, const char *text, int weights)
 {
-    struct control_message message = { .kind = CONTROL_FAILED, .exit_code = exit_code };
+    struct control_message message = { .kind = CONTROL_KEEP };
+    snprintf(message.text, sizeof(message.text), "%s", text);
+    return channel_send(child->control, &message, sizeof(message), &weights, weights >= 0);
+}
+
+static int fail(const struct supervised *child, int exit_code, const char *sentence, bool changed)
+{
+    struct control_message message = { .kind = CONTROL_FAILED,
+                                       .exit_code = exit_code,
+                                       .model_changed = changed };
     send_words(child, &message, sentence);
     if (child->page != NULL)
         status_set_texts(child->page, NULL, sentence);
     return exit_code;
+}
+
+int supervised_fail(const struct supervised *child, int exit_code, const char *sentence)
+{
+    return fail(child, exit_code, sentence, false);
+}
+
+int supervised_fail_changed(const struct supervised *child, int exit_code, const char *sentence)
+{
+    return fail(child, exit_code, sentence, true);
 }
 
 void supervised_report(const struct supervised *child, enum control_role role, uint32_t peer,

@@ -20,6 +20,8 @@ struct supervised {
     const struct status_page *supervisor; /* read-only */
     int listeners[CONTROL_MAX_LISTENERS];
     uint32_t num_listeners;
+    int kept_weights;    /* worker: left by its predecessor; -1: none */
+    char kept_text[512]; /* likewise, "" when there is none */
 };
 
 /*
@@ -34,6 +36,12 @@ int supervised_open(struct supervised *child, int control_fd, const struct contr
 
 /* Send a message without descriptors: READY, DRAINED, FINISHED, ... */
 void supervised_tell(const struct supervised *child, enum control_kind kind);
+
+/* Worker: leave this to the successors; `weights` -1: none. Keeps the descriptor open. */
+int supervised_keep(const struct supervised *child, const char *text, int weights);
+
+/* As supervised_fail(), because the model is not the one that was loaded at first. */
+int supervised_fail_changed(const struct supervised *child, int exit_code, const char *sentence);
 
 /* Hand over the last words and return `exit_code`, so that a failing role is one statement. */
 int supervised_fail(const struct supervised *child, int exit_code, const char *sentence);

@@ -210,12 +210,12 @@ static void take_messages(struct seats *seats, struct child *child)
     int r = 0;
     while (child->control >= 0 &&
            (r = channel_receive(child->control, &message, sizeof(message), fds, &num_fds)) > 0) {
-        for (size_t i = 0; i < num_fds; i++) /* nobody is asked for descriptors */
-            close(fds[i]);
         if (r == (int)sizeof(message))
-            seats_receive(seats, child, &message);
+            seats_receive(seats, child, &message, num_fds == 1 ? fds[0] : -1);
         else
             child_kill(child);
+        for (size_t i = num_fds == 1 && r == (int)sizeof(message); i < num_fds; i++)
+            close(fds[i]);
     }
     if (r != -EAGAIN)
         child_hang_up(child);

@@ -21,7 +21,14 @@ static int32_t tokens_within(double us, double first_us, double each_us, int32_t
     return num < least ? least : num < most ? (int32_t)num : most;
 }
 
-int32_t warm_up(struct engine *engine, const struct scheduler_limits *limits, bool choose)
+void warm_up_adopt(struct engine *engine, const struct warm_up_result *result)
+{
+    engine_set_budget(engine, result->max_num_batched_tokens);
+    engine_set_cost(engine, result->first_us, result->each_us);
+}
+
+int warm_up(struct engine *engine, const struct scheduler_limits *limits, bool choose,
+            struct warm_up_result *ret_result)
 {
     const int32_t most = longest(limits), least = min_of(WARM_UP_MIN_TOKENS, most);
     const int32_t max_budget = limits->max_num_batched_tokens;
@@ -33,18 +40,19 @@ int32_t warm_up(struct engine *engine, const struct scheduler_limits *limits, bo
     if (first_us >= 0)
         first_us = engine_measure(engine, 1); /* the first one touched everything */
     if (first_us < 0)
-        return (int32_t)first_us;
+        return (int)first_us;
     /* Twice: what a small chunk costs is a coarse guess at what a large one does. */
     for (int round = 0; round < 2 && num > 1; round++) {
         us = engine_measure(engine, num);
         if (us < 0)
-            return (int32_t)us;
+            return (int)us;
         each_us = us > first_us ? (double)(us - first_us) / (num - 1) : 0;
         budget = tokens_within(WARM_UP_STEP_US, (double)first_us, each_us, min_budget, max_budget);
         num = min_of(budget, most);
     }
-    budget = choose ? budget : max_budget;
-    engine_set_budget(engine, budget);
-    engine_set_cost(engine, (double)first_us, each_us);
-    return budget;
+    *ret_result = (struct warm_up_result){ .max_num_batched_tokens = choose ? budget : max_budget,
+                                           .first_us = (double)first_us,
+                                           .each_us = each_us };
+    warm_up_adopt(engine, ret_result);
+    return 0;
 }

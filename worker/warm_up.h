@@ -12,12 +12,21 @@
 
 enum { WARM_UP_STEP_US = 250 * 1000, WARM_UP_MIN_TOKENS = 64, WARM_UP_MAX_TOKENS = 2048 };
 
+struct warm_up_result {
+    int32_t max_num_batched_tokens;
+    double first_us, each_us; /* a step of one token, and what each further one adds */
+};
+
 /*
  * Run a few steps of made-up tokens. The budget becomes what fits in WARM_UP_STEP_US when
  * `choose` is true; it never exceeds the engine's limits. It has no influence on results.
  *
- * Returns the budget, or a negative errno of the device.
+ * Returns 0 or a negative errno of the device.
  */
-int32_t warm_up(struct engine *engine, const struct scheduler_limits *limits, bool choose);
+int warm_up(struct engine *engine, const struct scheduler_limits *limits, bool choose,
+            struct warm_up_result *ret_result);
+
+/* As if that had been measured. */
+void warm_up_adopt(struct engine *engine, const struct warm_up_result *result);
 
 #endif

@@ -12,6 +12,7 @@
 #include "worker/engine.h"
 #include "worker/follower.h"
 #include "worker/inbox.h"
+#include "worker/kept.h"
 #include "worker/memory.h"
 #include "worker/ranks.h"
 #include "worker/warm_up.h"
@@ -30,6 +31,9 @@ struct worker {
     struct follower *follower; /* another rank */
     struct arch arch;
     struct scheduler_limits limits;
+    struct warm_up_result warm_up;
+    struct kept kept; /* what the predecessor left, if has_kept */
+    bool has_kept;
     int exit_code; /* of the stage that is running */
 };
 
@@ -137,8 +141,12 @@ static int open_model(struct worker *w, struct error *err)
         .progress_bytes = &w->child.page->load_done_bytes,
         .total_bytes = &w->child.page->load_total_bytes,
         .communicator = w->ranks.num_ranks > 1 ? &w->ranks.communicator : NULL,
+        .kept_weights = w->child.kept_weights >= 0 ? &w->child.kept_weights : NULL,
+        .stamp = w->has_kept ? w->kept.stamp : 0,
     };
     const int r = model_open(w->backend, w->device, &options, &w->model, err);
+    if (w->child.kept_weights >= 0)
+        close(w->child.kept_weights);
     if (r == 0)
         w->limits.max_model_len = model_max_len(w->model);
     return r;
@@ -161,7 +169,10 @@ static int size_kv(struct worker *w, struct error *err)
         .wanted_bytes = w->settings.kv_cache_memory / num_ranks,
         .available_bytes = available > 0 ? available / num_ranks : available,
     };
-    r = memory_size_kv(&kv, &num_blocks, err);
+    num_blocks = w->has_kept ? w->kept.num_blocks : 0;
+    if (num_blocks == 0 ||
+        (kv.available_bytes >= 0 && num_blocks > kv.available_bytes / kv.block_bytes))
+        r = memory_size_kv(&kv, &num_blocks, err);
     if (r == 0)
         r = ranks_agree(&w->ranks, &num_blocks, err);
     w->limits.num_blocks = num_blocks;
@@ -204,13 +215,44 @@ static int open_engine(struct worker *w, struct error *err)
 static int run_warm_up(struct worker *w, struct error *err)
 {
     ranks_end_loading(&w->ranks);
+    w->warm_up =
+        (struct warm_up_result){ .max_num_batched_tokens = w->limits.max_num_batched_tokens };
     if (w->ranks.rank > 0) /* computes what the leader measures */
         return 0;
-    const int32_t r = warm_up(w->engine, &w->limits, w->settings.max_num_batched_tokens == 0);
-    if (r < 0)
-        return error_set(err, r, "warm-up: the device failed: %s", strerror(-r));
-    w->limits.max_num_batched_tokens = r;
+    if (w->has_kept && w->kept.max_num_batched_tokens <= w->limits.max_num_batched_tokens) {
+        w->warm_up =
+            (struct warm_up_result){ .max_num_batched_tokens = w->kept.max_num_batched_tokens,
+                                     .first_us = (double)w->kept.first_ns / 1e3,
+                                     .each_us = (double)w->kept.each_ns / 1e3 };
+        warm_up_adopt(w->engine, &w->warm_up);
+    } else {
+        const bool choose = w->settings.max_num_batched_tokens == 0;
+        const int r = warm_up(w->engine, &w->limits, choose, &w->warm_up);
+        if (r < 0)
+            return error_set(err, r, "warm-up: the device failed: %s", strerror(-r));
+    }
+    w->limits.max_num_batched_tokens = w->warm_up.max_num_batched_tokens;
     return 0;
+}
+
+/* What is attached is kept already. */
+static void leave_to_successors(struct worker *w)
+{
+    const struct kept kept = { .stamp = model_stamp(w->model),
+                               .num_blocks = w->limits.num_blocks,
+                               .max_num_batched_tokens = w->limits.max_num_batched_tokens,
+                               .first_ns = (int64_t)(w->warm_up.first_us * 1e3),
+                               .each_ns = (int64_t)(w->warm_up.each_us * 1e3) };
+    const int weights = model_take_weights(w->model);
+    char text[sizeof(w->child.kept_text)];
+    int r = 0;
+    kept_write(&kept, text, sizeof(text));
+    if (weights >= 0) {
+        r = supervised_keep(&w->child, text, weights);
+        close(weights);
+    }
+    if (r < 0)
+        log_event(LOG_LEVEL_WARN, "the weights cannot be left to a successor: %s", strerror(-r));
 }
 
 static int load(struct worker *w, struct error *err)
@@ -357,6 +399,7 @@ static int run(struct worker *w, struct error *err)
     int r = load(w, err);
     if (r < 0)
         return r;
+    leave_to_successors(w);
     tell_facts(w);
     inbox_end_loading(w->inbox);
     set_state(w, STATUS_READY);
@@ -375,14 +418,23 @@ static int run(struct worker *w, struct error *err)
     return r;
 }
 
+/* What could be loaded once cannot be read any more, or is not the same. */
+static bool model_is_another(const struct worker *w, int problem)
+{
+    return w->has_kept && w->exit_code == EXIT_CODE_MODEL &&
+           (problem == -ESTALE || problem == -EINVAL || problem == -ENOTSUP || problem == -ENOENT);
+}
+
 int worker_main(int control_fd, const struct control_message *hello, const int *fds, size_t num_fds)
 {
     static struct worker worker;
     struct worker *w = &worker;
     struct error err = { 0 };
     w->exit_code = EXIT_CODE_USAGE;
+    w->child.kept_weights = -1;
     int r = supervised_open(&w->child, control_fd, hello, fds, num_fds, SETTINGS_SERVE,
                             &w->settings, &err);
+    w->has_kept = kept_read(w->child.kept_text, &w->kept);
     if (r == 0)
         r = inbox_open(control_fd, w->child.doorbell, w->child.page, &w->inbox, &err);
     if (r == 0)
@@ -391,7 +443,8 @@ int worker_main(int control_fd, const struct control_message *hello, const int *
     if (r == 0)
         r = run(w, &err);
     if (r < 0)
-        return supervised_fail(&w->child, w->exit_code, err.message);
+        return (model_is_another(w, r) ? supervised_fail_changed
+                                       : supervised_fail)(&w->child, w->exit_code, err.message);
     close_worker(w);
     return EXIT_CODE_OK;
 }

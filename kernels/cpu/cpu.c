@@ -9,6 +9,7 @@
 #include "kernels/cpu/latent.h"
 #include "kernels/cpu/memory.h"
 #include "kernels/cpu/moe.h"
+#include "kernels/cpu/weight_store.h"
 
 extern const struct backend cpu_backend;
 
@@ -306,6 +307,12 @@ const struct backend cpu_backend = {
     .weight_load = weight_load,
     .weight_free = weight_free,
     .weight_bytes = weight_bytes,
+    .store_create = weight_store_create,
+    .store_attach = weight_store_attach,
+    .store_weight = weight_store_weight,
+    .store_vector = weight_store_vector,
+    .store_seal = weight_store_seal,
+    .store_close = weight_store_close,
     .kv_alloc = kv_alloc,
     .kv_free = kv_free,
     .begin = device_begin,

@@ -10,23 +10,36 @@
 
 enum { LOAD_COLS = 64 }; /* 64 columns of a panel stay in the first-level cache while rows come */
 
-int weight_alloc(struct device *device, enum dtype dtype, int32_t rows, int32_t cols,
-                 struct weight **ret_weight, struct error *err)
+int weight_describe(enum dtype dtype, int32_t rows, int32_t cols, struct weight *ret_weight)
 {
-    (void)device;
     if (rows < 1 || cols < 1)
-        return error_set(err, -EINVAL, "a weight of %d x %d has no elements", rows, cols);
-
-    struct weight *weight = calloc(1, sizeof(*weight));
-    if (!weight)
-        return error_set(err, -ENOMEM, "no memory for a weight");
-    *weight = (struct weight){
+        return -EINVAL;
+    const struct weight weight = {
         .dtype = dtype,
         .rows = rows,
         .cols = cols,
         .num_panels = (int32_t)(((int64_t)rows + PANEL_ROWS - 1) / PANEL_ROWS),
     };
+    size_t bytes;
+    if (__builtin_mul_overflow((size_t)weight.num_panels, weight_panel_bytes(&weight), &bytes))
+        return -EOVERFLOW;
+    *ret_weight = weight;
+    return 0;
+}
 
+int weight_alloc(struct device *device, enum dtype dtype, int32_t rows, int32_t cols,
+                 struct weight **ret_weight, struct error *err)
+{
+    (void)device;
+    struct weight *weight = calloc(1, sizeof(*weight));
+    if (!weight)
+        return error_set(err, -ENOMEM, "no memory for a weight");
+    const int r = weight_describe(dtype, rows, cols, weight);
+    if (r < 0) {
+        weight_free(weight);
+        return error_set(err, r, "a weight of %d x %d cannot be counted or has no elements", rows,
+                         cols);
+    }
     const size_t bytes = weight_bytes(weight);
     weight->panels = memory_alloc(bytes);
     if (!weight->panels) {

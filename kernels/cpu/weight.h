@@ -20,6 +20,9 @@ struct weight {
     unsigned char *panels;
 };
 
+/* The form of a matrix without memory. Returns 0; -EINVAL when empty, -EOVERFLOW. */
+int weight_describe(enum dtype dtype, int32_t rows, int32_t cols, struct weight *ret_weight);
+
 int weight_alloc(struct device *device, enum dtype dtype, int32_t rows, int32_t cols,
                  struct weight **ret_weight, struct error *err);
 void weight_load(struct weight *weight, int32_t first_row, int32_t num_rows, const void *from);

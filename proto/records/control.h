@@ -13,15 +13,18 @@
 enum control_kind {
     /* supervisor -> any child */
     CONTROL_HELLO = 1, /* fds: options memory file, own status page (write), own doorbell,
-                          supervisor's status page (read), then listeners (frontend only) */
+                          supervisor's status page (read), then listeners (frontend), or the
+                          weights of its rank if they are kept (worker: num_weights 1). `text`
+                          of a worker: what its predecessor sent in KEEP */
     CONTROL_DRAIN,     /* finish what you have: frontends stop taking new work */
     CONTROL_STOP,      /* end within a second; frontends cut their streams with an error event */
 
     /* supervisor -> frontend */
     CONTROL_ENGINE_LINK, /* fds: submit (write), complete (read), engine's doorbell,
                             engine's status page (read). The engine of `epoch` takes requests. */
-    CONTROL_ENGINE_DOWN, /* it died; `failed` when it will not come back, `attributable` when it
-                            died by what it was computing */
+    CONTROL_ENGINE_DOWN, /* it died; `failed` when it will not come back (`model_changed`: because
+                            its files are others now), `attributable` when it died by what it
+                            was computing */
     CONTROL_PEER_STATUS, /* fds: status page (read) of the process `peer_role`, `peer`; it replaces
                             the page of that seat's earlier process. For health and metrics. */
 
@@ -34,7 +37,9 @@ enum control_kind {
 
     /* child -> supervisor */
     CONTROL_READY,     /* frontend: listening; worker: model loaded, facts on the status page */
-    CONTROL_FAILED,    /* exit_code, text */
+    CONTROL_KEEP,      /* worker, before READY: for its successors: text and, as fds, the weights;
+                          without fds: what was kept is of no use */
+    CONTROL_FAILED,    /* exit_code, text; model_changed */
     CONTROL_REPORT,    /* peer_role, peer: its memory broke a rule, text says which */
     CONTROL_DRAINED,   /* frontend: no request left */
     CONTROL_CONVICTED, /* frontend: `digest` ended its engines. Also supervisor -> frontend */
@@ -58,12 +63,12 @@ struct control_message {
     uint32_t rank;
     uint32_t peer_role;
     uint32_t peer; /* frontend's or engine's number in LINK, DOWN, PEER_STATUS, REPORT */
-    uint32_t failed, attributable;
+    uint32_t failed, attributable, model_changed;
     uint64_t epoch;
     uint64_t generation;
     uint32_t submit_cells, submit_bulk, complete_cells, complete_bulk; /* of the link */
     uint32_t options_bytes;
-    uint32_t num_listeners;
+    uint32_t num_listeners, num_weights;
     int32_t exit_code;
     uint32_t tls_keys_set; /* HELLO */
     uint8_t tls_ticket_key[80];

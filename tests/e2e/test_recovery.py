@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -53,6 +54,44 @@ def test_a_worker_that_dies_while_it_loads_costs_only_time(own_server):
     for _ in range(3):
         kill(s)
     assert not differences(run.join(), expected)
+
+
+def weights(pid):
+    """Device and inode of the memory file of weights, which nobody can write."""
+    with open(f"/proc/{pid}/maps") as f:
+        lines = [line.split() for line in f if "tokenring-weights" in line]
+    assert lines and all(fields[1] == "r--s" for fields in lines)
+    return {(fields[3], fields[4]) for fields in lines}
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_the_next_worker_attaches_the_weights_of_the_first(own_server, ranks):
+    s = own_server("--tensor-parallel", str(ranks))
+    names = [f"worker 0.{rank}" for rank in range(ranks)]
+    before = [weights(s.child(name)) for name in names]
+    assert len(set(map(frozenset, before))) == ranks  # each rank has its own part
+    blocks = s.stats()["kv"]["blocks_total"]
+    for _ in range(3):
+        kill(s)
+        s.wait_ready()
+        assert [weights(wait_until(lambda: s.child(name))) for name in names] == before
+    assert s.stats()["kv"]["blocks_total"] == blocks
+    assert not any("tokenring-weights" in open(f"/proc/{pid}/maps").read() for pid in
+                   (s.pid, s.child("frontend 0")))
+
+
+def test_a_model_that_changed_does_not_go_on_with_the_old_ones_text(own_server, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(os.path.join(SOURCE, "models", "ringlet"), model)
+    s = own_server(str(model))
+    run = Run(s.port, [request(i, 1500) for i in range(2)])
+    time.sleep(0.2)
+    os.utime(model / "model.safetensors", (1000, 1000))
+    os.kill(s.child("worker 0.0"), signal.SIGKILL)
+    assert s.process.wait(20) == 6
+    answers = run.join()
+    assert all(a.error for a in answers), [a.error for a in answers]
+    assert "not those that were loaded at first" in s.log()
 
 
 def test_new_requests_meanwhile_are_told_to_come_again(own_server):

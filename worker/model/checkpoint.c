@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/json.h"
@@ -227,6 +228,19 @@ static int open_gguf(struct checkpoint *c, const char *path, struct error *err)
     return r < 0 ? r : list_tensors(c, err);
 }
 
+/* A file of the same name, size and time may be another one. */
+static uint64_t stamp_of(const struct checkpoint *c)
+{
+    uint64_t stamp = c->hash;
+    for (int32_t i = 0; i < c->num_files; i++) {
+        struct stat info = { 0 };
+        (void)fstat(c->files[i].fd, &info);
+        const uint64_t place[] = { info.st_dev, info.st_ino };
+        stamp = safetensors_hash(stamp, place, sizeof(place));
+    }
+    return stamp;
+}
+
 int checkpoint_open(const char *path, struct checkpoint *ret_checkpoint, struct error *err)
 {
     struct checkpoint c = { .hash = SAFETENSORS_HASH_START };
@@ -237,6 +251,7 @@ int checkpoint_open(const char *path, struct checkpoint *ret_checkpoint, struct 
     }
     for (int32_t i = 0; i < c.num_files; i++)
         c.hash = safetensors_hash(c.hash, &c.files[i].hash, sizeof(c.files[i].hash));
+    c.stamp = stamp_of(&c);
     *ret_checkpoint = c;
     return 0;
 }

@@ -30,6 +30,7 @@ struct checkpoint {
     struct checkpoint_tensor *tensors; /* by name */
     struct safetensors_dtype *dtypes;  /* those of a GGUF file, or NULL */
     uint64_t hash;                     /* of all headers, sizes and times */
+    uint64_t stamp;                    /* and of the files themselves */
 };
 
 /*

@@ -55,7 +55,7 @@ struct model {
     const struct communicator *communicator; /* NULL: one rank */
     struct arch whole, arch;                 /* of the checkpoint; of this rank */
     int32_t max_len, max_rows, max_logits;
-    uint64_t identity;
+    uint64_t identity, stamp;
     struct model_weights weights;
     struct rope_table ropes[ARCH_MAX_ROPES];
     struct workspace workspace;

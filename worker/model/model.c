@@ -89,9 +89,16 @@ static int load_weights(struct model *m, const struct model_options *options,
     int r = checkpoint_open(options->dir, &checkpoint, err);
     if (r < 0)
         return r;
+    checkpoint.stamp =
+        safetensors_hash(m->identity, &checkpoint.stamp, sizeof(checkpoint.stamp)); /* and config */
+    m->stamp = checkpoint.stamp;
     m->identity = safetensors_hash(m->identity, &checkpoint.hash, sizeof(checkpoint.hash));
-    r = weights_load(m->backend, m->device, options, &m->whole, &m->arch, family, &checkpoint,
-                     &m->weights, err);
+    if (options->stamp != 0 && options->stamp != m->stamp)
+        r = error_set(err, -ESTALE, "%.300s: its files are not those that were loaded at first",
+                      options->dir);
+    if (r == 0)
+        r = weights_load(m->backend, m->device, options, &m->whole, &m->arch, family, &checkpoint,
+                         &m->weights, err);
     checkpoint_close(&checkpoint);
     return r;
 }
@@ -165,7 +172,7 @@ void model_close(struct model *model)
 {
     if (model == NULL)
         return;
-    weights_finish(model->backend, model->device, &model->weights);
+    weights_finish(model->backend, &model->weights);
     for (int32_t i = 0; i < ARCH_MAX_ROPES; i++)
         rope_finish(model->backend, model->device, &model->ropes[i]);
     free_workspace(model);
@@ -192,4 +199,16 @@ size_t model_weight_bytes(const struct model *model)
 uint64_t model_identity(const struct model *model)
 {
     return model->identity;
+}
+
+uint64_t model_stamp(const struct model *model)
+{
+    return model->stamp;
+}
+
+int model_take_weights(struct model *model)
+{
+    const int fd = model->weights.sealed_fd;
+    model->weights.sealed_fd = -1;
+    return fd;
 }

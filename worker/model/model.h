@@ -109,11 +109,14 @@ struct model_options {
     int32_t max_logits;                             /* most rows with logits in a step */
     _Atomic uint64_t *progress_bytes, *total_bytes; /* may be NULL */
     const struct communicator *communicator;        /* NULL: one rank; outlives the model */
+    const int *kept_weights; /* NULL, or a descriptor of an earlier process's weights */
+    uint64_t stamp;          /* 0, or what model_stamp() was then */
 };
 
 /*
  * Returns 0; -ENOENT/-EINVAL/-ENOTSUP for the model (exit code 2), -ENOMEM (3): a sentence with
- * the file, the tensor or key, what was found and what was wanted.
+ * the file, the tensor or key, what was found and what was wanted. -ESTALE: another model lies
+ * there than the options' stamp says; -EPROTO: kept_weights are of no use.
  */
 int model_open(const struct backend *backend, struct device *device,
                const struct model_options *options, struct model **ret_model, struct error *err);
@@ -124,6 +127,12 @@ int32_t model_max_len(const struct model *model);
 size_t model_weight_bytes(const struct model *model);
 /* A stable 64-bit hash of config, tensor headers, file sizes and times: the model's identity. */
 uint64_t model_identity(const struct model *model);
+/* The same and the files' devices and inodes: the very files. */
+uint64_t model_stamp(const struct model *model);
+
+/* A descriptor for model_options.kept_weights of a later process; the caller's. -1: the weights are
+ * such a process's already, or were taken. */
+int model_take_weights(struct model *model);
 
 /* The rows of one step, flattened; arrays are the caller's and stay valid until the device's
  * wait(). */

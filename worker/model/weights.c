@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "worker/families/family.h"
 #include "worker/model/loader.h"
@@ -205,41 +206,77 @@ static enum dtype common_dtype(const struct plan *plan, const struct target *tar
     return dtype;
 }
 
-static int alloc_matrix(struct plan *plan, const struct target *target, struct error *err)
+static struct store_object describe_target(const struct plan *plan, const struct target *target)
 {
-    struct weight **field = target->field;
-    struct loader_matrix *matrix = &plan->matrices[plan->num_matrices];
-    *matrix = (struct loader_matrix){ .dtype = common_dtype(plan, target),
-                                      .rows = tensor_place_total(target->row, plan->arch),
-                                      .cols = family_dim(plan->arch, target->row->cols),
-                                      .parts = plan->parts + target->first_part,
-                                      .num_parts = target->num_parts };
-    const int r = plan->backend->weight_alloc(plan->device, matrix->dtype, matrix->rows,
-                                              matrix->cols, field, err);
-    if (r < 0)
-        return r;
-    matrix->weight = *field;
-    plan->weights->bytes += plan->backend->weight_bytes(*field);
-    plan->num_matrices++;
-    return 0;
+    const struct weight_row *row = target->row;
+    if (!row_is_matrix(row))
+        return (struct store_object){ .rows = family_dim(plan->arch, row->total) };
+    return (struct store_object){ .dtype = common_dtype(plan, target),
+                                  .rows = tensor_place_total(row, plan->arch),
+                                  .cols = family_dim(plan->arch, row->cols) };
+}
+
+/* What is kept from an earlier process, or memory to fill. */
+static int open_store(struct plan *plan, const struct model_options *options,
+                      const struct store_object *objects, struct error *err)
+{
+    const struct backend *backend = plan->backend;
+    struct model_weights *weights = plan->weights;
+    const struct store_key key = { .identity = plan->checkpoint->stamp,
+                                   .rank = plan->arch->shard.rank,
+                                   .num_ranks = plan->arch->shard.num_ranks };
+    weights->is_attached = options->kept_weights != NULL;
+    return weights->is_attached
+               ? backend->store_attach(plan->device, &key, objects, plan->num_targets,
+                                       *options->kept_weights, &weights->store, err)
+               : backend->store_create(plan->device, &key, objects, plan->num_targets,
+                                       &weights->store, err);
+}
+
+/* Every target gets its place, and a matrix its row in the loader's list. */
+static int place_targets(struct plan *plan, const struct model_options *options, struct error *err)
+{
+    struct store_object *objects = calloc((size_t)plan->num_targets + 1, sizeof(*objects));
+    if (objects == NULL)
+        return error_set(err, -ENOMEM, "no memory for a list of %d weights", plan->num_targets);
+    for (int32_t t = 0; t < plan->num_targets; t++)
+        objects[t] = describe_target(plan, &plan->targets[t]);
+    const int r = open_store(plan, options, objects, err);
+    struct weight_store *store = plan->weights->store;
+    for (int32_t t = 0; r == 0 && t < plan->num_targets; t++) {
+        const struct target *target = &plan->targets[t];
+        if (!row_is_matrix(target->row)) {
+            *(float **)target->field = plan->backend->store_vector(store, t);
+            plan->weights->bytes += (size_t)objects[t].rows * sizeof(float);
+            continue;
+        }
+        struct weight *weight = plan->backend->store_weight(store, t);
+        *(struct weight **)target->field = weight;
+        plan->weights->bytes += plan->backend->weight_bytes(weight);
+        plan->matrices[plan->num_matrices++] =
+            (struct loader_matrix){ .weight = weight,
+                                    .dtype = objects[t].dtype,
+                                    .rows = objects[t].rows,
+                                    .cols = objects[t].cols,
+                                    .parts = plan->parts + target->first_part,
+                                    .num_parts = target->num_parts };
+    }
+    free(objects);
+    return r;
 }
 
 static int load_vector(struct plan *plan, const struct target *target, struct error *err)
 {
-    float **field = target->field;
     const size_t bytes = (size_t)family_dim(plan->arch, target->row->total) * sizeof(float);
     float *values = malloc(bytes);
-    *field = plan->backend->alloc(plan->device, bytes);
-    int r = values != NULL && *field != NULL
-                ? 0
-                : error_set(err, -ENOMEM, "no memory for a vector of %zu bytes", bytes);
+    int r =
+        values != NULL ? 0 : error_set(err, -ENOMEM, "no memory for a vector of %zu bytes", bytes);
     for (int32_t i = 0; r == 0 && i < target->num_parts; i++)
         r = loader_read_vector(&plan->parts[target->first_part + i], values, err);
     for (size_t i = 0; r == 0 && target->row->plus_one && i < bytes / sizeof(float); i++)
         values[i] += 1.0f;
     if (r == 0)
-        plan->backend->upload(plan->device, *field, values, bytes);
-    plan->weights->bytes += bytes;
+        plan->backend->upload(plan->device, *(float **)target->field, values, bytes);
     free(values);
     return r;
 }
@@ -252,30 +289,51 @@ static uint64_t part_bytes(const struct plan *plan, const struct target *target,
                                (uint64_t)part->num_rows * (uint64_t)cols);
 }
 
-static int load_targets(struct plan *plan, const struct model_options *options, struct error *err)
+static uint64_t target_bytes(const struct plan *plan, const struct target *target)
 {
-    uint64_t total = 0, vectors = 0;
+    uint64_t bytes = 0;
+    for (int32_t i = 0; i < target->num_parts; i++)
+        bytes += part_bytes(plan, target, i);
+    return bytes;
+}
+
+static void add_progress(const struct model_options *options, uint64_t bytes)
+{
+    if (options->progress_bytes != NULL)
+        atomic_fetch_add(options->progress_bytes, bytes);
+}
+
+static int fill(struct plan *plan, const struct model_options *options, struct error *err)
+{
     int r = 0;
-    for (int32_t t = 0; t < plan->num_targets; t++)
-        for (int32_t i = 0; i < plan->targets[t].num_parts; i++)
-            total += part_bytes(plan, &plan->targets[t], i);
-    if (options->total_bytes != NULL)
-        atomic_store(options->total_bytes, total);
     for (int32_t t = 0; r == 0 && t < plan->num_targets; t++) {
         const struct target *target = &plan->targets[t];
-        r = row_is_matrix(target->row) ? alloc_matrix(plan, target, err)
-                                       : load_vector(plan, target, err);
-        for (int32_t i = 0; !row_is_matrix(target->row) && i < target->num_parts; i++)
-            vectors += part_bytes(plan, target, i);
+        if (row_is_matrix(target->row))
+            continue;
+        r = load_vector(plan, target, err);
+        add_progress(options, target_bytes(plan, target));
     }
-    if (r < 0)
-        return r;
-    if (options->progress_bytes != NULL)
-        atomic_fetch_add(options->progress_bytes, vectors);
     const int32_t threads = plan->backend->device_threads(plan->device);
-    return loader_run(plan->backend, plan->matrices, plan->num_matrices,
-                      threads < MAX_LOAD_THREADS ? threads : MAX_LOAD_THREADS,
-                      options->progress_bytes, err);
+    if (r == 0)
+        r = loader_run(plan->backend, plan->matrices, plan->num_matrices,
+                       threads < MAX_LOAD_THREADS ? threads : MAX_LOAD_THREADS,
+                       options->progress_bytes, err);
+    return r < 0 ? r
+                 : plan->backend->store_seal(plan->weights->store, &plan->weights->sealed_fd, err);
+}
+
+static int load_targets(struct plan *plan, const struct model_options *options, struct error *err)
+{
+    uint64_t total = 0;
+    for (int32_t t = 0; t < plan->num_targets; t++)
+        total += target_bytes(plan, &plan->targets[t]);
+    if (options->total_bytes != NULL)
+        atomic_store(options->total_bytes, total);
+    const int r = place_targets(plan, options, err);
+    if (r < 0 || !plan->weights->is_attached)
+        return r < 0 ? r : fill(plan, options, err);
+    add_progress(options, total);
+    return 0;
 }
 
 /* Most parts of all rows. */
@@ -314,7 +372,7 @@ int weights_load(const struct backend *backend, struct device *device,
                  const struct arch *own, const struct family *family, struct checkpoint *checkpoint,
                  struct model_weights *ret_weights, struct error *err)
 {
-    struct model_weights weights = { .num_layers = own->num_hidden_layers };
+    struct model_weights weights = { .num_layers = own->num_hidden_layers, .sealed_fd = -1 };
     struct plan plan = { .backend = backend,
                          .device = device,
                          .whole = whole,
@@ -327,72 +385,19 @@ int weights_load(const struct backend *backend, struct device *device,
         return error_set(err, -ENOMEM, "no memory for %d layers", weights.num_layers);
     const int r = run_plan(&plan, options, err);
     if (r < 0) {
-        weights_finish(backend, device, &weights);
+        weights_finish(backend, &weights);
         return r;
     }
     *ret_weights = weights;
     return 0;
 }
 
-static void free_matrix(const struct backend *backend, struct weight *weight)
+void weights_finish(const struct backend *backend, struct model_weights *weights)
 {
-    if (weight != NULL)
-        backend->weight_free(weight);
-}
-
-static void free_vector(const struct backend *backend, struct device *device, float *vector)
-{
-    if (vector != NULL)
-        backend->free(device, vector);
-}
-
-/* Where the pointers lie in struct layer_weights. */
-static const size_t layer_matrices[] = {
-    offsetof(struct layer_weights, qkv_proj),
-    offsetof(struct layer_weights, o_proj),
-    offsetof(struct layer_weights, gate_up_proj),
-    offsetof(struct layer_weights, down_proj),
-    offsetof(struct layer_weights, q_a_proj),
-    offsetof(struct layer_weights, kv_a_proj),
-    offsetof(struct layer_weights, k_absorbed),
-    offsetof(struct layer_weights, v_absorbed),
-    offsetof(struct layer_weights, router),
-    offsetof(struct layer_weights, experts_gate_up),
-    offsetof(struct layer_weights, experts_down),
-    offsetof(struct layer_weights, shared_gate_up_proj),
-    offsetof(struct layer_weights, shared_down_proj),
-    offsetof(struct layer_weights, shared_gate),
-};
-static const size_t layer_vectors[] = {
-    offsetof(struct layer_weights, attn_norm),    offsetof(struct layer_weights, qkv_bias),
-    offsetof(struct layer_weights, o_bias),       offsetof(struct layer_weights, attn_out_norm),
-    offsetof(struct layer_weights, mlp_norm),     offsetof(struct layer_weights, gate_up_bias),
-    offsetof(struct layer_weights, down_bias),    offsetof(struct layer_weights, attn_norm_bias),
-    offsetof(struct layer_weights, q_norm),       offsetof(struct layer_weights, k_norm),
-    offsetof(struct layer_weights, q_norm_bias),  offsetof(struct layer_weights, k_norm_bias),
-    offsetof(struct layer_weights, mlp_out_norm), offsetof(struct layer_weights, q_a_bias),
-    offsetof(struct layer_weights, kv_a_bias),    offsetof(struct layer_weights, router_bias),
-};
-
-static void free_layer(const struct backend *backend, struct device *device,
-                       struct layer_weights *layer)
-{
-    for (size_t i = 0; i < sizeof(layer_matrices) / sizeof(layer_matrices[0]); i++)
-        free_matrix(backend, *(struct weight **)((char *)layer + layer_matrices[i]));
-    for (size_t i = 0; i < sizeof(layer_vectors) / sizeof(layer_vectors[0]); i++)
-        free_vector(backend, device, *(float **)((char *)layer + layer_vectors[i]));
-}
-
-void weights_finish(const struct backend *backend, struct device *device,
-                    struct model_weights *weights)
-{
-    for (int32_t l = 0; weights->layers != NULL && l < weights->num_layers; l++)
-        free_layer(backend, device, &weights->layers[l]);
+    if (weights->store != NULL)
+        backend->store_close(weights->store);
+    if (weights->store != NULL && weights->sealed_fd >= 0)
+        close(weights->sealed_fd);
     free(weights->layers);
-    free_matrix(backend, weights->embed_tokens);
-    free_vector(backend, device, weights->norm);
-    free_vector(backend, device, weights->norm_bias);
-    free_vector(backend, device, weights->lm_head_bias);
-    free_matrix(backend, weights->lm_head);
-    *weights = (struct model_weights){ 0 };
+    *weights = (struct model_weights){ .sealed_fd = -1 };
 }

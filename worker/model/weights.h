@@ -56,13 +56,17 @@ struct model_weights {
     struct layer_weights *layers;
     int32_t num_layers;
     size_t bytes; /* on the device */
+    struct weight_store *store;
+    bool is_attached; /* to what an earlier process loaded */
+    int sealed_fd;    /* what was loaded, for a later process; -1: attached, or taken */
 };
 
 /*
- * Check against the whole model and load the rank's part. Counts the bytes that it reads in the
- * options' progress_bytes and total_bytes.
+ * Check against the whole model, and attach the options' kept_weights or load the rank's part.
+ * Counts the bytes that it reads in the options' progress_bytes and total_bytes.
  *
- * Returns 0; -EINVAL, -ENOTSUP (a dtype), -ENOMEM, or the errno of reading.
+ * Returns 0; -EINVAL, -ENOTSUP (a dtype), -ENOMEM, -EPROTO (what is kept is of no use), or the
+ * errno of reading.
  */
 int weights_load(const struct backend *backend, struct device *device,
                  const struct model_options *options, const struct arch *whole,
@@ -70,7 +74,6 @@ int weights_load(const struct backend *backend, struct device *device,
                  struct model_weights *ret_weights, struct error *err);
 
 /* Accepts a zeroed or half-loaded struct. */
-void weights_finish(const struct backend *backend, struct device *device,
-                    struct model_weights *weights);
+void weights_finish(const struct backend *backend, struct model_weights *weights);
 
 #endif

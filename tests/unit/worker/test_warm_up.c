@@ -24,10 +24,12 @@ START_TEST(a_chosen_budget_is_within_the_limits_and_nothing_is_left_behind)
     const struct scheduler_limits limits = limits_of(cases[_i].budget, cases[_i].num_blocks);
     world_open(&setup);
 
-    const int32_t budget = warm_up(world.engine, &limits, true);
+    struct warm_up_result result;
+    ck_assert_int_eq(warm_up(world.engine, &limits, true, &result), 0);
 
-    ck_assert_int_ge(budget, cases[_i].least);
-    ck_assert_int_le(budget, cases[_i].budget);
+    ck_assert_int_ge(result.max_num_batched_tokens, cases[_i].least);
+    ck_assert_int_le(result.max_num_batched_tokens, cases[_i].budget);
+    ck_assert(result.first_us > 0);
     ck_assert(engine_is_empty(world.engine));
     world_close();
 }
@@ -40,7 +42,9 @@ START_TEST(a_budget_that_was_set_is_kept)
     setup.budget = 48;
     world_open(&setup);
 
-    ck_assert_int_eq(warm_up(world.engine, &limits, false), 48);
+    struct warm_up_result result;
+    ck_assert_int_eq(warm_up(world.engine, &limits, false, &result), 0);
+    ck_assert_int_eq(result.max_num_batched_tokens, 48);
 
     world_close();
 }

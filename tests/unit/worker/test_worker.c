@@ -68,10 +68,15 @@ static const struct status_page *page(void)
     return child.page.base;
 }
 
+/* What the worker wants kept for its successors. */
+static struct control_message kept;
+static int kept_weights = -1;
+
 static void spawn(const char *const *options)
 {
     struct control_message hello = { .kind = CONTROL_HELLO,
                                      .role = CONTROL_ROLE_WORKER,
+                                     .num_weights = kept_weights >= 0,
                                      .epoch = EPOCH };
     const struct segment_header header = status_segment_header();
     int ends[2], own[2], supervisor[2];
@@ -84,12 +89,13 @@ static void spawn(const char *const *options)
     ck_assert_int_eq(segment_map(&child.page, own[1], false, &header, &err), 0);
     ck_assert_int_eq(channel_create(ends), 0);
     ck_assert_int_eq(doorbell_create(&child.worker_doorbell), 0);
-    const int fds[] = { file, own[0], dup(child.worker_doorbell), supervisor[1] };
+    const int fds[] = { file, own[0], dup(child.worker_doorbell), supervisor[1], kept_weights };
+    memcpy(hello.text, kept.text, sizeof(hello.text));
     child.pid = fork();
     ck_assert_int_ge(child.pid, 0);
     if (child.pid == 0) {
         close(ends[0]);
-        _exit(worker_main(ends[1], &hello, fds, 4));
+        _exit(worker_main(ends[1], &hello, fds, 4 + hello.num_weights));
     }
     close(ends[1]);
     child.control = ends[0];
@@ -107,6 +113,16 @@ static void teardown(void)
     }
     segment_unmap(&child.page);
     ring_end_finish(&child.end);
+    child = (struct child){ 0 };
+}
+
+static void forget(void)
+{
+    teardown();
+    if (kept_weights >= 0)
+        close(kept_weights);
+    kept_weights = -1;
+    kept = (struct control_message){ 0 };
 }
 
 static struct control_message next_message(void)
@@ -118,7 +134,20 @@ static struct control_message next_message(void)
     ck_assert_int_eq(poll(&wait, 1, WAIT_MS), 1);
     ck_assert_int_eq(channel_receive(child.control, &message, sizeof(message), fds, &num_fds),
                      (int)sizeof(message));
+    ck_assert_uint_le(num_fds, 1);
+    if (message.kind == CONTROL_KEEP) {
+        kept = message;
+        kept_weights = num_fds == 1 ? fds[0] : -1;
+    }
     return message;
+}
+
+static void await_ready(void)
+{
+    struct control_message message = next_message();
+    if (message.kind == CONTROL_KEEP)
+        message = next_message();
+    ck_assert_msg(message.kind == CONTROL_READY, "%s", message.text);
 }
 
 static void tell(enum control_kind kind)
@@ -225,7 +254,7 @@ START_TEST(it_loads_tells_its_facts_answers_and_stops)
     char text[STATUS_TEXT_BYTES], words[STATUS_ERROR_BYTES], value[64];
     int64_t number;
     spawn(ringlet);
-    ck_assert_int_eq(next_message().kind, CONTROL_READY);
+    await_ready();
 
     ck_assert_uint_eq(atomic_load((_Atomic uint64_t *)&page()->state), STATUS_READY);
     ck_assert(status_get_texts(page(), text, words));
@@ -263,7 +292,7 @@ END_TEST
 START_TEST(it_ends_when_the_supervisor_is_gone)
 {
     spawn(ringlet);
-    ck_assert_int_eq(next_message().kind, CONTROL_READY);
+    await_ready();
 
     close(child.control);
 
@@ -282,7 +311,7 @@ END_TEST
 START_TEST(it_drops_a_frontend_that_is_down_and_takes_the_next)
 {
     spawn(ringlet);
-    ck_assert_int_eq(next_message().kind, CONTROL_READY);
+    await_ready();
     join();
     push_submit(11, 2000);
     ck_assert_int_eq(next_cell().kind, RECORD_ACCEPTED);
@@ -304,7 +333,7 @@ START_TEST(it_reports_a_frontend_that_breaks_a_rule)
 {
     const struct ring_cell wrong = { .kind = 99, .id = 1 };
     spawn(ringlet);
-    ck_assert_int_eq(next_message().kind, CONTROL_READY);
+    await_ready();
     join();
     ck_assert_int_eq(ring_push(&child.end, &wrong, NULL, 0), 0);
     if (ring_publish(&child.end))
@@ -316,6 +345,125 @@ START_TEST(it_reports_a_frontend_that_breaks_a_rule)
     ck_assert_int_eq(report.peer_role, CONTROL_ROLE_FRONTEND);
     ck_assert_uint_eq(report.peer, 2);
     ck_assert_ptr_nonnull(strstr(report.text, "99"));
+}
+END_TEST
+
+/* --- what a worker leaves to the next -------------------------------------------------------- */
+
+static int64_t fact(const char *key)
+{
+    char text[STATUS_TEXT_BYTES], words[STATUS_ERROR_BYTES];
+    int64_t value = -1;
+    ck_assert(status_get_texts(page(), text, words));
+    ck_assert(status_fact_int(text, key, &value));
+    return value;
+}
+
+static uint32_t first_token(void)
+{
+    join();
+    push_submit(11, 1);
+    ck_assert_int_eq(next_cell().kind, RECORD_ACCEPTED);
+    ck_assert_int_eq(next_cell().kind, RECORD_STARTED);
+    return next_cell().words[0];
+}
+
+static bool maps(const char *name)
+{
+    char path[64], line[512];
+    bool found = false;
+    snprintf(path, sizeof(path), "/proc/%d/maps", (int)child.pid);
+    FILE *file = fopen(path, "r");
+    ck_assert_ptr_nonnull(file);
+    while (fgets(line, sizeof(line), file) != NULL)
+        if (strstr(line, name) != NULL) {
+            ck_assert_msg(strstr(line, " r--s ") != NULL, "weights can be written: %s", line);
+            found = true;
+        }
+    fclose(file);
+    return found;
+}
+
+START_TEST(a_successor_attaches_the_weights_and_measures_nothing_again)
+{
+    spawn(ringlet);
+    await_ready();
+    ck_assert_int_ge(kept_weights, 0);
+    ck_assert(maps("tokenring-weights"));
+    const int64_t blocks = fact("num_blocks"), budget = fact("max_num_batched_tokens");
+    const uint32_t token = first_token();
+    teardown();
+
+    spawn(ringlet);
+    ck_assert_int_eq(next_message().kind, CONTROL_READY); /* and nothing to keep */
+
+    ck_assert(maps("tokenring-weights"));
+    ck_assert_int_eq(fact("num_blocks"), blocks);
+    ck_assert_int_eq(fact("max_num_batched_tokens"), budget);
+    ck_assert_uint_eq(atomic_load((_Atomic uint64_t *)&page()->load_done_bytes),
+                      atomic_load((_Atomic uint64_t *)&page()->load_total_bytes));
+    ck_assert_uint_eq(first_token(), token);
+}
+END_TEST
+
+START_TEST(what_was_measured_is_believed_when_it_can_be)
+{
+    static const struct {
+        const char *text;
+        bool is_believed;
+    } cases[] = {
+        { "stamp=%s\nnum_blocks=256\nmax_num_batched_tokens=77\nfirst_ns=1\neach_ns=1\n", true },
+        { "stamp=%s\nnum_blocks=256\nmax_num_batched_tokens=4000\nfirst_ns=1\neach_ns=1\n", false },
+        { "stamp=%s\nnum_blocks=256\nmax_num_batched_tokens=0\nfirst_ns=1\neach_ns=1\n", false },
+        { "stamp=%s\nnum_blocks=256\nmax_num_batched_tokens=77\nfirst_ns=-1\neach_ns=1\n", false },
+    };
+    char stamp[32];
+    spawn(ringlet);
+    await_ready();
+    ck_assert(status_fact_text(kept.text, "stamp", stamp, sizeof(stamp)));
+    teardown();
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        snprintf(kept.text, sizeof(kept.text), cases[i].text, stamp);
+        spawn(ringlet);
+        await_ready();
+        ck_assert_int_eq(fact("max_num_batched_tokens") == 77, cases[i].is_believed);
+        teardown();
+    }
+}
+END_TEST
+
+START_TEST(another_model_than_at_first_is_not_served)
+{
+    spawn(ringlet);
+    await_ready();
+    teardown();
+    char *digit = strstr(kept.text, "stamp=") + 6;
+    *digit = *digit == '0' ? '1' : '0';
+
+    spawn(ringlet);
+    const struct control_message message = next_message();
+
+    ck_assert_int_eq(message.kind, CONTROL_FAILED);
+    ck_assert_uint_eq(message.model_changed, 1);
+    ck_assert_int_eq(message.exit_code, EXIT_CODE_MODEL);
+    ck_assert_int_eq(exit_code(), EXIT_CODE_MODEL);
+}
+END_TEST
+
+START_TEST(weights_of_no_use_are_refused_in_a_sentence)
+{
+    spawn(ringlet);
+    await_ready();
+    teardown();
+    close(kept_weights);
+    kept_weights = memfd_create("empty", MFD_CLOEXEC);
+
+    spawn(ringlet);
+    const struct control_message message = next_message();
+
+    ck_assert_int_eq(message.kind, CONTROL_FAILED);
+    ck_assert_uint_eq(message.model_changed, 0);
+    ck_assert_ptr_nonnull(strstr(message.text, "kept weights"));
 }
 END_TEST
 
@@ -351,12 +499,16 @@ int main(void)
     TCase *tc = tcase_create("worker");
 
     tcase_set_timeout(tc, 120);
-    tcase_add_checked_fixture(tc, NULL, teardown);
+    tcase_add_checked_fixture(tc, NULL, forget);
     tcase_add_test(tc, it_loads_tells_its_facts_answers_and_stops);
     tcase_add_test(tc, it_ends_when_the_supervisor_is_gone);
     tcase_add_test(tc, it_stops_while_it_loads);
     tcase_add_test(tc, it_drops_a_frontend_that_is_down_and_takes_the_next);
     tcase_add_test(tc, it_reports_a_frontend_that_breaks_a_rule);
+    tcase_add_test(tc, a_successor_attaches_the_weights_and_measures_nothing_again);
+    tcase_add_test(tc, what_was_measured_is_believed_when_it_can_be);
+    tcase_add_test(tc, another_model_than_at_first_is_not_served);
+    tcase_add_test(tc, weights_of_no_use_are_refused_in_a_sentence);
     tcase_add_loop_test(tc, a_failed_start_is_told_in_a_sentence_and_an_exit_code, 0,
                         (int)(sizeof(failures) / sizeof(failures[0])));
     suite_add_tcase(suite, tc);
