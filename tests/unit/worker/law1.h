@@ -24,12 +24,14 @@ enum {
 };
 
 struct law1_model {
-    const char *name, *dir;
+    const char *dir;
     int32_t max_len;
 };
 
 extern const struct law1_model law1_models[];
 extern const int32_t law1_num_models;
+
+int32_t law1_model_named(const char *name);
 
 /* What the prefix cache holds when the requests come. */
 enum law1_start { LAW1_OFF, LAW1_COLD, LAW1_PARTIAL, LAW1_WHOLE, LAW1_NUM_STARTS };
@@ -73,17 +75,18 @@ struct law1_answer {
     struct law1_choice choices[LAW1_MAX_CHOICES];
 };
 
-/* Compute the reference once, in this process and those it forks later. */
-void law1_prepare(int32_t model, enum dtype kv_dtype, int32_t num_ranks);
+/* Compute what the case is compared with, each request once in this process. */
+void law1_prepare(const struct law1_case *c);
 
 /* Answers of the requests `first` and on, into ret_answers[request]. Fails the test where a
  * circumstance that the case asks for does not occur. */
 void law1_answer(const struct law1_case *c, struct law1_answer *ret_answers);
 
-/* Compare with the reference; returns the first difference in words, NULL when there is none. */
+/* Compare with what was prepared; returns the first difference in words, NULL when there is none.
+ */
 const char *law1_difference(const struct law1_case *c, const struct law1_answer *answers);
 
-/* Answer, compare, and fail the test with the case in words. */
+/* Prepare, answer, compare, and fail the test with the case in words. */
 void law1_check(const struct law1_case *c);
 
 /* The case in words, in a buffer that is used again. */

@@ -1,4 +1,4 @@
-/* The first law, one circumstance at a time: each model, keys and values in f16 and in f32. */
+/* The first law, one circumstance at a time: two models, keys and values in f16 and in f32. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,15 +9,18 @@
 static const int32_t chunks[] = { 1, 2, 7, 16, 17, 64, 512 };
 enum { NUM_CHUNKS = sizeof(chunks) / sizeof(chunks[0]) };
 
+/* Of a loop over the first two models, and types. */
+enum { NUM_LOOPS = 2 * 2 };
+
 static void prepare(void)
 {
-    for (int32_t model = 0; model < law1_num_models; model++) {
-        law1_prepare(model, DTYPE_F16, 1);
-        law1_prepare(model, DTYPE_F32, 1);
+    for (int i = 0; i < NUM_LOOPS; i++) {
+        const struct law1_case c = law1_usual(i / 2, i % 2 == 0 ? DTYPE_F16 : DTYPE_F32, 1);
+        law1_prepare(&c);
     }
 }
 
-/* Of a loop over models and types: a batch of some. */
+/* A batch of some. */
 static struct law1_case some_of(int i)
 {
     struct law1_case c = law1_usual(i / 2, i % 2 == 0 ? DTYPE_F16 : DTYPE_F32, 1);
@@ -60,7 +63,7 @@ END_TEST
 START_TEST(cold_and_with_parts_or_all_of_the_prompts_cached)
 {
     struct law1_case c = some_of(_i);
-    c.num = 40;
+    c.num = 24;
     for (c.start = LAW1_OFF; c.start < LAW1_NUM_STARTS; c.start++)
         law1_check(&c);
 }
@@ -69,11 +72,12 @@ END_TEST
 START_TEST(never_preempted_and_preempted_five_times)
 {
     struct law1_case c = some_of(_i);
-    c.num_seqs = 32;
+    c.num = c.batch = 6;
+    c.num_seqs = 12;
     c.pest = LAW1_FEW_SEATS;
     law1_check(&c);
     c.pest = LAW1_TINY_POOL;
-    c.num = c.batch = 6;
+    c.num = c.batch = 3;
     law1_check(&c);
     c.start = LAW1_OFF;
     law1_check(&c);
@@ -95,6 +99,30 @@ START_TEST(read_at_once_and_slowly)
     struct law1_case c = some_of(_i);
     c.is_read_slowly = true;
     c.num_seqs = 7;
+    law1_check(&c);
+}
+END_TEST
+
+/* --- every model -------------------------------------------------------------------------- */
+
+START_TEST(every_model_under_every_circumstance)
+{
+    struct law1_case c = law1_usual(_i, _i % 2 == 0 ? DTYPE_F16 : DTYPE_F32, 1);
+    c.first = 7 * _i % LAW1_NUM_REQUESTS;
+    c.num = c.batch = 10;
+    c.chunk = chunks[_i % NUM_CHUNKS];
+    c.num_threads = 2;
+    c.start = LAW1_COLD;
+    law1_check(&c);
+    c.chunk = chunks[(_i + 4) % NUM_CHUNKS];
+    c.start = _i % 4 < 2 ? LAW1_WHOLE : LAW1_PARTIAL;
+    law1_check(&c);
+    c.num_restarts = 2;
+    law1_check(&c);
+    c.num = c.batch = 2;
+    c.num_restarts = 0;
+    c.chunk = 64;
+    c.pest = LAW1_TINY_POOL;
     law1_check(&c);
 }
 END_TEST
@@ -135,17 +163,17 @@ int main(void)
 {
     Suite *suite = suite_create("law1");
     TCase *tc = tcase_create("law1");
-    const int num = 2 * law1_num_models;
 
     tcase_set_timeout(tc, 120);
     tcase_add_unchecked_fixture(tc, prepare, NULL);
-    tcase_add_loop_test(tc, alone_and_in_a_batch_of_64, 0, num);
-    tcase_add_loop_test(tc, in_chunks_of_1_to_512, 0, num * NUM_CHUNKS);
-    tcase_add_loop_test(tc, on_1_to_4_threads, 0, num);
-    tcase_add_loop_test(tc, cold_and_with_parts_or_all_of_the_prompts_cached, 0, num);
-    tcase_add_loop_test(tc, never_preempted_and_preempted_five_times, 0, num);
-    tcase_add_loop_test(tc, before_and_after_restarts, 0, num);
-    tcase_add_loop_test(tc, read_at_once_and_slowly, 0, num);
+    tcase_add_loop_test(tc, alone_and_in_a_batch_of_64, 0, NUM_LOOPS);
+    tcase_add_loop_test(tc, in_chunks_of_1_to_512, 0, NUM_LOOPS * NUM_CHUNKS);
+    tcase_add_loop_test(tc, on_1_to_4_threads, 0, NUM_LOOPS);
+    tcase_add_loop_test(tc, cold_and_with_parts_or_all_of_the_prompts_cached, 0, NUM_LOOPS);
+    tcase_add_loop_test(tc, never_preempted_and_preempted_five_times, 0, NUM_LOOPS);
+    tcase_add_loop_test(tc, before_and_after_restarts, 0, NUM_LOOPS);
+    tcase_add_loop_test(tc, read_at_once_and_slowly, 0, NUM_LOOPS);
+    tcase_add_loop_test(tc, every_model_under_every_circumstance, 0, law1_num_models);
     tcase_add_test(tc, another_seed_gives_another_answer);
     tcase_add_test(tc, a_last_bit_that_depends_on_the_batch_is_found);
     suite_add_tcase(suite, tc);
