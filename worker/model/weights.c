@@ -110,7 +110,9 @@ static int plan_block(struct plan *plan, const struct weight_row *row, int32_t l
         return 0;
     if (tensor == NULL) {
         char name[MAX_NAME];
-        tensor_place_name(row, plan->family->prefixes[0], layer, block, name, sizeof(name));
+        const bool beside = strncmp(row->name, "lm_head.", strlen("lm_head.")) == 0;
+        tensor_place_name(row, beside ? "" : plan->family->prefixes[0], layer, block, name,
+                          sizeof(name));
         return error_set(err, -EINVAL, "tensor %.160s is missing, wanted by model_type %s", name,
                          plan->arch->model_type);
     }

@@ -1,6 +1,8 @@
 #include <check.h>
 #include <errno.h>
 #include <jansson.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -179,6 +181,214 @@ START_TEST(what_is_out_of_range_is_refused_by_name)
 }
 END_TEST
 
+static float root(double value)
+{
+    return (float)sqrt(value);
+}
+
+START_TEST(mistral_has_a_window_unless_it_is_null)
+{
+    ck_assert_int_eq(parse_patched("{\"model_type\": \"mistral\", \"num_key_value_heads\": 2}"), 0);
+    ck_assert_int_eq(arch.layers[0].window, 4096);
+    ck_assert_int_eq(arch.layers[2].window, 4096);
+    ck_assert_int_eq(arch.max_position_embeddings, 131072);
+    ck_assert_int_eq(parse_patched("{\"model_type\": \"mistral\", \"num_key_value_heads\": 2,"
+                                   " \"sliding_window\": null}"),
+                     0);
+    ck_assert_int_eq(arch.layers[0].window, 0);
+    ck_assert_int_eq(parse_patched("{\"model_type\": \"mistral\", \"num_key_value_heads\": 2,"
+                                   " \"max_position_embeddings\": 4096}"),
+                     0);
+    ck_assert_int_eq(arch.layers[0].window, 0); /* it holds every text */
+}
+END_TEST
+
+START_TEST(qwen_has_windows_only_where_it_uses_them)
+{
+    static const char *const kinds[] = { "qwen2", "qwen3" };
+    for (int i = 0; i < 2; i++) {
+        char patch[256];
+        snprintf(patch, sizeof(patch),
+                 "{\"model_type\": \"%s\", \"num_key_value_heads\": 2, \"sliding_window\": 16}",
+                 kinds[i]);
+        ck_assert_int_eq(parse_patched(patch), 0);
+        ck_assert_int_eq(arch.layers[2].window, 0);
+        ck_assert_int_eq(arch.head_dim, i == 0 ? 16 : 128);
+        snprintf(patch, sizeof(patch),
+                 "{\"model_type\": \"%s\", \"num_key_value_heads\": 2, \"sliding_window\": 16,"
+                 " \"use_sliding_window\": true, \"max_window_layers\": 1}",
+                 kinds[i]);
+        ck_assert_int_eq(parse_patched(patch), 0);
+        ck_assert_int_eq(arch.layers[0].window, 0);
+        ck_assert_int_eq(arch.layers[1].window, 16);
+    }
+}
+END_TEST
+
+START_TEST(gemma2_alternates_windows_and_scales_by_its_own_number)
+{
+    ck_assert_int_eq(parse_patched("{\"model_type\": \"gemma2\", \"torch_dtype\": \"float32\"}"),
+                     0);
+    ck_assert_int_eq(arch.layers[0].window, 4096);
+    ck_assert_int_eq(arch.layers[1].window, 0);
+    ck_assert_int_eq(arch.layers[2].window, 4096);
+    ck_assert_int_eq(arch.head_dim, 256);
+    ck_assert(arch.tie_word_embeddings && arch.activation == ACTIVATION_GELU_TANH);
+    ck_assert(arch.attention_scale == 1.0f / 16 && arch.embedding_scale == 8.0f);
+    ck_assert(arch.attention_softcap == 50.0f && arch.logits_softcap == 30.0f);
+    ck_assert_int_eq(parse_patched("{\"model_type\": \"gemma2\", \"query_pre_attn_scalar\": 144,"
+                                   " \"attn_logit_softcapping\": null, \"hidden_size\": 2304}"),
+                     0);
+    ck_assert(arch.attention_scale == 1.0f / 12 && arch.attention_softcap == 0.0f);
+    ck_assert(arch.embedding_scale == 48.0f);
+}
+END_TEST
+
+START_TEST(the_embedding_scale_is_rounded_as_the_checkpoint_is)
+{
+    /* Roots of published widths in bf16. */
+    static const struct {
+        int32_t width;
+        float scale;
+    } known[] = { { 640, 25.25f }, { 1152, 34.0f }, { 2048, 45.25f },
+                  { 2560, 50.5f }, { 3072, 55.5f }, { 3584, 59.75f },
+                  { 3840, 62.0f }, { 4608, 68.0f }, { 5376, 73.5f } };
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        char patch[96];
+        snprintf(patch, sizeof(patch),
+                 "{\"model_type\": \"gemma\", \"num_key_value_heads\": 1, "
+                 "\"hidden_size\": %d}",
+                 known[i].width);
+        ck_assert_int_eq(parse_patched(patch), 0);
+        ck_assert_float_eq(arch.embedding_scale, known[i].scale);
+    }
+    ck_assert_int_eq(parse_patched("{\"model_type\": \"gemma\", \"num_key_value_heads\": 1,"
+                                   " \"hidden_size\": 640, \"torch_dtype\": \"float32\"}"),
+                     0);
+    ck_assert_float_eq(arch.embedding_scale, root(640));
+}
+END_TEST
+
+START_TEST(a_sparse_text_part_gets_the_defaults_of_gemma3)
+{
+    const char *text = "{\"model_type\": \"gemma3\", \"torch_dtype\": \"bfloat16\","
+                       " \"text_config\": {\"hidden_size\": 2560, \"intermediate_size\": 10240,"
+                       " \"num_hidden_layers\": 34, \"model_type\": \"gemma3_text\","
+                       " \"rope_scaling\": {\"factor\": 8.0, \"rope_type\": \"linear\"},"
+                       " \"sliding_window\": 1024}}";
+    ck_assert_msg(parse(text) == 0, "%s", err.message);
+    ck_assert_str_eq(arch.model_type, "gemma3_text");
+    ck_assert_int_eq(arch.vocab_size, 262208);
+    ck_assert_int_eq(arch.num_attention_heads, 8);
+    ck_assert_int_eq(arch.num_key_value_heads, 4);
+    ck_assert_int_eq(arch.dtype, DTYPE_BF16);
+    ck_assert_int_eq(arch.num_ropes, 2);
+    ck_assert(arch.ropes[0].theta == 1e6 && arch.ropes[0].factor == 8.0);
+    ck_assert(arch.ropes[1].theta == 1e4 && arch.ropes[1].scaling == ROPE_SCALING_NONE);
+    for (int32_t l = 0; l < 34; l++) {
+        ck_assert_int_eq(arch.layers[l].window, l % 6 == 5 ? 0 : 1024);
+        ck_assert_int_eq(arch.layers[l].rope, l % 6 == 5 ? 0 : 1);
+    }
+    ck_assert_int_eq(parse("{\"model_type\": \"llava\", \"text_config\": {\"model_type\":"
+                           " \"llama\"}}"),
+                     -ENOTSUP);
+}
+END_TEST
+
+START_TEST(phi3_reads_the_old_names_of_longrope)
+{
+    static const char *const kinds[] = { "longrope", "su", "yarn" };
+    for (int i = 0; i < 3; i++) {
+        char patch[400];
+        snprintf(patch, sizeof(patch),
+                 "{\"model_type\": \"phi3\", \"max_position_embeddings\": 131072,"
+                 " \"partial_rotary_factor\": 0.75, \"rope_scaling\": {\"type\": \"%s\","
+                 " \"short_factor\": [1, 1, 1, 1, 1, 1.5], \"long_factor\": [1, 2, 3, 4, 5, 6]}}",
+                 kinds[i]);
+        ck_assert_msg(parse_patched(patch) == 0, "%s", err.message);
+        ck_assert_int_eq(arch.ropes[0].scaling, ROPE_SCALING_LONGROPE);
+        ck_assert_int_eq(arch.ropes[0].rotary_dims, 12);
+        ck_assert_int_eq(arch.ropes[0].original_max_position_embeddings, 4096);
+        ck_assert(arch.ropes[0].factor == 32.0 && arch.ropes[0].long_factors[5] == 6.0);
+        ck_assert(arch.norm_eps == 1e-5f);
+    }
+}
+END_TEST
+
+static const struct {
+    const char *patch;
+    int result;
+    const char *message;
+} refused_of_families[] = {
+    { "{\"model_type\": \"mistral\", \"num_key_value_heads\": 2, \"sliding_window\": 0}", -EINVAL,
+      "config.json: sliding_window is 0, wanted 1 to" },
+    { "{\"model_type\": \"qwen2\", \"num_key_value_heads\": 2, \"use_sliding_window\": true,"
+      " \"layer_types\": [\"full_attention\"]}",
+      -EINVAL, "config.json: layer_types has 1 values, wanted one for each of the 3" },
+    { "{\"model_type\": \"gemma2\", \"layer_types\": [\"full_attention\", \"linear_attention\","
+      " \"full_attention\"]}",
+      -ENOTSUP, "config.json: layer_types[1] is \"linear_attention\", supported are" },
+    { "{\"model_type\": \"gemma2\", \"layer_types\": [1, 2, 3]}", -ENOTSUP,
+      "config.json: layer_types[0] is \"no string\"" },
+    { "{\"model_type\": \"gemma2\", \"sliding_window\": null}", -EINVAL,
+      "config.json: sliding_window is missing, wanted by layer 0" },
+    { "{\"model_type\": \"gemma2\", \"attn_logit_softcapping\": -1}", -EINVAL,
+      "config.json: attn_logit_softcapping is -1" },
+    { "{\"model_type\": \"gemma2\", \"query_pre_attn_scalar\": 0}", -EINVAL,
+      "config.json: query_pre_attn_scalar is 0" },
+    { "{\"model_type\": \"gemma2\", \"hidden_activation\": \"relu\"}", -ENOTSUP,
+      "config.json: hidden_activation is \"relu\", supported are silu" },
+    { "{\"model_type\": \"gemma\", \"num_key_value_heads\": 1,"
+      " \"use_bidirectional_attention\": true}",
+      -ENOTSUP, "config.json: use_bidirectional_attention is true" },
+    { "{\"model_type\": \"gemma3_text\", \"rope_parameters\": {\"rope_type\": \"linear\"}}",
+      -EINVAL, "config.json: rope_parameters.full_attention is missing" },
+    { "{\"model_type\": \"gemma3_text\", \"_sliding_window_pattern\": 0}", -EINVAL,
+      "config.json: _sliding_window_pattern is 0" },
+    { "{\"model_type\": \"phi\", \"partial_rotary_factor\": 0.3}", 0, "" },
+    { "{\"model_type\": \"phi\", \"partial_rotary_factor\": 0.2}", -EINVAL,
+      "config.json: partial_rotary_factor is 0.2, 3 of the 16 dimensions of a head" },
+    { "{\"model_type\": \"phi\", \"partial_rotary_factor\": 1.5}", -EINVAL,
+      "config.json: partial_rotary_factor is 1.5" },
+    { "{\"model_type\": \"phi\", \"layer_norm_eps\": 0}", -EINVAL,
+      "config.json: layer_norm_eps is 0" },
+    { "{\"model_type\": \"phi3\", \"rope_scaling\": {\"type\": \"longrope\", \"long_factor\": []}}",
+      -EINVAL, "config.json: short_factor is not a list" },
+    { "{\"model_type\": \"phi3\", \"rope_scaling\": {\"type\": \"longrope\", \"short_factor\":"
+      " [1, 1]}}",
+      -EINVAL, "config.json: short_factor has 2 values, wanted 8" },
+    { "{\"model_type\": \"phi3\", \"rope_scaling\": {\"type\": \"longrope\", \"short_factor\":"
+      " [1, 1, 1, 1, 1, 1, 1, \"1\"]}}",
+      -EINVAL, "config.json: short_factor[7] is not a number" },
+    { "{\"model_type\": \"qwen2\", \"num_key_value_heads\": 2, \"rope_scaling\": {\"type\":"
+      " \"yarn\", \"factor\": -4}}",
+      -EINVAL, "config.json: factor is -4" },
+    { "{\"model_type\": \"qwen2\", \"num_key_value_heads\": 2, \"rope_theta\": 1, \"rope_scaling\":"
+      " {\"type\": \"yarn\", \"factor\": 4}}",
+      -EINVAL, "config.json: rope_theta is 1, wanted more than 1" },
+    { "{\"model_type\": \"qwen2\", \"num_key_value_heads\": 2, \"rope_parameters\": {\"rope_type\":"
+      " \"mrope\"}}",
+      -ENOTSUP, "config.json: rope_type is \"mrope\", supported are" },
+};
+
+START_TEST(what_a_family_cannot_do_is_refused_by_name)
+{
+    ck_assert_msg(parse_patched(refused_of_families[_i].patch) == refused_of_families[_i].result,
+                  "%s: %s", refused_of_families[_i].patch, err.message);
+    ck_assert_msg(strncmp(err.message, refused_of_families[_i].message,
+                          strlen(refused_of_families[_i].message)) == 0,
+                  "%s: %s", refused_of_families[_i].patch, err.message);
+}
+END_TEST
+
+START_TEST(a_number_that_is_none_is_refused_where_it_stands)
+{
+    ck_assert_int_eq(parse("{\"model_type\": \"llama\",\n \"rms_norm_eps\": NaN}"), -EINVAL);
+    ck_assert_ptr_nonnull(strstr(err.message, "NaN"));
+    ck_assert_int_eq(parse("{\"model_type\": \"llama\",\n \"rope_theta\": 1e999}"), -EINVAL);
+}
+END_TEST
+
 START_TEST(text_that_is_no_object_is_refused)
 {
     ck_assert_int_eq(parse("[]"), -EINVAL);
@@ -210,6 +420,15 @@ int main(void)
     tcase_add_test(tc, rope_scaling_is_read_in_both_spellings);
     tcase_add_loop_test(tc, what_is_out_of_range_is_refused_by_name, 0,
                         sizeof(refused) / sizeof(refused[0]));
+    tcase_add_test(tc, mistral_has_a_window_unless_it_is_null);
+    tcase_add_test(tc, qwen_has_windows_only_where_it_uses_them);
+    tcase_add_test(tc, gemma2_alternates_windows_and_scales_by_its_own_number);
+    tcase_add_test(tc, the_embedding_scale_is_rounded_as_the_checkpoint_is);
+    tcase_add_test(tc, a_sparse_text_part_gets_the_defaults_of_gemma3);
+    tcase_add_test(tc, phi3_reads_the_old_names_of_longrope);
+    tcase_add_loop_test(tc, what_a_family_cannot_do_is_refused_by_name, 0,
+                        sizeof(refused_of_families) / sizeof(refused_of_families[0]));
+    tcase_add_test(tc, a_number_that_is_none_is_refused_where_it_stands);
     tcase_add_test(tc, text_that_is_no_object_is_refused);
     tcase_add_test(tc, ringlet_is_read);
     suite_add_tcase(suite, tc);

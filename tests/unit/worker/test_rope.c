@@ -57,6 +57,59 @@ START_TEST(llama3_scaling_keeps_short_waves_and_stretches_long_ones)
 }
 END_TEST
 
+START_TEST(yarn_scaling_is_that_of_transformers)
+{
+    spec = (struct rope_spec){ .theta = 1000000.0,
+                               .rotary_dims = 128,
+                               .scaling = ROPE_SCALING_YARN,
+                               .factor = 4.0,
+                               .beta_fast = 32.0,
+                               .beta_slow = 1.0,
+                               .original_max_position_embeddings = 32768 };
+    rope_inv_freq(&spec, 1, inv_freq);
+    /* HF transformers, ROPE_INIT_FUNCTIONS["yarn"] with the above. */
+    static const struct {
+        int i;
+        double value;
+    } wanted[] = { { 0, 1.000000000e+00 },  { 1, 8.058422208e-01 },  { 20, 1.333521493e-02 },
+                   { 23, 6.978305988e-03 }, { 24, 5.375321489e-03 }, { 28, 1.848276588e-03 },
+                   { 32, 6.029411452e-04 }, { 36, 1.798411540e-04 }, { 39, 6.490394298e-05 },
+                   { 40, 4.445698505e-05 }, { 41, 3.582531644e-05 }, { 63, 3.102344408e-07 } };
+    for (size_t k = 0; k < sizeof(wanted) / sizeof(wanted[0]); k++)
+        ck_assert_double_eq_tol(inv_freq[wanted[k].i] / wanted[k].value, 1.0, 2e-6);
+    ck_assert_double_eq_tol(rope_attention_factor(&spec), 1.138629436111989, 1e-9);
+
+    spec.mscale = 0.707;
+    spec.mscale_all_dim = 1.0;
+    spec.factor = 40.0;
+    ck_assert_double_eq_tol(rope_attention_factor(&spec),
+                            (0.0707 * log(40.0) + 1.0) / (0.1 * log(40.0) + 1.0), 1e-12);
+    spec.attention_factor = 1.5;
+    ck_assert_double_eq(rope_attention_factor(&spec), 1.5);
+}
+END_TEST
+
+START_TEST(longrope_takes_its_factors_by_the_longest_text)
+{
+    spec = (struct rope_spec){ .theta = 10000.0,
+                               .rotary_dims = 8,
+                               .scaling = ROPE_SCALING_LONGROPE,
+                               .factor = 32.0,
+                               .original_max_position_embeddings = 4096,
+                               .short_factors = { 1.0, 1.0, 2.0, 2.0 },
+                               .long_factors = { 1.0, 4.0, 8.0, 16.0 } };
+    rope_inv_freq(&spec, 4096, inv_freq);
+    ck_assert_double_eq_tol(inv_freq[1], 0.1, 1e-12);
+    ck_assert_double_eq_tol(inv_freq[3], 0.0005, 1e-12);
+    rope_inv_freq(&spec, 4097, inv_freq);
+    ck_assert_double_eq_tol(inv_freq[1], 0.025, 1e-12);
+    ck_assert_double_eq_tol(inv_freq[3], 0.001 / 16.0, 1e-12);
+    ck_assert_double_eq_tol(rope_attention_factor(&spec), 1.1902380714, 1e-9); /* 128k of 4k */
+    spec.factor = 1.0;
+    ck_assert_double_eq(rope_attention_factor(&spec), 1.0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("rope");
@@ -66,6 +119,8 @@ int main(void)
     tcase_add_test(tc, without_scaling_frequencies_fall_with_theta);
     tcase_add_test(tc, linear_scaling_divides_by_its_factor);
     tcase_add_test(tc, llama3_scaling_keeps_short_waves_and_stretches_long_ones);
+    tcase_add_test(tc, yarn_scaling_is_that_of_transformers);
+    tcase_add_test(tc, longrope_takes_its_factors_by_the_longest_text);
     suite_add_tcase(suite, tc);
 
     SRunner *runner = srunner_create(suite);

@@ -10,7 +10,8 @@
 #include "base/json.h"
 #include "rig.h"
 
-/* gqa_bf16_llama3 copied to a folder of its own, with one text replaced in one of its files. */
+/* A checkpoint copied to a folder of its own, with one text replaced in one of its files. */
+static const char *source;
 static char folder[64], config_path[96], weights_path[96];
 static struct rig rig;
 static struct error err;
@@ -28,7 +29,7 @@ static void copy_file(const char *name, const char *to_path, const char *from, c
 {
     char path[4096], *bytes;
     size_t len;
-    snprintf(path, sizeof(path), GOLDEN "/llama/gqa_bf16_llama3/%s", name);
+    snprintf(path, sizeof(path), GOLDEN "/%s/%s", source, name);
     ck_assert_int_eq(file_read(path, 1 << 20, &bytes, &len, &err), 0);
     char *at = from != NULL ? memmem(bytes, len, from, strlen(from)) : NULL;
     ck_assert_msg(from == NULL || at != NULL, "%s is not in %s", from, name);
@@ -42,6 +43,7 @@ static void copy_file(const char *name, const char *to_path, const char *from, c
 
 static void setup(void)
 {
+    source = "llama/gqa_bf16_llama3";
     snprintf(folder, sizeof(folder), "/tmp/test_weights_XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(folder));
     snprintf(config_path, sizeof(config_path), "%s/config.json", folder);
@@ -104,6 +106,53 @@ START_TEST(weights_that_do_not_fit_the_configuration_are_refused)
 
     ck_assert_int_eq(open_rig(), refused[_i].result);
     ck_assert_str_eq(err.message, refused[_i].message);
+}
+END_TEST
+
+static const struct {
+    const char *source, *file, *from, *to, *message;
+} refused_of_families[] = {
+    { "families/phi3_long", "config.json", "\"num_key_value_heads\": 2",
+      "\"num_key_value_heads\": 4",
+      "tensor model.layers.0.self_attn.qkv_proj.weight in model.safetensors is BF16 [128][64], "
+      "wanted [192][64]" },
+    { "families/phi3_long", "config.json", "\"intermediate_size\": 64", "\"intermediate_size\": 60",
+      "tensor model.layers.0.mlp.gate_up_proj.weight in model.safetensors is BF16 [128][64], "
+      "wanted "
+      "[120][64]" },
+    { "families/qwen3_linear", "model.safetensors", "1.self_attn.q_norm.", "1.self_attn.q_morm.",
+      "tensor model.layers.1.self_attn.q_norm.weight is missing, wanted by model_type qwen3" },
+    { "families/qwen2_window", "model.safetensors", "0.self_attn.q_proj.bias",
+      "0.self_attn.o_proj.bias",
+      "tensor model.layers.0.self_attn.q_proj.bias is missing, wanted by model_type qwen2" },
+    { "families/phi_partial", "model.safetensors", "lm_head.bias", "lm_head.bios",
+      "tensor lm_head.bias is missing, wanted by model_type phi" },
+    { "families/phi_qk_layernorm", "config.json", "\"qk_layernorm\": true",
+      "\"qk_layernorm\": null",
+      "tensor model.layers.0.self_attn.k_layernorm.bias in model.safetensors is F32 [12], wanted "
+      "none of that name with this config.json" },
+    { "families/gemma2_caps", "model.safetensors", "2.pre_feedforward_layernorm",
+      "2.pri_feedforward_layernorm",
+      "tensor model.layers.2.pre_feedforward_layernorm.weight is missing, wanted by model_type "
+      "gemma2" },
+    { "families/gemma3_wrapped", "model.safetensors", "model.vision_tower.", "model.visual_tower.",
+      "tensor model.visual_tower.embeddings.weight in model.safetensors is F32 [2][3], wanted none "
+      "of that name with this config.json" },
+    { "families/olmo2_gqa", "config.json", "\"num_key_value_heads\": 2",
+      "\"num_key_value_heads\": 3",
+      "tensor model.layers.0.self_attn.k_proj.weight in model.safetensors is BF16 [16][48], wanted "
+      "[24][48]" },
+};
+
+START_TEST(weights_that_are_not_a_familys_are_refused)
+{
+    const bool config = strcmp(refused_of_families[_i].file, "config.json") == 0;
+    const char *from = refused_of_families[_i].from, *to = refused_of_families[_i].to;
+    source = refused_of_families[_i].source;
+    copy_file("config.json", config_path, config ? from : NULL, to);
+    copy_file("model.safetensors", weights_path, config ? NULL : from, to);
+    ck_assert_int_eq(open_rig(), -EINVAL);
+    ck_assert_str_eq(err.message, refused_of_families[_i].message);
 }
 END_TEST
 
@@ -230,6 +279,8 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, weights_that_do_not_fit_the_configuration_are_refused, 0,
                         sizeof(refused) / sizeof(refused[0]));
+    tcase_add_loop_test(tc, weights_that_are_not_a_familys_are_refused, 0,
+                        sizeof(refused_of_families) / sizeof(refused_of_families[0]));
     tcase_add_test(tc, an_unknown_tensor_is_refused_and_a_known_leftover_passed_over);
     tcase_add_test(tc, a_head_that_is_absent_is_tied);
     tcase_add_test(tc, a_file_that_lost_its_end_is_refused);
