@@ -113,6 +113,8 @@ void engine_link_attach(struct engine_link *link, struct journal *journal)
         link->journals->prev = journal;
     link->journals = journal;
     link->num_journals++;
+    for (uint32_t i = 0; i < journal->submit.params->num_choices; i++)
+        journal->choices[i].owes_cancel = false; /* of an earlier engine */
 }
 
 void engine_link_detach(struct engine_link *link, struct journal *journal)
@@ -148,8 +150,32 @@ static int push(struct engine_link *link, const struct ring_cell *cell, const vo
     return r;
 }
 
+static int push_choice_cancel(struct engine_link *link, struct journal *journal, uint32_t choice)
+{
+    const struct ring_cell cell = { .kind = RECORD_CANCEL,
+                                    .flags = RECORD_FLAG_CHOICE,
+                                    .choice = (uint8_t)choice,
+                                    .id = journal->id };
+    struct journal_choice *owing = &journal->choices[choice];
+    const bool is_needed = owing->owes_cancel && owing->finish == 0;
+    const int r = is_needed ? push(link, &cell, NULL, 0) : 0;
+    owing->owes_cancel = r < 0;
+    return r;
+}
+
+static void push_choice_cancels(struct engine_link *link)
+{
+    for (struct journal *journal = link->journals; link->owes_choices && journal != NULL;
+         journal = journal->next)
+        for (uint32_t i = 0; i < journal->submit.params->num_choices; i++)
+            if (push_choice_cancel(link, journal, i) < 0)
+                return;
+    link->owes_choices = false;
+}
+
 static void push_cancels(struct engine_link *link, struct journal_table *table)
 {
+    push_choice_cancels(link);
     while (link->first_cancel != JOURNAL_TABLE_NONE) {
         const struct request_slot *slot = &table->slots[link->first_cancel];
         const struct ring_cell cell = { .kind = RECORD_CANCEL, .id = slot->id };
@@ -173,12 +199,11 @@ void engine_link_cancel(struct engine_link *link, struct journal_table *table, u
     link->last_cancel = index;
 }
 
-void engine_link_cancel_choice(struct engine_link *link, uint64_t id, uint32_t choice)
+void engine_link_cancel_choice(struct engine_link *link, struct journal *journal, uint32_t choice)
 {
-    const struct ring_cell cell = {
-        .kind = RECORD_CANCEL, .flags = RECORD_FLAG_CHOICE, .choice = (uint8_t)choice, .id = id
-    };
-    (void)push(link, &cell, NULL, 0);
+    journal->choices[choice].owes_cancel = true;
+    if (push_choice_cancel(link, journal, choice) < 0)
+        link->owes_choices = true;
 }
 
 void engine_link_publish(struct engine_link *link, struct journal_table *table)

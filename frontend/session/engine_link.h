@@ -1,9 +1,9 @@
 /*
  * engine_link.h - one engine as its frontend sees it: ring end, doorbell, limits, who is there
  *
- * Whatever has to reach the engine and finds no room waits in the link: CANCELs, as a list
- * through the slots of the request table, so that forgetting a request never fails and never
- * allocates. They go before any later SUBMIT.
+ * Whatever has to reach the engine and finds no room waits in the link: CANCELs of requests as a
+ * list through the slots of the request table, those of choices as a mark on the choice, so that
+ * forgetting never fails and never allocates. They go before any later SUBMIT.
  */
 #ifndef FRONTEND_SESSION_ENGINE_LINK_H
 #define FRONTEND_SESSION_ENGINE_LINK_H
@@ -26,6 +26,7 @@ struct engine_link {
     struct journal *journals; /* at this engine, newest first */
     uint32_t num_journals;
     uint32_t first_cancel, last_cancel; /* slots, or JOURNAL_TABLE_NONE */
+    bool owes_choices;                  /* some choice's CANCEL waits */
     char report[ERROR_MESSAGE_BYTES];
 };
 
@@ -58,11 +59,10 @@ int engine_link_submit(struct engine_link *link, struct journal_table *table,
 void engine_link_attach(struct engine_link *link, struct journal *journal);
 void engine_link_detach(struct engine_link *link, struct journal *journal);
 
-/* The engine forgets the id; its slot is given back once the CANCEL is on the ring. */
-/* The engine may stop computing this choice. Without room on the ring it is not told: what it
- * computes is dropped, and the CANCEL of the whole request ends it. */
-void engine_link_cancel_choice(struct engine_link *link, uint64_t id, uint32_t choice);
+/* The engine may stop computing this choice of a journal that is attached. */
+void engine_link_cancel_choice(struct engine_link *link, struct journal *journal, uint32_t choice);
 
+/* The engine forgets the id; its slot is given back once the CANCEL is on the ring. */
 void engine_link_cancel(struct engine_link *link, struct journal_table *table, uint64_t id);
 
 /* Put waiting CANCELs on the ring, show everything, ring the doorbell of a sleeping engine. */

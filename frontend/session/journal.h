@@ -30,6 +30,7 @@ struct journal_choice {
     enum record_finish finish; /* as the engine's DONE said; 0 before it */
     bool has_ended;            /* the last token is of the EOS class: none may follow */
     bool is_finished;          /* FINISHED was handed over */
+    bool owes_cancel;          /* the engine has to be told, and there was no room */
 };
 
 enum journal_stage { JOURNAL_SUBMITTED, JOURNAL_ACCEPTED, JOURNAL_STARTED };

@@ -83,11 +83,11 @@ void session_release_journal(struct session *session, struct journal *journal)
     journal->id = 0;
 }
 
-void session_release_choice(struct session *session, const struct journal *journal, uint32_t choice)
+void session_release_choice(struct session *session, struct journal *journal, uint32_t choice)
 {
     struct engine_link *link = &session->links[journal->engine];
     if (journal->id != 0 && !journal->is_held && engine_link_takes_requests(link))
-        engine_link_cancel_choice(link, journal->id, choice);
+        engine_link_cancel_choice(link, journal, choice);
 }
 
 void session_touch(struct session_request *request)

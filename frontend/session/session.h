@@ -68,7 +68,7 @@ void session_engine_down(struct session *session, uint32_t engine,
 
 bool session_has_engine(const struct session *session);
 
-/* A digest that this session convicted, once each, for the role to tell the others; and one that
+/* A digest that this one convicted, once each, for the role to tell the others; and one that
  * others did. */
 bool session_take_conviction(struct session *session, uint8_t ret_digest[32]);
 void session_convict(struct session *session, const uint8_t digest[32], int64_t now_us);

@@ -63,11 +63,10 @@ struct session {
 /* session.c: take a prompt away from its engine, with a CANCEL unless it is through there. */
 void session_release_journal(struct session *session, struct journal *journal);
 /* Tell the engine that one choice of several is done with. */
-void session_release_choice(struct session *session, const struct journal *journal,
-                            uint32_t choice);
+void session_release_choice(struct session *session, struct journal *journal, uint32_t choice);
 void session_touch(struct session_request *request);
 
-/* The engine with the fewest prompts of this session; NULL without any. */
+/* The engine with the fewest prompts of this struct; NULL without any. */
 struct engine_link *session_choose_link(struct session *session);
 
 /* receive.c: check one cell and act on it. Whatever breaks a rule marks the link. */

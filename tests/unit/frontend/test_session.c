@@ -322,6 +322,37 @@ START_TEST(a_choice_that_stopped_is_cancelled_alone_and_ignored)
 }
 END_TEST
 
+START_TEST(a_choice_that_stopped_is_cancelled_when_there_is_room_again)
+{
+    struct session_request *late;
+    struct ring_cell cell;
+    struct error err;
+    ask.params.num_choices = 3;
+    rig_ask_stop(&ask, "!");
+    rig_submit(&rig, &ask);
+    const uint64_t id = rig_take_submit(&rig);
+    for (int i = 0; i < 64; i++)
+        rig_submit(&rig, &ask); /* the ring is full */
+    rig_begin(&rig, id, 0);
+    rig_text(&rig, id, 0, 1, "a!");
+    rig_text(&rig, id, 1, 1, "b!");
+    rig_drain(&rig);
+    rig_done(&rig, id, 1, RECORD_FINISH_CANCELLED, 2, -1); /* needs no telling any more */
+    rig_drain(&rig);
+    for (int i = 0; i < 64; i++)
+        ck_assert_int_eq(rig_take(&rig, &cell, NULL, 0), RECORD_SUBMIT);
+    ck_assert_int_eq(rig_take(&rig, &cell, NULL, 0), 0);
+
+    ck_assert_int_eq(session_submit(rig.session, &ask.submit, &late, &err), 0);
+    ck_assert_int_eq(rig_take(&rig, &cell, NULL, 0), RECORD_CANCEL);
+    ck_assert_uint_eq(cell.id, id);
+    ck_assert_uint_eq(cell.flags, RECORD_FLAG_CHOICE);
+    ck_assert_uint_eq(cell.choice, 0);
+    ck_assert_int_eq(rig_take(&rig, &cell, NULL, 0), RECORD_SUBMIT);
+    ck_assert_int_eq(rig_take(&rig, &cell, NULL, 0), 0);
+}
+END_TEST
+
 static const int32_t stop_b[] = { 'b' };
 
 START_TEST(a_stop_id_ends_the_text_before_itself)
@@ -765,6 +796,7 @@ int main(void)
     tcase_add_test(tc, the_stop_string_that_begins_earliest_wins);
     tcase_add_test(tc, stop_strings_are_not_looked_for_before_min_tokens);
     tcase_add_test(tc, a_choice_that_stopped_is_cancelled_alone_and_ignored);
+    tcase_add_test(tc, a_choice_that_stopped_is_cancelled_when_there_is_room_again);
     tcase_add_test(tc, a_stop_id_ends_the_text_before_itself);
     tcase_add_test(tc, a_stop_id_is_shown_where_stops_are);
     tcase_add_test(tc, masks_reach_the_engine_and_stay_for_the_next);
