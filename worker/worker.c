@@ -143,6 +143,9 @@ static int open_model(struct worker *w, struct error *err)
         .communicator = w->ranks.num_ranks > 1 ? &w->ranks.communicator : NULL,
         .kept_weights = w->child.kept_weights >= 0 ? &w->child.kept_weights : NULL,
         .stamp = w->has_kept ? w->kept.stamp : 0,
+        .mu_clamp = { w->settings.mu_enabled, (float)w->settings.mu,
+                      (float)w->settings.mu_clamp_min, (float)w->settings.mu_clamp_max },
+        .no_mu_highway = strcmp(w->settings.deep_mu_highway, "off") == 0,
     };
     const int r = model_open(w->backend, w->device, &options, &w->model, err);
     if (w->child.kept_weights >= 0)

@@ -31,6 +31,9 @@ struct settings {
     int64_t max_num_queued_reqs;
     int64_t max_num_queued_tokens;
     const char *cpu_isa; /* "auto", "scalar", "avx2", "avx512" */
+    bool mu_enabled;
+    double mu, mu_clamp_min, mu_clamp_max;
+    const char *deep_mu_highway; /* "auto", "off" */
     /* server */
     const char *host;
     int64_t port;

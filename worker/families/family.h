@@ -42,6 +42,9 @@ enum dim {
     DIM_NOPE,
     DIM_VALUE,
     DIM_NOPE_VALUE, /* what a head makes of the latent */
+    DIM_CONTROLLER, /* mu.controller_size */
+    DIM_HIDDEN_TWICE,
+    DIM_HIDDEN_THRICE,
 };
 
 int32_t family_dim(const struct arch *arch, enum dim dim);
@@ -62,7 +65,23 @@ enum weight_when {
 /* What else a row may ask for: bits of arch.features, which the family sets. */
 enum {
     FEATURE_Q_WHOLE = 1, /* q in one matrix, or in two of a low rank */
-    FEATURE_Q_RANK = 2,
+    FEATURE_Q_RANK = 1 << 1,
+    FEATURE_QK_NORM = 1 << 2,
+    FEATURE_DYNAMICS = 1 << 3,
+    FEATURE_MU_PROJ = 1 << 4,
+    FEATURE_CONTROLLER = 1 << 5,
+    FEATURE_OLD_CONTROLLER = 1 << 6, /* the same under other names */
+    FEATURE_GUIDANCE = 1 << 7,
+    FEATURE_MU_INIT = 1 << 8,
+    FEATURE_MU_QK = 1 << 9,
+    FEATURE_MU_V = 1 << 10,
+    FEATURE_MU_ROUTER = 1 << 11,
+    FEATURE_TABLE = 1 << 12, /* of tokens' experts */
+    FEATURE_SHARED = 1 << 13,
+    FEATURE_EXPERTS_FUSED = 1 << 14,   /* how experts lie: gate and up in one, */
+    FEATURE_EXPERTS_STACKED = 1 << 15, /* all experts in one, */
+    FEATURE_EXPERTS_W = 1 << 16,       /* so, under other names, */
+    FEATURE_EXPERTS_NAMED = 1 << 17,   /* each in tensors of its own */
 };
 
 /* How the blocks of a row lie in a tensor that has them all. */
@@ -85,6 +104,7 @@ struct weight_row {
     enum weight_when when;
     bool once;     /* a sum over ranks contains it: rank 0 alone has it */
     bool plus_one; /* a vector stored as its distance from 1 */
+    float high;    /* a vector whose values are limited to [0, high]; 0: they are not */
 
     /* Several matrices in one weight, block_stride(total) rows apart: `first` and `total` are
      * within one. Where the name has a %d each block is a tensor of its own. */
@@ -92,8 +112,9 @@ struct weight_row {
     enum tensor_lie lie;
     /* The tensor has more rows or columns (0: just these), of which these begin at ... */
     enum dim in_rows, from_row, in_cols, from_col;
-    bool turned;    /* the tensor holds the transpose: [cols][rows] */
-    uint32_t needs; /* features of the arch, all of them */
+    bool turned;          /* the tensor holds the transpose: [cols][rows] */
+    uint32_t needs;       /* features of the arch, all of them */
+    enum dim table_below; /* whole numbers from 0 to below this: the field is an int32_t * */
 };
 
 /* Place of the weight: a row names the struct's field. */
@@ -103,6 +124,7 @@ struct weight_row {
 struct family {
     const char *model_type;
     const char *architecture;    /* as in "architectures", for files without model_type */
+    const char *const *aliases;  /* other model_types; NULL-terminated, or NULL */
     const char *wrapper;         /* model_type of models whose text_config is of this family */
     const char *defaults;        /* a JSON object: of keys that config.json may leave out */
     const char *const *prefixes; /* of all names, tried in order; NULL-terminated */
@@ -110,6 +132,8 @@ struct family {
     int32_t num_rows;
     /* Read the family's keys; the sizes that all families share are read already. */
     int (*read_config)(const json_t *config, struct arch *arch, struct error *err);
+    /* What only the checkpoint tells: flags of an arch that is read. May be NULL. */
+    int (*probe)(const struct checkpoint *checkpoint, struct arch *arch, struct error *err);
     /* Tensors of old checkpoints that carry nothing: a name ends so. NULL-terminated. */
     const char *const *ignored;
     bool further_layers; /* the checkpoint may have layers beyond num_hidden_layers, for training */
@@ -121,8 +145,8 @@ extern const char *const family_prefixes[], *const family_wrapped_prefixes[];
 /* Inverse frequencies, as old checkpoints have them. */
 extern const char *const family_ignored[];
 
-extern const struct family family_deepseek_v2, family_deepseek_v3, family_mixtral, family_qwen2_moe,
-    family_qwen3_moe;
+extern const struct family family_deep, family_deepseek_v2, family_deepseek_v3, family_mixtral,
+    family_qwen2_moe, family_qwen3_moe;
 extern const struct family family_gemma, family_gemma2, family_gemma3_text, family_llama,
     family_mistral, family_olmo2, family_phi, family_phi3, family_qwen2, family_qwen3;
 

@@ -4,9 +4,10 @@
 #include "worker/model/shard.h"
 
 static const struct family *const families[] = {
-    &family_llama,   &family_mistral,   &family_olmo2,     &family_qwen2,       &family_qwen3,
-    &family_phi,     &family_phi3,      &family_gemma,     &family_gemma2,      &family_gemma3_text,
-    &family_mixtral, &family_qwen2_moe, &family_qwen3_moe, &family_deepseek_v2, &family_deepseek_v3,
+    &family_llama,     &family_mistral,     &family_olmo2,       &family_qwen2,
+    &family_qwen3,     &family_phi,         &family_phi3,        &family_gemma,
+    &family_gemma2,    &family_gemma3_text, &family_mixtral,     &family_qwen2_moe,
+    &family_qwen3_moe, &family_deepseek_v2, &family_deepseek_v3, &family_deep,
 };
 
 const char *const family_prefixes[] = { "model.", "", NULL };
@@ -22,11 +23,21 @@ static bool equal(const char *text, const char *name)
     return text != NULL && strcmp(text, name) == 0;
 }
 
+static bool has_type(const struct family *family, const char *model_type)
+{
+    if (equal(model_type, family->model_type))
+        return true;
+    for (const char *const *alias = family->aliases; alias != NULL && *alias != NULL; alias++)
+        if (equal(model_type, *alias))
+            return true;
+    return false;
+}
+
 const struct family *family_find(const char *model_type, const char *architecture)
 {
     for (int32_t i = 0; i < NUM_FAMILIES; i++) {
         const struct family *family = families[i];
-        if (model_type != NULL ? equal(model_type, family->model_type)
+        if (model_type != NULL ? has_type(family, model_type)
                                : equal(architecture, family->architecture))
             return family;
     }
@@ -88,6 +99,12 @@ int32_t family_dim(const struct arch *arch, enum dim dim)
         return arch->latent.value_dim;
     case DIM_NOPE_VALUE:
         return arch->latent.nope_dim + arch->latent.value_dim;
+    case DIM_CONTROLLER:
+        return arch->mu.controller_size;
+    case DIM_HIDDEN_TWICE:
+        return 2 * arch->hidden_size;
+    case DIM_HIDDEN_THRICE:
+        return 3 * arch->hidden_size;
     case DIM_FFN:
         return arch->intermediate_size;
     case DIM_GATE_UP:

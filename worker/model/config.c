@@ -218,6 +218,10 @@ static int find_family(const json_t *config, const struct family **ret_family, s
     const int r = config_text(config, "model_type", &model_type, err);
     const char *architecture =
         json_string_value(json_array_get(json_object_get(config, "architectures"), 0));
+    if (architecture == NULL)
+        architecture = json_string_value(json_object_get(config, "architecture"));
+    if (architecture == NULL && json_object_get(config, "use_token_routed_mlp") != NULL)
+        architecture = "DeepForCausalLM"; /* whose own files name neither */
     if (r < 0)
         return r;
     if (model_type == NULL && architecture == NULL)

@@ -3,8 +3,9 @@
 #include <assert.h>
 
 #include "worker/families/family.h"
+#include "worker/model/forward_mu.h"
 
-enum { OPS_PER_LAYER = 24, OPS_AROUND = 12 }; /* at most */
+enum { OPS_PER_LAYER = 40, OPS_AROUND = 12 }; /* at most */
 
 int32_t model_max_ops(int32_t num_hidden_layers)
 {
@@ -42,7 +43,10 @@ static const float *add_norm(struct model *m, float *hidden, const float *delta,
     else if (delta != NULL || normed != NULL)
         m->backend->add_rms_norm(m->device, normed, hidden, delta, w, m->arch.norm_eps, rows,
                                  m->arch.hidden_size);
-    return normed != NULL ? normed : hidden;
+    if (normed == NULL)
+        return hidden;
+    mu_soften(m, normed, rows);
+    return normed;
 }
 
 /* Each rank has multiplied its columns by its part of the inputs. */
@@ -57,16 +61,24 @@ static void finish_delta(struct model *m, const float *out_norm, int32_t rows)
 {
     float *delta = m->workspace.delta;
     add_ranks(m, delta, rows);
+    mu_soften(m, delta, rows);
     if (out_norm != NULL)
         m->backend->add_rms_norm(m->device, delta, delta, NULL, out_norm, m->arch.norm_eps, rows,
                                  m->arch.hidden_size);
 }
 
+/* Is the stream whole at the end of each layer? Else the next norm adds delta. */
+static bool settles(const struct model *m)
+{
+    return m->mu_clamp.enabled || m->arch.mu.kind != MU_NONE;
+}
+
 static void attend(const struct pass *pass, bool is_first, bool wanted)
 {
     struct model *m = pass->m;
-    const float *x = add_norm(m, m->workspace.hidden, is_first ? NULL : m->workspace.delta,
-                              pass->w->attn_norm, pass->w->attn_norm_bias, pass->batch->num_rows);
+    const float *x =
+        add_norm(m, m->workspace.hidden, is_first || settles(m) ? NULL : m->workspace.delta,
+                 pass->w->attn_norm, pass->w->attn_norm_bias, pass->batch->num_rows);
     attention_functions[pass->spec->attention](pass, x, wanted);
 }
 
@@ -78,6 +90,7 @@ static void transform_after(const struct pass *pass, const struct stream *s)
 
     m->backend->linear(m->device, delta, pass->w->o_proj, pass->w->o_bias, s->attn, s->rows);
     finish_delta(m, pass->w->attn_out_norm, s->rows);
+    mu_move(pass, delta, s->rows);
     const float *x = add_norm(m, s->hidden, delta, pass->w->mlp_norm, NULL, s->rows);
     mlp_functions[pass->spec->mlp](pass, delta, x, s->rows);
     finish_delta(m, pass->w->mlp_out_norm, s->rows);
@@ -91,6 +104,13 @@ static void transform_beside(const struct pass *pass, const struct stream *s)
 
     m->backend->linear(m->device, delta, pass->w->o_proj, pass->w->o_bias, s->attn, s->rows);
     mlp_functions[pass->spec->mlp](pass, beside, s->normed, s->rows);
+    if (m->mu_clamp.enabled) { /* each part by itself */
+        add_ranks(m, beside, s->rows);
+        mu_soften(m, beside, s->rows);
+        finish_delta(m, NULL, s->rows);
+        add_norm(m, delta, beside, NULL, NULL, s->rows);
+        return;
+    }
     add_norm(m, delta, beside, NULL, NULL, s->rows);
     finish_delta(m, NULL, s->rows);
 }
@@ -102,6 +122,16 @@ static void transform(const struct pass *pass, const struct stream *s)
         transform_beside(pass, s);
     else
         transform_after(pass, s);
+}
+
+static void end_layer(const struct pass *pass, const struct stream *s)
+{
+    struct model *m = pass->m;
+    if (!settles(m))
+        return;
+    add_norm(m, s->hidden, m->workspace.delta, NULL, NULL, s->rows);
+    mu_end_layer(pass, s->hidden, s->rows);
+    mu_soften(m, s->hidden, s->rows);
 }
 
 static bool wants_every_row(const struct model_batch *batch)
@@ -135,7 +165,8 @@ static void give_logits(struct model *m, const struct stream *s)
 {
     const struct workspace *ws = &m->workspace;
     const struct model_weights *w = &m->weights;
-    const float *x = add_norm(m, s->hidden, ws->delta, w->norm, w->norm_bias, s->rows);
+    const float *x =
+        add_norm(m, s->hidden, settles(m) ? NULL : ws->delta, w->norm, w->norm_bias, s->rows);
     float *own = m->communicator != NULL ? ws->own_logits : ws->logits;
     m->backend->linear(m->device, own, w->lm_head != NULL ? w->lm_head : w->embed_tokens,
                        w->lm_head_bias, x, s->rows);
@@ -145,6 +176,24 @@ static void give_logits(struct model *m, const struct stream *s)
     if (m->communicator != NULL)
         m->backend->all_gather(m->device, m->communicator, ws->logits, own, s->rows,
                                m->arch.vocab_size);
+}
+
+/* The last layer for all rows where a token's state beside the stream is as wide as the step: then
+ * only the head is narrow. */
+static void finish_last(const struct pass *pass, const struct stream *all)
+{
+    struct model *m = pass->m;
+    const bool late = m->arch.mu.kind != MU_NONE;
+    struct stream s = late ? *all : narrow(m, pass->batch);
+    transform(pass, &s);
+    end_layer(pass, &s);
+    if (late && !wants_every_row(pass->batch)) {
+        m->backend->gather_rows(m->device, m->workspace.last_hidden, s.hidden,
+                                pass->batch->logits_rows, pass->batch->num_logits,
+                                m->arch.hidden_size);
+        s = (struct stream){ .hidden = m->workspace.last_hidden, .rows = pass->batch->num_logits };
+    }
+    give_logits(m, &s);
 }
 
 void model_forward(struct model *model, struct kv_pool *const *pools,
@@ -159,16 +208,17 @@ void model_forward(struct model *model, struct kv_pool *const *pools,
     model->backend->embed(model->device, ws->hidden, model->weights.embed_tokens,
                           arch->embedding_scale > 0.0f ? arch->embedding_scale : 1.0f,
                           batch->token_ids, batch->num_rows);
+    mu_soften(model, ws->hidden, batch->num_rows);
+    mu_begin(model, batch->num_rows);
     for (int32_t l = 0; l <= last; l++) {
         const struct pass pass = layer_pass(model, pools, batch, l);
         const struct stream all = { ws->hidden, ws->attn, ws->normed, batch->num_rows };
         attend(&pass, l == 0, l < last || batch->num_logits > 0);
         if (l < last) {
             transform(&pass, &all);
+            end_layer(&pass, &all);
         } else if (batch->num_logits > 0) {
-            const struct stream s = narrow(model, batch);
-            transform(&pass, &s);
-            give_logits(model, &s);
+            finish_last(&pass, &all);
         }
     }
     *ret_logits = ws->logits;

@@ -49,6 +49,18 @@ struct latent_space {
     float *mixed;    /* [rows][heads dim] */
 };
 
+/* What a token carries from layer to layer beside the stream. */
+struct mu_space {
+    float *mu_prev;         /* [rows][hidden_size] */
+    float *qkv;             /* [rows][q, k and v heads]: mu's part */
+    float *m, *v, *highway; /* [rows][hidden_size]: this layer's mu, velocity, sum of all m */
+    float *z, *z_of_v;      /* [rows][controller_size] */
+    float *controller;      /* [rows][3 hidden_size] */
+    float *nothing;         /* [hidden_size]: zeros */
+    int32_t *table;         /* [vocab_size]: experts in turn, where the checkpoint has none */
+    int32_t *zeros;         /* [rows]: the index of the one row that is repeated */
+};
+
 struct model {
     const struct backend *backend;
     struct device *device;
@@ -61,6 +73,8 @@ struct model {
     struct workspace workspace;
     struct expert_space experts;
     struct latent_space latent;
+    struct mu_space mu;
+    struct mu_clamp mu_clamp;
 };
 
 /* One layer of one step. */

@@ -3,6 +3,7 @@
 #include "worker/families/family.h"
 #include "worker/model/forward.h"
 #include "worker/model/forward_latent.h"
+#include "worker/model/forward_mu.h"
 
 static struct attention_form form_of(const struct pass *pass)
 {
@@ -39,7 +40,8 @@ static void rope_heads(const struct pass *pass)
                             .k = w->k_norm,
                             .q_bias = w->q_norm_bias,
                             .k_bias = w->k_norm_bias,
-                            .eps = m->arch.norm_eps };
+                            .eps = m->arch.qk_norm_eps > 0.0f ? m->arch.qk_norm_eps
+                                                              : m->arch.norm_eps };
     if (m->arch.qk_norm_over_heads)
         sum_squares(pass, &norm);
     m->backend->rope_kv_write(m->device, m->workspace.qkv, w->q_norm != NULL ? &norm : NULL,
@@ -56,6 +58,7 @@ static void attend_heads(const struct pass *pass, const float *x, bool wanted)
     float *qkv = m->workspace.qkv;
 
     m->backend->linear(m->device, qkv, pass->w->qkv_proj, pass->w->qkv_bias, x, rows);
+    mu_guide(pass, qkv);
     rope_heads(pass);
     if (wanted)
         m->backend->attention(m->device, m->workspace.attn, qkv, pass->pool, pass->spec->kv_layer,

@@ -9,6 +9,7 @@
 #include "worker/model/forward.h"
 #include "worker/model/forward_experts.h"
 #include "worker/model/forward_latent.h"
+#include "worker/model/forward_mu.h"
 #include "worker/model/rope.h"
 
 static int check_options(const struct model_options *options, const struct arch *arch,
@@ -19,6 +20,10 @@ static int check_options(const struct model_options *options, const struct arch 
                                "max_model_len is %d, wanted at most the model's "
                                "max_position_embeddings of %d",
                                options->max_model_len, arch->max_position_embeddings);
+    if (options->mu_clamp.enabled && !(options->mu_clamp.low < options->mu_clamp.high))
+        return error_set_param(err, -EINVAL, "mu_clamp_min",
+                               "mu_clamp_min is %g, wanted less than mu_clamp_max %g",
+                               (double)options->mu_clamp.low, (double)options->mu_clamp.high);
     if (options->max_model_len < 0 || options->max_rows < 1 || options->max_logits < 1)
         return error_set(err, -EINVAL,
                          "max_model_len %d, max_rows %d and max_logits %d are no sizes of a step",
@@ -82,27 +87,6 @@ static void free_workspace(struct model *m)
             m->backend->free(m->device, buffers[i]);
 }
 
-static int load_weights(struct model *m, const struct model_options *options,
-                        const struct family *family, struct error *err)
-{
-    struct checkpoint checkpoint;
-    int r = checkpoint_open(options->dir, &checkpoint, err);
-    if (r < 0)
-        return r;
-    checkpoint.stamp =
-        safetensors_hash(m->identity, &checkpoint.stamp, sizeof(checkpoint.stamp)); /* and config */
-    m->stamp = checkpoint.stamp;
-    m->identity = safetensors_hash(m->identity, &checkpoint.hash, sizeof(checkpoint.hash));
-    if (options->stamp != 0 && options->stamp != m->stamp)
-        r = error_set(err, -ESTALE, "%.300s: its files are not those that were loaded at first",
-                      options->dir);
-    if (r == 0)
-        r = weights_load(m->backend, m->device, options, &m->whole, &m->arch, family, &checkpoint,
-                         &m->weights, err);
-    checkpoint_close(&checkpoint);
-    return r;
-}
-
 static int read_config(struct model *m, const struct model_options *options,
                        const struct family **ret_family, struct error *err)
 {
@@ -124,29 +108,85 @@ static int shard_model(struct model *m, struct error *err)
                        err);
 }
 
-static int open_model(struct model *m, const struct model_options *options, struct error *err)
+/* What the checkpoint says beyond config.json, then this rank's part. */
+static int settle_arch(struct model *m, const struct model_options *options,
+                       const struct family *family, const struct checkpoint *checkpoint,
+                       struct error *err)
 {
-    const struct family *family;
-    int r = read_config(m, options, &family, err);
-    if (r == 0)
-        r = check_options(options, &m->whole, err);
-    if (r == 0)
-        r = shard_model(m, err);
-    if (r < 0)
-        return r;
-    m->max_len =
-        options->max_model_len > 0 ? options->max_model_len : m->arch.max_position_embeddings;
-    m->max_rows = options->max_rows;
-    m->max_logits = options->max_logits;
+    const int r = family->probe != NULL ? family->probe(checkpoint, &m->whole, err) : 0;
+    if (options->no_mu_highway)
+        m->whole.mu.highway = false;
+    return r < 0 ? r : shard_model(m, err);
+}
+
+static int alloc_step(struct model *m, struct error *err)
+{
+    const int32_t most = m->max_rows > m->max_logits ? m->max_rows : m->max_logits;
+    int r = 0;
     for (int32_t i = 0; r == 0 && i < m->arch.num_ropes; i++)
         r = rope_init(m->backend, m->device, &m->arch.ropes[i], m->max_len, &m->ropes[i], err);
     if (r == 0)
         r = alloc_workspace(m, err);
     if (r == 0)
-        r = experts_alloc(m, m->max_rows > m->max_logits ? m->max_rows : m->max_logits, err);
+        r = experts_alloc(m, most, err);
     if (r == 0)
         r = latent_alloc(m, m->max_rows, err);
-    return r < 0 ? r : load_weights(m, options, family, err);
+    return r < 0 ? r : mu_alloc(m, m->max_rows, err);
+}
+
+static int open_checkpoint(struct model *m, const struct model_options *options,
+                           const struct family *family, struct checkpoint *checkpoint,
+                           struct error *err)
+{
+    checkpoint->stamp = safetensors_hash(m->stamp, &checkpoint->stamp, sizeof(checkpoint->stamp));
+    m->stamp = checkpoint->stamp;
+    m->identity = safetensors_hash(m->identity, &checkpoint->hash, sizeof(checkpoint->hash));
+    if (options->stamp != 0 && options->stamp != m->stamp)
+        return error_set(err, -ESTALE, "%.300s: its files are not those that were loaded at first",
+                         options->dir);
+    int r = settle_arch(m, options, family, checkpoint, err);
+    if (r == 0)
+        r = alloc_step(m, err);
+    if (r == 0)
+        r = weights_load(m->backend, m->device, options, &m->whole, &m->arch, family, checkpoint,
+                         &m->weights, err);
+    return r < 0 ? r : mu_prepare(m, err);
+}
+
+/* What changes activations belongs to the model's identity. */
+static void take_mu(struct model *m, const struct model_options *options)
+{
+    m->mu_clamp = options->mu_clamp;
+    if (options->mu_clamp.enabled) {
+        const float values[] = { options->mu_clamp.mu, options->mu_clamp.low,
+                                 options->mu_clamp.high };
+        m->identity = safetensors_hash(m->identity, values, sizeof(values));
+    }
+    if (options->no_mu_highway)
+        m->identity = safetensors_hash(m->identity, "no highway", 10);
+}
+
+static int open_model(struct model *m, const struct model_options *options, struct error *err)
+{
+    const struct family *family;
+    struct checkpoint checkpoint;
+    int r = read_config(m, options, &family, err);
+    if (r == 0)
+        r = check_options(options, &m->whole, err);
+    if (r < 0)
+        return r;
+    m->stamp = m->identity; /* of config.json; the checkpoint's is added */
+    take_mu(m, options);
+    m->max_len =
+        options->max_model_len > 0 ? options->max_model_len : m->whole.max_position_embeddings;
+    m->max_rows = options->max_rows;
+    m->max_logits = options->max_logits;
+    r = checkpoint_open(options->dir, &checkpoint, err);
+    if (r < 0)
+        return r;
+    r = open_checkpoint(m, options, family, &checkpoint, err);
+    checkpoint_close(&checkpoint);
+    return r;
 }
 
 int model_open(const struct backend *backend, struct device *device,
@@ -178,6 +218,7 @@ void model_close(struct model *model)
     free_workspace(model);
     experts_free(model);
     latent_free(model);
+    mu_free(model);
     free(model);
 }
 

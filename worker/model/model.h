@@ -43,7 +43,17 @@ struct rope_spec {
 };
 
 enum attention_kind { ATTENTION_HEADS, ATTENTION_LATENT };
-enum mlp_kind { MLP_DENSE, MLP_EXPERTS };
+enum mlp_kind { MLP_DENSE, MLP_EXPERTS, MLP_TOKEN_EXPERTS };
+
+/* A vector mu of each token beside the stream: made of attention's output by INL dynamics, or of
+ * the stream behind the MLP. */
+enum mu_kind { MU_NONE, MU_DYNAMICS, MU_GUIDANCE };
+
+/* A soft limit of activations around mu, for models that were trained with it. */
+struct mu_clamp {
+    bool enabled;
+    float mu, low, high; /* low < high bound the distance from mu */
+};
 
 /* What differs from layer to layer. A zeroed one is Llama's. */
 struct layer_spec {
@@ -83,7 +93,15 @@ struct arch {
         int32_t dim;                           /* of the latent; 0: the model has none */
         int32_t nope_dim, rope_dim, value_dim; /* of a head: not rotated, rotated; of its values */
         bool interleaved;
-    } latent;          /* of layers whose attention is ATTENTION_LATENT */
+    } latent; /* of layers whose attention is ATTENTION_LATENT */
+    struct {
+        enum mu_kind kind;
+        bool unguided; /* config.json says that guidance is off */
+        bool highway;  /* each layer's mu goes on to all behind it */
+        int32_t controller_size;
+        float dt;
+    } mu;
+    float qk_norm_eps; /* 0: norm_eps */
     uint32_t features; /* what tensors there are, beyond the flags above: family.h */
     int32_t num_ropes;
     struct rope_spec ropes[ARCH_MAX_ROPES];
@@ -111,6 +129,8 @@ struct model_options {
     const struct communicator *communicator;        /* NULL: one rank; outlives the model */
     const int *kept_weights; /* NULL, or a descriptor of an earlier process's weights */
     uint64_t stamp;          /* 0, or what model_stamp() was then */
+    struct mu_clamp mu_clamp;
+    bool no_mu_highway; /* leave it out of a model that has it */
 };
 
 /*

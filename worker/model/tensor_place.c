@@ -79,6 +79,21 @@ static bool has_shape(const struct safetensors_tensor *tensor, const int64_t *sh
     return true;
 }
 
+/* A table may be longer than the vocabulary. */
+static int check_table(const struct weight_row *row, const struct arch *whole,
+                       const struct checkpoint *checkpoint, const struct checkpoint_tensor *tensor,
+                       struct error *err)
+{
+    const struct safetensors_tensor *info = tensor->info;
+    const int32_t num = family_dim(whole, row->rows);
+    char found[160];
+    if (strcmp(info->dtype->name, "I64") == 0 && info->rank == 1 && info->shape[0] >= num)
+        return 0;
+    tensor_place_describe(info, found, sizeof(found));
+    return error_set(err, -EINVAL, "tensor %.120s in %.80s is %s, wanted I64 [%d]", info->name,
+                     checkpoint_file_name(checkpoint, tensor), found, num);
+}
+
 int tensor_place_check(const struct weight_row *row, const struct arch *whole,
                        const struct checkpoint *checkpoint, const struct checkpoint_tensor *tensor,
                        struct error *err)
@@ -88,6 +103,8 @@ int tensor_place_check(const struct weight_row *row, const struct arch *whole,
     int64_t shape[3];
     size_t at = 0;
     tensor_place_describe(info, found, sizeof(found));
+    if (row->table_below != DIM_NONE)
+        return check_table(row, whole, checkpoint, tensor, err);
     if (!info->dtype->is_weight)
         return error_set(err, -ENOTSUP,
                          "tensor %.120s in %.80s is %s, supported are F32, F16, BF16", info->name,
@@ -121,4 +138,25 @@ struct loader_part tensor_place_part(const struct weight_row *row, const struct 
         .offset = in_tensor * in_rows * (row_is_matrix(row) ? in_cols : 1),
         .turned = row->turned,
     };
+}
+
+int tensor_place_read_table(const struct checkpoint_tensor *tensor, int32_t num, int32_t below,
+                            int32_t *to, struct error *err)
+{
+    enum { PIECE = 1024 };
+    int64_t values[PIECE];
+    for (int32_t at = 0; at < num; at += PIECE) {
+        const int32_t n = num - at < PIECE ? num - at : PIECE;
+        const int r = safetensors_read(tensor->file, tensor->info, (uint64_t)at * sizeof(*values),
+                                       values, (size_t)n * sizeof(*values));
+        if (r < 0)
+            return error_set(err, r, "tensor %.160s cannot be read", tensor->info->name);
+        for (int32_t i = 0; i < n; i++) {
+            if (values[i] < 0 || values[i] >= below)
+                return error_set(err, -EINVAL, "tensor %.160s has %lld at %d, wanted 0 to %d",
+                                 tensor->info->name, (long long)values[i], at + i, below - 1);
+            to[at + i] = (int32_t)values[i];
+        }
+    }
+    return 0;
 }

@@ -38,4 +38,12 @@ struct loader_part tensor_place_part(const struct weight_row *row, const struct 
                                      const struct arch *own, int32_t block,
                                      const struct checkpoint_tensor *tensor);
 
+/*
+ * The first `num` values of a table, each checked to be in [0, below).
+ *
+ * Returns 0, -EINVAL, -EIO or the errno of reading.
+ */
+int tensor_place_read_table(const struct checkpoint_tensor *tensor, int32_t num, int32_t below,
+                            int32_t *to, struct error *err);
+
 #endif

@@ -267,6 +267,11 @@ static int place_targets(struct plan *plan, const struct model_options *options,
     return r;
 }
 
+static float limit(float value, float low, float high)
+{
+    return value < low ? low : value > high ? high : value;
+}
+
 static int load_vector(struct plan *plan, const struct target *target, struct error *err)
 {
     const size_t bytes = (size_t)family_dim(plan->arch, target->row->total) * sizeof(float);
@@ -277,8 +282,27 @@ static int load_vector(struct plan *plan, const struct target *target, struct er
         r = loader_read_vector(&plan->parts[target->first_part + i], values, err);
     for (size_t i = 0; r == 0 && target->row->plus_one && i < bytes / sizeof(float); i++)
         values[i] += 1.0f;
+    for (size_t i = 0; r == 0 && target->row->high > 0.0f && i < bytes / sizeof(float); i++)
+        values[i] = limit(values[i], 0.0f, target->row->high);
     if (r == 0)
         plan->backend->upload(plan->device, *(float **)target->field, values, bytes);
+    free(values);
+    return r;
+}
+
+/* A table lies where a vector would: its numbers are as wide. */
+static int load_table(struct plan *plan, const struct target *target, struct error *err)
+{
+    const int32_t num = family_dim(plan->arch, target->row->total);
+    const size_t bytes = (size_t)num * sizeof(int32_t);
+    int32_t *values = malloc(bytes);
+    int r =
+        values != NULL ? 0 : error_set(err, -ENOMEM, "no memory for a table of %zu bytes", bytes);
+    if (r == 0)
+        r = tensor_place_read_table(plan->parts[target->first_part].tensor, num,
+                                    family_dim(plan->arch, target->row->table_below), values, err);
+    if (r == 0)
+        plan->backend->upload(plan->device, *(void **)target->field, values, bytes);
     free(values);
     return r;
 }
@@ -312,7 +336,8 @@ static int fill(struct plan *plan, const struct model_options *options, struct e
         const struct target *target = &plan->targets[t];
         if (row_is_matrix(target->row))
             continue;
-        r = load_vector(plan, target, err);
+        r = target->row->table_below != DIM_NONE ? load_table(plan, target, err)
+                                                 : load_vector(plan, target, err);
         add_progress(options, target_bytes(plan, target));
     }
     const int32_t threads = plan->backend->device_threads(plan->device);

@@ -45,7 +45,15 @@ struct layer_weights {
     float *router_bias;    /* [num_experts] */
     struct weight *experts_gate_up, *experts_down;
     struct weight *shared_gate_up_proj, *shared_down_proj, *shared_gate;
-    float *mlp_out_norm; /* [hidden_size]: of what the MLP adds to the stream */
+    /* mu */
+    struct weight *mu_qkv_proj;                       /* as qkv_proj, of mu */
+    float *mu;                                        /* [hidden_size] */
+    struct weight *mu_proj;                           /* [hidden_size][hidden_size] */
+    struct weight *controller_of_a, *controller_of_v; /* [controller_size][hidden_size] */
+    struct weight *controller_out;                    /* [3 hidden_size][controller_size] */
+    float *controller_bias, *controller_out_bias;
+    int32_t *expert_table; /* [vocab_size] */
+    float *mlp_out_norm;   /* [hidden_size]: of what the MLP adds to the stream */
 };
 
 struct model_weights {
@@ -53,6 +61,7 @@ struct model_weights {
     float *norm, *norm_bias;     /* [hidden_size] */
     struct weight *lm_head;      /* [the rank's part][hidden_size]; NULL: embed_tokens serves */
     float *lm_head_bias;         /* [the rank's part] */
+    float *mu_init;              /* [hidden_size] */
     struct layer_weights *layers;
     int32_t num_layers;
     size_t bytes; /* on the device */

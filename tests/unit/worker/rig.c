@@ -26,6 +26,8 @@ static int open_parts(struct rig *rig, const struct rig_options *options, struct
         .max_rows = RIG_MAX_ROWS,
         .max_logits = RIG_MAX_LOGITS,
         .communicator = options->communicator,
+        .mu_clamp = options->mu_clamp,
+        .no_mu_highway = options->no_mu_highway,
     };
     struct arch arch;
     int r = model_read_arch(options->dir, options->kv_dtype, RIG_BLOCK_SIZE, &arch, err);

@@ -15,6 +15,8 @@ struct rig_options {
     enum dtype kv_dtype;
     int32_t max_model_len;                   /* 0: 128 */
     const struct communicator *communicator; /* NULL: one rank */
+    struct mu_clamp mu_clamp;
+    bool no_mu_highway;
 };
 
 struct rig {
