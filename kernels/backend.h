@@ -4,7 +4,7 @@
  * A backend is a table of functions. Calls between begin() and submit() enqueue operations in
  * order and return at once; submit() starts them, wait() returns when all are done. Sizes that
  * vary from step to step (rows, sequences) are arguments of the enqueuing calls. Pointers given
- * to an operation must stay valid until wait().
+ * to an operation must stay valid until wait(), and what it reads unchanged.
  *
  * Activations are float, [rows][columns], row-major, contiguous. Weights keep their type and
  * are repacked once at load. Every result of a row depends on that row's inputs alone: not on
@@ -137,6 +137,7 @@ struct sample_row {
     uint32_t output_pos;   /* 0 for the first output token */
     const int32_t *tokens; /* prompt and output so far */
     int32_t num_prompt, num_tokens;
+    const int32_t *last_token; /* NULL, or where the last of `tokens` is found instead */
     const struct logit_bias *biases;
     int32_t num_biases;
     const uint32_t *banned; /* bit set of num_vocab bits, or NULL */
@@ -147,6 +148,11 @@ struct sample_row {
     float *ret_logprobs; /* [1 + num_logprobs]: the sampled token's, then of the top in order */
     int32_t *ret_ids;    /* [1 + num_logprobs]: their ids */
     int32_t *ret_rank;   /* of the sampled token, 1 is the best; may be NULL */
+};
+
+/* From the ids that one list drew to those that the next computes. */
+struct id_move {
+    int32_t to, from; /* indices */
 };
 
 /*
@@ -300,6 +306,11 @@ struct backend {
     void (*begin)(struct device *device);
     int (*submit)(struct device *device); /* 0, or -ENOSPC when max_ops was passed */
     int (*wait)(struct device *device);   /* 0, or a negative errno of the device */
+
+    /* to[moves[i].to] = from[moves[i].from]: ids that a list before has drawn, and that nobody but
+     * the device knows yet. */
+    void (*move_ids)(struct device *, int32_t *to, const int32_t *from, const struct id_move *moves,
+                     int32_t num);
 
     /* out[r] = W[ids[r]] as float, times scale. W: the embedding, also usable by linear(). */
     void (*embed)(struct device *, float *out, const struct weight *weight, float scale,

@@ -128,30 +128,35 @@ static void apply_banned(float *scores, int32_t num_vocab, const uint32_t *banne
     }
 }
 
+static int32_t token_at(const struct sample_row *row, int32_t t)
+{
+    return t == row->num_tokens - 1 && row->last_token != NULL ? *row->last_token : row->tokens[t];
+}
+
 static void apply_repetition(struct sample_scratch *s, int32_t num_vocab,
                              const struct sample_row *row)
 {
     const float r = row->repetition_penalty;
     for (int32_t t = 0; t < row->num_tokens; t++) {
-        const int32_t id = row->tokens[t];
+        const int32_t id = token_at(row, t);
         if (!is_token(id, num_vocab) || s->counts[id]++ > 0)
             continue;
         s->candidates.scores[id] = s->candidates.scores[id] > 0.0f ? s->candidates.scores[id] / r
                                                                    : s->candidates.scores[id] * r;
     }
     for (int32_t t = 0; t < row->num_tokens; t++)
-        if (is_token(row->tokens[t], num_vocab))
-            s->counts[row->tokens[t]] = 0;
+        if (is_token(token_at(row, t), num_vocab))
+            s->counts[token_at(row, t)] = 0;
 }
 
 static void apply_frequency_and_presence(struct sample_scratch *s, int32_t num_vocab,
                                          const struct sample_row *row)
 {
     for (int32_t t = row->num_prompt; t < row->num_tokens; t++)
-        if (is_token(row->tokens[t], num_vocab))
-            s->counts[row->tokens[t]]++;
+        if (is_token(token_at(row, t), num_vocab))
+            s->counts[token_at(row, t)]++;
     for (int32_t t = row->num_prompt; t < row->num_tokens; t++) {
-        const int32_t id = row->tokens[t];
+        const int32_t id = token_at(row, t);
         if (!is_token(id, num_vocab) || s->counts[id] == 0)
             continue;
         s->candidates.scores[id] -=

@@ -1,8 +1,15 @@
 #include "worker/batch.h"
 
 #include <errno.h>
+#include <string.h>
 
 enum { STRIDE = 1 + RECORD_MAX_LOGPROBS };
+
+static size_t blocks_of(const struct scheduler_limits *limits)
+{
+    return ((size_t)limits->max_model_len + (size_t)limits->block_size - 1) /
+           (size_t)limits->block_size;
+}
 
 int batch_init(struct batch *batch, const struct scheduler_limits *limits, struct reserve *reserve)
 {
@@ -21,11 +28,14 @@ int batch_init(struct batch *batch, const struct scheduler_limits *limits, struc
     b.bad = reserve_array(reserve, logits, sizeof(*b.bad));
     b.logprobs = reserve_array(reserve, logits, STRIDE * sizeof(*b.logprobs));
     b.banned_words = ((size_t)limits->vocab_size + 31) / 32;
+    b.moves = reserve_array(reserve, seqs, sizeof(*b.moves));
+    b.blocks = reserve_array(reserve, seqs * (size_t)limits->num_groups * blocks_of(limits),
+                             sizeof(*b.blocks));
     b.banned = reserve_array(reserve, seqs, b.banned_words * sizeof(*b.banned));
     b.top_ids = reserve_array(reserve, logits, STRIDE * sizeof(*b.top_ids));
     if (b.token_ids == NULL || b.positions == NULL || b.logits_rows == NULL || b.samples == NULL ||
         b.ids == NULL || b.ranks == NULL || b.bad == NULL || b.logprobs == NULL ||
-        b.top_ids == NULL || b.banned == NULL)
+        b.top_ids == NULL || b.banned == NULL || b.moves == NULL || b.blocks == NULL)
         return -ENOMEM;
     for (int g = 0; g < limits->num_groups; g++) {
         b.slots[g] = reserve_array(reserve, rows, sizeof(*b.slots[g]));
@@ -71,11 +81,12 @@ static void add_score(struct batch *batch, const struct sequence *sequence, int3
     sample->num_logprobs = sequence->request->params.num_prompt_logprobs;
 }
 
-static void add_draw(struct batch *batch, const struct sequence *sequence, int32_t row)
+/* Behind the first `end` tokens, the last of which may be one of the batch before. */
+static void add_draw(struct batch *batch, struct sequence *sequence, int32_t row, int32_t end)
 {
     const struct request *request = sequence->request;
     const struct record_params *params = &request->params;
-    const uint32_t num_output = (uint32_t)sequence_num_output(sequence);
+    const uint32_t num_output = (uint32_t)(end - sequence->num_prompt);
     struct sample_row *sample = add_sample(batch, row);
     sample->temperature = params->temperature;
     sample->top_p = params->top_p;
@@ -90,29 +101,52 @@ static void add_draw(struct batch *batch, const struct sequence *sequence, int32
     sample->output_pos = num_output;
     sample->tokens = sequence->tokens;
     sample->num_prompt = sequence->num_prompt;
-    sample->num_tokens = sequence->num_tokens;
+    sample->num_tokens = end;
+    if (end > sequence->num_tokens)
+        sample->last_token = batch->drawn_before + sequence->drawn_at;
     sample->biases = request->biases;
     sample->num_biases = request->num_biases;
-    sample->banned = request_banned(
-        request, batch->vocab_size, sequence->tokens + sequence->num_tokens, num_output,
-        batch->banned + (size_t)batch->num_draws++ * batch->banned_words);
+    sample->banned =
+        request_banned(request, batch->vocab_size, sequence->tokens + end, num_output,
+                       batch->banned + (size_t)batch->num_draws++ * batch->banned_words);
     sample->num_logprobs = params->num_logprobs;
+    sequence->drawn_at = batch->model.num_logits - 1;
 }
 
 /* --- rows --------------------------------------------------------------------------------- */
+
+static int32_t token_of(struct batch *batch, const struct sequence *sequence, int32_t pos,
+                        int32_t row)
+{
+    if (pos < sequence->num_tokens)
+        return sequence->tokens[pos];
+    batch->moves[batch->num_moves++] = (struct id_move){ .to = row, .from = sequence->drawn_at };
+    return 0;
+}
 
 static void add_positions(struct batch *batch, const struct plan_row *part, int32_t first_row)
 {
     const struct sequence *sequence = part->sequence;
     for (int32_t i = 0; i < part->num_tokens; i++) {
         const int32_t pos = part->first_pos + i, row = first_row + i;
-        batch->token_ids[row] = sequence->tokens[pos];
+        batch->token_ids[row] = token_of(batch, sequence, pos, row);
         batch->positions[row] = pos;
         for (int g = 0; g < batch->num_groups; g++)
             batch->slots[g][row] =
                 (int64_t)sequence->tables[g].ids[pos / batch->block_size] * batch->block_size +
                 pos % batch->block_size;
     }
+}
+
+/* The blocks of the row's sequence up to its end. */
+static const int32_t *copy_blocks(struct batch *batch, const struct plan_row *part, int g)
+{
+    const int32_t end = part->first_pos + part->num_tokens;
+    const size_t num = (size_t)((end + batch->block_size - 1) / batch->block_size);
+    int32_t *blocks = batch->blocks + batch->num_blocks;
+    memcpy(blocks, part->sequence->tables[g].ids, num * sizeof(*blocks));
+    batch->num_blocks += num;
+    return blocks;
 }
 
 static void add_attention(struct batch *batch, const struct plan_row *part, int32_t first_row)
@@ -122,7 +156,7 @@ static void add_attention(struct batch *batch, const struct plan_row *part, int3
         batch->seqs[g][i] = (struct attention_seq){ .first_row = first_row,
                                                     .num_rows = part->num_tokens,
                                                     .first_pos = part->first_pos,
-                                                    .blocks = part->sequence->tables[g].ids };
+                                                    .blocks = copy_blocks(batch, part, g) };
 }
 
 static void add_samples(struct batch *batch, const struct plan_row *part, int32_t first_row)
@@ -132,11 +166,15 @@ static void add_samples(struct batch *batch, const struct plan_row *part, int32_
         add_score(batch, part->sequence, pos, first_row + pos - 1 - part->first_pos);
     }
     if (part->samples)
-        add_draw(batch, part->sequence, first_row + part->num_tokens - 1);
+        add_draw(batch, part->sequence, first_row + part->num_tokens - 1,
+                 part->first_pos + part->num_tokens);
 }
 
-void batch_build(struct batch *batch, const struct plan *plan)
+void batch_build(struct batch *batch, const struct plan *plan, const struct batch *before)
 {
+    batch->drawn_before = before->ids;
+    batch->num_blocks = 0;
+    batch->num_moves = 0;
     batch->model.num_rows = batch->model.num_seqs = batch->model.num_logits = 0;
     batch->num_draws = 0;
     for (int32_t i = 0; i < plan->num_rows; i++) {
@@ -147,6 +185,12 @@ void batch_build(struct batch *batch, const struct plan *plan)
         add_samples(batch, part, first_row);
         batch->model.num_rows += part->num_tokens;
     }
+}
+
+void batch_fill_ids(struct batch *batch)
+{
+    for (int32_t i = 0; i < batch->num_moves; i++)
+        batch->token_ids[batch->moves[i].to] = batch->drawn_before[batch->moves[i].from];
 }
 
 /* --- results ------------------------------------------------------------------------------ */

@@ -8,6 +8,9 @@
  * A sample either draws the next token of a sequence, or scores a prompt position: then the
  * position's own token is forced and only log-probabilities are wanted.
  *
+ * A batch may be built while the device computes the one before, of which it then takes the
+ * tokens that are not known yet (`moves`, and last_token of samples). So two batches take turns.
+ *
  * Everything is allocated by batch_init(). Engine thread only.
  */
 #ifndef WORKER_BATCH_H
@@ -22,6 +25,11 @@ struct batch {
     int64_t *slots[BACKEND_MAX_GROUPS];
     struct attention_seq *seqs[BACKEND_MAX_GROUPS];
     int32_t *logits_rows;
+    int32_t *blocks; /* of all sequences in all groups: what the device reads nobody changes */
+    size_t num_blocks;
+    struct id_move *moves; /* [num_moves]: rows whose token the batch before draws */
+    int32_t num_moves;
+    const int32_t *drawn_before; /* its ids */
 
     struct sample_row *samples; /* [num_logits] */
     int32_t *ids;               /* results, [num_logits] each */
@@ -39,8 +47,12 @@ struct batch {
 /* Returns 0 or -ENOMEM. */
 int batch_init(struct batch *batch, const struct scheduler_limits *limits, struct reserve *reserve);
 
-/* Flatten `plan`. Samples are in the order of the plan's rows, of each row first the scores. */
-void batch_build(struct batch *batch, const struct plan *plan);
+/* Flatten `plan`. Samples are in the order of the plan's rows, of each row first the scores.
+ * `before` is the batch of the plan before this one: its results must outlive the step. */
+void batch_build(struct batch *batch, const struct plan *plan, const struct batch *before);
+
+/* Fill in the tokens of the batch before, which has run. */
+void batch_fill_ids(struct batch *batch);
 
 /* Log-probabilities of sample i as the ring carries them: [1 + num]. */
 void batch_read_logprobs(const struct batch *batch, int32_t i, int32_t num,

@@ -55,7 +55,9 @@ int engine_create(const struct engine_options *options, struct engine **ret_engi
                                              .max_model_len = options->limits.max_model_len };
     int r = scheduler_init(&engine->scheduler, &options->limits, &engine->reserve);
     if (r == 0)
-        r = batch_init(&engine->batch, &options->limits, &engine->reserve);
+        r = batch_init(&engine->batches[0], &options->limits, &engine->reserve);
+    if (r == 0)
+        r = batch_init(&engine->batches[1], &options->limits, &engine->reserve);
     if (r < 0) {
         r = error_set(err, r, "no address space for the tables of %d sequences of %d tokens",
                       options->limits.max_num_seqs, options->limits.max_model_len);
@@ -79,6 +81,8 @@ void engine_destroy(struct engine *engine)
 {
     if (engine == NULL)
         return;
+    if (engine->in_air != NULL)
+        (void)flight_wait(engine);
     for (uint32_t i = 0; i < CONTROL_MAX_FRONTENDS; i++)
         link_close(&engine->links[i]);
     for (int g = 0; g < BACKEND_MAX_GROUPS; g++)
@@ -91,7 +95,7 @@ void engine_destroy(struct engine *engine)
 bool engine_is_empty(const struct engine *engine)
 {
     const struct scheduler *s = &engine->scheduler;
-    return !scheduler_has_work(s) && TAILQ_EMPTY(&s->requests.active) &&
+    return engine->in_air == NULL && !scheduler_has_work(s) && TAILQ_EMPTY(&s->requests.active) &&
            s->seats.num_free == s->seats.num_seats &&
            s->blocks[0].num_free == s->blocks[0].num_blocks;
 }
@@ -99,34 +103,59 @@ bool engine_is_empty(const struct engine *engine)
 /* --- the step ----------------------------------------------------------------------------------
  */
 
-static int execute(struct engine *engine, const struct plan *plan)
+/* Take what the step in the air gives. Returns whether there was one. */
+static int land(struct engine *engine)
 {
-    meter_begin_step(&engine->meter, plan, clock_now_us());
-    int r = flight_launch(engine, plan);
-    engine_links_publish(engine); /* ACCEPTED and STARTED go out while the device works */
-    if (r == 0)
-        r = engine->backend->wait(engine->device);
+    const struct plan *plan = engine->in_air;
+    if (plan == NULL)
+        return 0;
+    const int r = flight_wait(engine);
     if (r < 0)
         return r;
-    results_take(engine, plan);
-    meter_end_step(&engine->meter, plan, clock_now_us());
-    return 0;
+    results_take(engine, plan, &engine->batches[engine->newest]);
+    return 1;
+}
+
+/* Let the planned step follow the one in the air, and take what that one gave while it runs. */
+static int follow(struct engine *engine, const struct plan *plan)
+{
+    const struct plan *before = engine->in_air;
+    flight_prepare(engine, plan);
+    int r = before != NULL ? flight_wait(engine) : 0;
+    if (r == 0)
+        r = flight_start(engine, plan);
+    if (r == 0 && before != NULL)
+        results_take(engine, before, &engine->batches[!engine->newest]);
+    return r;
+}
+
+/* A suspect's step begins when there are no others, and ends before there are. */
+static bool goes_in_turn(const struct engine *engine)
+{
+    return engine->options.without_overlap || engine->scheduler.requests.num_suspects > 0;
 }
 
 int engine_step(struct engine *engine)
 {
-    scheduler_tell_time(&engine->scheduler, clock_now_us());
-    bool any = intake_admit(engine);
+    struct scheduler *s = &engine->scheduler;
+    scheduler_tell_time(s, clock_now_us());
+    bool any = intake_admit(engine) || engine->in_air != NULL;
     any |= intake_expire(engine, clock_now_us());
-    const struct plan *plan = scheduler_plan(&engine->scheduler);
-    if (plan->num_rows > 0) {
-        const int r = execute(engine, plan);
-        if (r < 0)
-            return r;
+    int r = goes_in_turn(engine) ? land(engine) : 0;
+    if (r < 0)
+        return r;
+    const struct plan *plan = scheduler_plan(s);
+    r = plan->num_rows > 0 ? follow(engine, plan) : land(engine);
+    if (r < 0)
+        return r;
+    engine_links_publish(engine); /* while the device works */
+    /* Where nobody is left, nobody wants what is in the air. */
+    if (engine->in_air != NULL && (goes_in_turn(engine) || !scheduler_has_work(s))) {
+        r = land(engine);
+        engine_links_publish(engine);
     }
-    engine_links_publish(engine);
-    meter_show(&engine->meter, &engine->scheduler);
-    return any || plan->num_rows > 0;
+    meter_show(&engine->meter, s);
+    return r < 0 ? r : any || plan->num_rows > 0;
 }
 
 /* --- warm-up -----------------------------------------------------------------------------------
@@ -136,10 +165,11 @@ static int64_t measure_step(struct engine *engine)
 {
     const struct plan *plan = scheduler_plan(&engine->scheduler);
     const int64_t started = clock_now_us();
-    int r = flight_compute(engine, plan);
-    if (r == 0)
-        r = engine->backend->wait(engine->device);
-    return r < 0 ? r : clock_now_us() - started;
+    const int r = flight_measure(engine, plan);
+    const int64_t us = clock_now_us() - started;
+    for (int32_t i = 0; i < plan->num_rows; i++)
+        (void)scheduler_end_row(&engine->scheduler, &plan->rows[i]);
+    return r < 0 ? r : us;
 }
 
 int64_t engine_measure(struct engine *engine, int32_t num_tokens)

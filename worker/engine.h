@@ -30,6 +30,7 @@ struct engine_options {
     struct status_page *page; /* own: counters, steps, heartbeat */
     int doorbell;             /* own */
     struct comm *comm;        /* of a leader with followers, else NULL */
+    bool without_overlap;     /* plan a step when the one before has ended, not while it runs */
     /* A frontend whose memory broke a rule, or that reads nothing: its link is gone already. */
     void (*report)(void *context, uint32_t frontend, const char *text);
     void *context;

@@ -21,7 +21,9 @@ struct engine {
     struct device *device;
     struct reserve reserve;
     struct scheduler scheduler;
-    struct batch batch;
+    struct batch batches[2];   /* in turn */
+    int32_t newest;            /* of them */
+    const struct plan *in_air; /* started, its results not taken yet; NULL: none */
     struct kv_pool *pools[BACKEND_MAX_GROUPS];
     struct record_bounds bounds;
     struct link links[CONTROL_MAX_FRONTENDS];

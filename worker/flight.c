@@ -1,5 +1,6 @@
 #include "worker/flight.h"
 
+#include "base/clock.h"
 #include "worker/engine_links.h"
 #include "worker/publish.h"
 #include "worker/step_plan.h"
@@ -13,14 +14,29 @@ static inline void hook_step(const struct plan *plan)
 }
 #endif
 
-/* Whom to blame should this step end the process. */
+/* --- before the one in the air has landed ------------------------------------------------ */
+
+static void start_requests(struct engine *engine, const struct plan *plan)
+{
+    for (int32_t i = 0; i < plan->num_rows; i++) {
+        struct request *request = plan->rows[i].request;
+        if (request->is_started)
+            continue;
+        request->is_started = request->owes_started = true;
+        publish_owe(engine_links_of(engine, request), request);
+    }
+}
+
+/* Whom to blame should this step end the process. The page keeps three: the one in the air is
+ * whole until it has landed. */
 static void tell_step(struct engine *engine, const struct plan *plan)
 {
     struct status_page *page = engine->options.page;
-    const uint64_t number = atomic_load_explicit(&page->step, memory_order_relaxed) + 1;
+    const uint64_t number =
+        atomic_load_explicit(&page->step, memory_order_relaxed) + 1 + (engine->in_air != NULL);
     status_step_open(page, number);
     for (int32_t i = 0; i < plan->num_rows; i++) {
-        struct request *request = plan->rows[i].sequence->request;
+        struct request *request = plan->rows[i].request;
         if (request->told_step == number)
             continue;
         request->told_step = number;
@@ -29,59 +45,81 @@ static void tell_step(struct engine *engine, const struct plan *plan)
     status_step_close(page, number);
 }
 
-/* The tokens drawn last still lie in the batch. */
-static int tell_followers(struct engine *engine, const struct plan *plan, int32_t num_last)
-{
-    struct comm *comm = engine->options.comm;
-    if (comm == NULL)
-        return 0;
-    const struct step_plan_news news = { .last_ids = engine->batch.ids,
-                                         .num_last = num_last,
-                                         .expected_us = atomic_load_explicit(
-                                             &engine->options.page->step_expected_us,
-                                             memory_order_relaxed) };
-    const uint32_t num = step_plan_write(engine->plan_words, &engine->batch, plan, &news);
-    return broadcast_publish(comm, engine->plan_words, num * (uint32_t)sizeof(*engine->plan_words));
-}
-
-int flight_compute(struct engine *engine, const struct plan *plan)
+static void record(struct engine *engine, const struct plan *plan)
 {
     const struct backend *backend = engine->backend;
-    struct batch *batch = &engine->batch;
-    const int32_t num_last = batch->model.num_logits;
+    const struct batch *before = &engine->batches[engine->newest];
+    engine->newest = !engine->newest;
+    struct batch *batch = &engine->batches[engine->newest];
     float *logits;
 
-    batch_build(batch, plan);
-    const int r = tell_followers(engine, plan, num_last);
-    if (r < 0)
-        return r;
+    batch_build(batch, plan, before);
     backend->begin(engine->device);
     for (int g = 0; g < engine->options.limits.num_groups; g++)
         if (plan->copies[g].num > 0)
             backend->copy_blocks(engine->device, engine->pools[g], plan->copies[g].from,
                                  plan->copies[g].to, plan->copies[g].num);
+    if (batch->num_moves > 0)
+        backend->move_ids(engine->device, batch->token_ids, batch->drawn_before, batch->moves,
+                          batch->num_moves);
     model_forward(engine->options.model, engine->pools, &batch->model, &logits);
     if (batch->model.num_logits > 0)
         backend->sample(engine->device, logits, engine->bounds.vocab_size, batch->samples,
                         batch->model.num_logits);
-    return backend->submit(engine->device);
 }
 
-static void start_requests(struct engine *engine, const struct plan *plan)
-{
-    for (int32_t i = 0; i < plan->num_rows; i++) {
-        struct request *request = plan->rows[i].sequence->request;
-        if (request->is_started)
-            continue;
-        request->is_started = request->owes_started = true;
-        publish_owe(engine_links_of(engine, request), request);
-    }
-}
-
-int flight_launch(struct engine *engine, const struct plan *plan)
+void flight_prepare(struct engine *engine, const struct plan *plan)
 {
     start_requests(engine, plan);
     tell_step(engine, plan);
+    record(engine, plan);
+}
+
+/* --- after it ------------------------------------------------------------------------------ */
+
+/* With the tokens that the step before has drawn, which is over. */
+static int tell_followers(struct engine *engine, const struct plan *plan)
+{
+    struct comm *comm = engine->options.comm;
+    const struct batch *before = &engine->batches[!engine->newest];
+    struct batch *batch = &engine->batches[engine->newest];
+    if (comm == NULL)
+        return 0;
+    const struct step_plan_news news = { .last_ids = before->ids,
+                                         .num_last = before->model.num_logits,
+                                         .expected_us = atomic_load_explicit(
+                                             &engine->options.page->step_expected_us,
+                                             memory_order_relaxed) };
+    batch_fill_ids(batch);
+    const uint32_t num = step_plan_write(engine->plan_words, batch, plan, &news);
+    return broadcast_publish(comm, engine->plan_words, num * (uint32_t)sizeof(*engine->plan_words));
+}
+
+int flight_start(struct engine *engine, const struct plan *plan)
+{
+    meter_begin_step(&engine->meter, plan, clock_now_us());
     hook_step(plan);
-    return flight_compute(engine, plan);
+    int r = tell_followers(engine, plan);
+    if (r == 0)
+        r = engine->backend->submit(engine->device);
+    engine->in_air = plan;
+    return r;
+}
+
+int flight_wait(struct engine *engine)
+{
+    const int r = engine->backend->wait(engine->device);
+    if (r == 0)
+        meter_end_step(&engine->meter, engine->in_air, clock_now_us());
+    engine->in_air = NULL;
+    return r;
+}
+
+int flight_measure(struct engine *engine, const struct plan *plan)
+{
+    record(engine, plan);
+    int r = tell_followers(engine, plan);
+    if (r == 0)
+        r = engine->backend->submit(engine->device);
+    return r == 0 ? engine->backend->wait(engine->device) : r;
 }

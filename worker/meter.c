@@ -23,6 +23,9 @@ void meter_begin_step(struct meter *meter, const struct plan *plan, int64_t now)
     atomic_store_explicit(&page->step_expected_us, (uint64_t)expected_us(meter, plan),
                           memory_order_relaxed);
     atomic_store_explicit(&page->step_started_us, (uint64_t)now, memory_order_relaxed);
+    stat_add(page->words, STAT_PREEMPTIONS, (uint64_t)plan->num_preempted);
+    stat_add(page->words, STAT_PREFIX_QUERY_TOKENS, (uint64_t)plan->num_queried);
+    stat_add(page->words, STAT_PREFIX_HIT_TOKENS, (uint64_t)plan->num_hit);
 }
 
 /* The cost grows with the contexts; one slow step (a busy machine) does not count for much. */
@@ -55,9 +58,6 @@ void meter_end_step(struct meter *meter, const struct plan *plan, int64_t now)
     atomic_fetch_add_explicit(&page->step, 1, memory_order_relaxed);
     stat_observe_us(page->words, STAT_STEP_SECONDS, us);
     stat_observe(page->words, STAT_ITERATION_TOKENS, (uint64_t)plan->num_tokens);
-    stat_add(page->words, STAT_PREEMPTIONS, (uint64_t)plan->num_preempted);
-    stat_add(page->words, STAT_PREFIX_QUERY_TOKENS, (uint64_t)plan->num_queried);
-    stat_add(page->words, STAT_PREFIX_HIT_TOKENS, (uint64_t)plan->num_hit);
 }
 
 void meter_show(struct meter *meter, const struct scheduler *s)

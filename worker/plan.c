@@ -18,13 +18,20 @@ int plan_init(struct plan *plan, const struct scheduler_limits *limits, struct r
     return 0;
 }
 
-void plan_begin(struct plan *plan, int32_t num_groups)
+void plan_begin(struct plan *plan, uint64_t step, int32_t num_groups)
 {
-    plan->step++;
-    plan->num_rows = plan->num_tokens = plan->num_logits = plan->num_preempted = 0;
-    plan->num_queried = plan->num_hit = 0;
+    plan->step = step;
+    plan->num_rows = plan->num_tokens = plan->num_logits = 0;
     for (int g = 0; g < num_groups; g++)
         plan->copies[g].num = 0;
+}
+
+void plan_count_from(struct plan *plan, const struct plan *before)
+{
+    const bool is_untold = before->num_rows == 0;
+    plan->num_preempted = is_untold ? before->num_preempted : 0;
+    plan->num_queried = is_untold ? before->num_queried : 0;
+    plan->num_hit = is_untold ? before->num_hit : 0;
 }
 
 /* --- rows --------------------------------------------------------------------------------- */
@@ -63,7 +70,7 @@ static int32_t limit_by_window(const struct sequence *sequence, int32_t num_toke
 
 static bool samples_after(const struct sequence *sequence, int32_t num_tokens)
 {
-    return sequence->num_computed + num_tokens == sequence->num_tokens &&
+    return sequence->num_computed + num_tokens == sequence_length(sequence) &&
            sequence->request->params.max_tokens > 0;
 }
 
@@ -71,7 +78,7 @@ int32_t plan_chunk_of(const struct plan *plan, const struct scheduler_limits *li
                       const struct sequence *sequence)
 {
     const int32_t logits = limits->max_logits - plan->num_logits;
-    int32_t num = min_of(sequence->num_tokens - sequence->num_computed,
+    int32_t num = min_of(sequence_length(sequence) - sequence->num_computed,
                          limits->max_num_batched_tokens - plan->num_tokens);
     num = limit_by_window(sequence, num);
     if (num_scores_in(sequence, num) > logits)
@@ -88,6 +95,7 @@ bool plan_add(struct plan *plan, const struct scheduler_limits *limits, struct s
         return false;
     struct plan_row *row = &plan->rows[plan->num_rows++];
     *row = (struct plan_row){ .sequence = sequence,
+                              .request = sequence->request,
                               .first_pos = sequence->num_computed,
                               .num_tokens = num,
                               .first_score = sequence->request->next_score,
@@ -98,6 +106,9 @@ bool plan_add(struct plan *plan, const struct scheduler_limits *limits, struct s
     sequence->planned_step = plan->step;
     sequence->num_computed_before = sequence->num_computed;
     sequence->num_computed += num;
+    sequence->num_rows++;
+    sequence->num_drawn += row->samples;
+    row->request->num_rows++;
     return true;
 }
 
@@ -107,7 +118,7 @@ int32_t plan_computed_before(const struct plan *plan, const struct sequence *seq
                                                 : sequence->num_computed;
 }
 
-void plan_remove(struct plan *plan, const struct sequence *sequence)
+void plan_remove(struct plan *plan, struct sequence *sequence)
 {
     if (sequence->planned_step != plan->step)
         return;
@@ -116,6 +127,9 @@ void plan_remove(struct plan *plan, const struct sequence *sequence)
         at++;
     if (at == plan->num_rows)
         return;
+    sequence->num_rows--;
+    sequence->num_drawn -= plan->rows[at].samples;
+    sequence->request->num_rows--;
     plan->num_tokens -= plan->rows[at].num_tokens;
     plan->num_logits -= plan->rows[at].num_scores + plan->rows[at].samples;
     memmove(plan->rows + at, plan->rows + at + 1,

@@ -24,6 +24,7 @@ struct scheduler_limits {
 /* One sequence's part of a step: positions [first_pos, first_pos + num_tokens). */
 struct plan_row {
     struct sequence *sequence;
+    struct request *request;
     int32_t first_pos, num_tokens;
     int32_t first_score, num_scores; /* prompt positions whose log-probability is wanted */
     bool samples;                    /* the last position's logits become a token */
@@ -39,6 +40,7 @@ struct plan {
     struct plan_row *rows; /* [max_num_seqs] */
     int32_t num_rows, num_tokens, num_logits;
     struct plan_copies copies[BACKEND_MAX_GROUPS];
+    /* Since the last plan that had a row. */
     int32_t num_preempted;
     int64_t num_queried, num_hit; /* prompt tokens looked up in the prefix cache, and found */
 };
@@ -46,8 +48,11 @@ struct plan {
 /* Returns 0 or -ENOMEM. */
 int plan_init(struct plan *plan, const struct scheduler_limits *limits, struct reserve *reserve);
 
-/* Begin the next step with an empty plan. */
-void plan_begin(struct plan *plan, int32_t num_groups);
+/* Begin step number `step` with an empty plan. */
+void plan_begin(struct plan *plan, uint64_t step, int32_t num_groups);
+
+/* Begin to count: what was counted for an empty plan before goes on. */
+void plan_count_from(struct plan *plan, const struct plan *before);
 
 /* Is there room for one more position and its logits? */
 bool plan_has_room(const struct plan *plan, const struct scheduler_limits *limits);
@@ -60,7 +65,7 @@ int32_t plan_chunk_of(const struct plan *plan, const struct scheduler_limits *li
 bool plan_add(struct plan *plan, const struct scheduler_limits *limits, struct sequence *sequence);
 
 /* Take the sequence's row out again, if it has one. */
-void plan_remove(struct plan *plan, const struct sequence *sequence);
+void plan_remove(struct plan *plan, struct sequence *sequence);
 
 /* Positions whose keys and values earlier steps have put into the sequence's own blocks. */
 int32_t plan_computed_before(const struct plan *plan, const struct sequence *sequence);

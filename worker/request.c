@@ -177,7 +177,16 @@ void request_set_remove(struct request_set *table, struct request *request)
     TAILQ_REMOVE(&table->active, request, in_active);
     token_store_free(&table->store, &request->tokens);
     table->num_suspects -= request->is_suspect;
-    table->free[table->num_free++] = request;
+    request->is_removed = true;
+    if (request->num_rows == 0)
+        table->free[table->num_free++] = request;
+}
+
+void request_set_end_row(struct request_set *table, struct request *request)
+{
+    request->num_rows--;
+    if (request->is_removed && request->num_rows == 0)
+        table->free[table->num_free++] = request;
 }
 
 int32_t request_read_tokens(const struct request_set *table, const struct request *request,

@@ -59,6 +59,8 @@ struct request {
     int32_t next_score; /* first prompt position without computed log-probability */
     bool is_resumed;    /* some choice brought output: accepted by an earlier engine */
     bool is_suspect;    /* it gets steps of its own */
+    int32_t num_rows;   /* of its sequences, in steps whose results are not taken */
+    bool is_removed;    /* the slot is free when those are over */
     uint64_t told_step; /* the newest step that names it on the status page */
     bool is_waiting, is_started, is_unpublished;
     bool owes_started;
@@ -100,8 +102,10 @@ struct request *request_set_find(const struct request_set *table, int32_t fronte
 int request_set_add(struct request_set *table, int32_t frontend, uint64_t id,
                     const struct record_submit *submit, struct request **ret_request);
 
-/* Forget it. It must be in no list but `active`, and hold no seat. */
+/* Forget it. It must be in no list but `active`, and hold no seat. The slot is free when the last
+ * row of it is over. */
 void request_set_remove(struct request_set *table, struct request *request);
+void request_set_end_row(struct request_set *table, struct request *request);
 
 /* The n-th choice's tokens: prompt and what it already has. Returns their number. */
 int32_t request_read_tokens(const struct request_set *table, const struct request *request,

@@ -5,14 +5,14 @@
 #include "worker/publish.h"
 
 /* Returns false when one of the row's logits is not a number. */
-static bool take_scores(struct engine *engine, const struct plan_row *row, int32_t sample)
+static bool take_scores(const struct batch *batch, const struct plan_row *row, int32_t sample)
 {
     struct sequence *sequence = row->sequence;
     const int32_t num_logprobs = sequence->request->params.num_prompt_logprobs;
     for (int32_t i = 0; i < row->num_scores; i++) {
-        if (engine->batch.bad[sample + i])
+        if (batch->bad[sample + i])
             return false;
-        batch_read_logprobs(&engine->batch, sample + i, num_logprobs,
+        batch_read_logprobs(batch, sample + i, num_logprobs,
                             sequence->scores +
                                 (size_t)sequence->num_scores++ * (size_t)(1 + num_logprobs));
     }
@@ -20,16 +20,16 @@ static bool take_scores(struct engine *engine, const struct plan_row *row, int32
     return true;
 }
 
-static bool take_token(struct engine *engine, struct sequence *sequence, int32_t sample)
+static bool take_token(const struct batch *batch, struct sequence *sequence, int32_t sample)
 {
     const int32_t num_logprobs = sequence->request->params.num_logprobs;
     const int32_t at = sequence_num_output(sequence) % SEQUENCE_WINDOW;
-    if (engine->batch.bad[sample])
+    if (batch->bad[sample])
         return false;
     if (num_logprobs >= 0)
-        batch_read_logprobs(&engine->batch, sample, num_logprobs,
+        batch_read_logprobs(batch, sample, num_logprobs,
                             sequence->logprobs + (size_t)at * (size_t)(1 + num_logprobs));
-    sequence_append(sequence, engine->batch.ids[sample]);
+    sequence_append(sequence, batch->ids[sample]);
     return true;
 }
 
@@ -37,16 +37,18 @@ static bool take_token(struct engine *engine, struct sequence *sequence, int32_t
 static void end_of_prompt(const struct plan_row *row)
 {
     struct sequence *sequence = row->sequence;
-    if (sequence->request->params.max_tokens == 0 && sequence->num_computed == sequence->num_tokens)
+    if (sequence->request->params.max_tokens == 0 &&
+        row->first_pos + row->num_tokens == sequence->num_tokens)
         sequence->finish = RECORD_FINISH_LENGTH;
 }
 
-static void take_row(struct engine *engine, const struct plan_row *row, int32_t sample)
+static void take_row(struct engine *engine, const struct batch *batch, const struct plan_row *row,
+                     int32_t sample)
 {
     struct sequence *sequence = row->sequence;
     struct request *request = sequence->request;
-    const bool good = take_scores(engine, row, sample) &&
-                      (!row->samples || take_token(engine, sequence, sample + row->num_scores));
+    const bool good = take_scores(batch, row, sample) &&
+                      (!row->samples || take_token(batch, sequence, sample + row->num_scores));
     if (!good) {
         intake_fail(engine, request, RECORD_FAILURE_NAN_LOGITS);
         return;
@@ -59,13 +61,13 @@ static void take_row(struct engine *engine, const struct plan_row *row, int32_t 
         publish_owe(engine_links_of(engine, request), request);
 }
 
-void results_take(struct engine *engine, const struct plan *plan)
+void results_take(struct engine *engine, const struct plan *plan, const struct batch *batch)
 {
     int32_t sample = 0;
     for (int32_t i = 0; i < plan->num_rows; i++) {
         const struct plan_row *row = &plan->rows[i];
-        if (row->sequence->state != SEQUENCE_FREE) /* a sibling's row may have failed both */
-            take_row(engine, row, sample);
+        if (scheduler_end_row(&engine->scheduler, row))
+            take_row(engine, batch, row, sample);
         sample += row->num_scores + row->samples;
     }
 }

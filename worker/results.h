@@ -6,7 +6,8 @@
 
 #include "worker/engine_internal.h"
 
-/* Into the sequences; who has something to say is in its link's list. */
-void results_take(struct engine *engine, const struct plan *plan);
+/* Of a plan whose batch has run, into the sequences; who has something to say is in its link's
+ * list. What sequences would have got that have ended meanwhile is nobody's. */
+void results_take(struct engine *engine, const struct plan *plan, const struct batch *batch);
 
 #endif

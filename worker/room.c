@@ -64,19 +64,19 @@ void room_insert(struct sequence **array, int32_t *num, struct sequence *sequenc
 
 void room_preempt(struct scheduler *s, struct sequence *sequence)
 {
-    plan_remove(&s->plan, sequence);
+    plan_remove(s->plan, sequence);
     room_drop_blocks(s, sequence);
     sequence->num_computed = 0;
     sequence->state = SEQUENCE_PREEMPTED;
     room_remove(s->running, &s->num_running, sequence);
     room_insert(s->preempted, &s->num_preempted, sequence);
-    s->plan.num_preempted++;
+    s->plan->num_preempted++;
 }
 
 /* Blocks for all known tokens of a running sequence. Returns false when it was preempted itself. */
 bool room_grow(struct scheduler *s, struct sequence *sequence)
 {
-    const int32_t missing = room_blocks_of(s, sequence->num_tokens) - sequence->tables[0].num;
+    const int32_t missing = room_blocks_of(s, sequence_length(sequence)) - sequence->tables[0].num;
     while (missing > 0 && !room_has_blocks(s, missing)) {
         struct sequence *victim = s->running[s->num_running - 1]; /* the last in order */
         room_preempt(s, victim);

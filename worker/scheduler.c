@@ -21,8 +21,9 @@ int scheduler_init(struct scheduler *s, const struct scheduler_limits *limits,
                    struct reserve *reserve)
 {
     const size_t num = (size_t)limits->max_num_seqs;
-    /* As many seats again for sequences that ended and wait for room in their ring. */
-    const int32_t num_seats = 2 * limits->max_num_seqs;
+    /* As many seats again for sequences that ended and wait for room in their ring, and for those
+     * that a device still reads. */
+    const int32_t num_seats = 3 * limits->max_num_seqs;
     const int32_t max_requests = limits->max_num_queued_reqs + num_seats;
 
     *s = (struct scheduler){ .limits = *limits };
@@ -42,7 +43,10 @@ int scheduler_init(struct scheduler *s, const struct scheduler_limits *limits,
     if (r == 0)
         r = prefix_cache_init(&s->prefixes, limits->enable_prefix_caching, limits->block_size,
                               limits->num_groups, s->blocks, reserve);
-    return r == 0 ? plan_init(&s->plan, limits, reserve) : r;
+    s->plan = &s->plans[0];
+    for (int i = 0; r == 0 && i < 2; i++)
+        r = plan_init(&s->plans[i], limits, reserve);
+    return r;
 }
 
 /* --- the queue ---------------------------------------------------------------------------- */
@@ -95,26 +99,31 @@ void scheduler_leave_queue(struct scheduler *s, struct request *request)
 
 static bool is_decode(const struct sequence *sequence)
 {
-    return sequence->num_tokens - sequence->num_computed == 1;
+    return sequence_length(sequence) - sequence->num_computed == 1;
+}
+
+static bool may_go_on(const struct scheduler *s, const struct sequence *sequence)
+{
+    return sequence->planned_step != s->plan->step && !sequence_is_paused(sequence) &&
+           !sequence_lags(sequence) && turn_is_of(s, sequence->request);
 }
 
 /* Returns true when a preemption has changed the array, so that the pass has to begin again. */
 static bool plan_some_decodes(struct scheduler *s)
 {
-    const int32_t turn = s->decode_turn, preempted = s->plan.num_preempted;
+    const int32_t turn = s->decode_turn, preempted = s->plan->num_preempted;
     for (int32_t k = 0; k < s->num_running; k++) {
         const int32_t i = (turn + k) % s->num_running;
         struct sequence *sequence = s->running[i];
-        if (!is_decode(sequence) || sequence_is_paused(sequence) ||
-            !turn_is_of(s, sequence->request))
+        if (!is_decode(sequence) || !may_go_on(s, sequence))
             continue;
-        if (plan_chunk_of(&s->plan, &s->limits, sequence) == 0) {
+        if (plan_chunk_of(s->plan, &s->limits, sequence) == 0) {
             s->decode_turn = i;
             return false;
         }
         if (room_grow(s, sequence))
-            plan_add(&s->plan, &s->limits, sequence);
-        if (s->plan.num_preempted != preempted)
+            plan_add(s->plan, &s->limits, sequence);
+        if (s->plan->num_preempted != preempted)
             return true;
     }
     s->decode_turn = 0;
@@ -124,8 +133,7 @@ static bool plan_some_decodes(struct scheduler *s)
 static bool wants_chunk(const struct scheduler *s, const struct sequence *sequence)
 {
     return sequence->num_computed < sequence->num_tokens && !is_decode(sequence) &&
-           sequence->planned_step != s->plan.step && !sequence_is_paused(sequence) &&
-           turn_is_of(s, sequence->request);
+           may_go_on(s, sequence);
 }
 
 /* Of the tenant that was served least, the first in order. */
@@ -147,8 +155,8 @@ static struct sequence *next_chunk(const struct scheduler *s)
 static void plan_chunks_fairly(struct scheduler *s)
 {
     struct sequence *sequence;
-    while (plan_has_room(&s->plan, &s->limits) && (sequence = next_chunk(s)) != NULL)
-        if (!plan_add(&s->plan, &s->limits, sequence))
+    while (plan_has_room(s->plan, &s->limits) && (sequence = next_chunk(s)) != NULL)
+        if (!plan_add(s->plan, &s->limits, sequence))
             return;
 }
 
@@ -158,14 +166,14 @@ static void plan_chunks(struct scheduler *s)
         plan_chunks_fairly(s);
     for (int32_t i = 0; i < s->num_running; i++)
         if (wants_chunk(s, s->running[i]))
-            plan_add(&s->plan, &s->limits, s->running[i]);
+            plan_add(s->plan, &s->limits, s->running[i]);
 }
 
 /* --- the plan ----------------------------------------------------------------------------- */
 
 static void build_plan(struct scheduler *s)
 {
-    plan_begin(&s->plan, s->limits.num_groups);
+    plan_begin(s->plan, ++s->num_plans, s->limits.num_groups);
     while (plan_some_decodes(s))
         ;
     plan_chunks(s);
@@ -174,9 +182,9 @@ static void build_plan(struct scheduler *s)
 
 static void charge_output(struct scheduler *s)
 {
-    for (int32_t i = 0; i < s->plan.num_rows; i++)
-        if (s->plan.rows[i].samples)
-            wait_queue_charge(&s->waiting, s->plan.rows[i].sequence->request, WAIT_OUTPUT_WEIGHT);
+    for (int32_t i = 0; i < s->plan->num_rows; i++)
+        if (s->plan->rows[i].samples)
+            wait_queue_charge(&s->waiting, s->plan->rows[i].sequence->request, WAIT_OUTPUT_WEIGHT);
 }
 
 void scheduler_tell_time(struct scheduler *s, int64_t now_us)
@@ -187,16 +195,33 @@ void scheduler_tell_time(struct scheduler *s, int64_t now_us)
 const struct plan *scheduler_plan(struct scheduler *s)
 {
     int32_t tries = 0;
+    const struct plan *before = s->plan;
+    s->plan = before == &s->plans[0] ? &s->plans[1] : &s->plans[0];
+    plan_count_from(s->plan, before);
     do { /* who has nothing to compute leaves the turn to the next */
         turn_choose(s);
         build_plan(s);
-    } while (s->plan.num_rows == 0 && tries++ < 2 * s->requests.num_suspects);
+    } while (s->plan->num_rows == 0 && tries++ < 2 * s->requests.num_suspects);
     charge_output(s);
-    return &s->plan;
+    return s->plan;
+}
+
+/* --- results ------------------------------------------------------------------------------ */
+
+bool scheduler_end_row(struct scheduler *s, const struct plan_row *row)
+{
+    struct sequence *sequence = row->sequence;
+    const bool is_wanted =
+        sequence->state == SEQUENCE_RUNNING || sequence->state == SEQUENCE_PREEMPTED;
+    request_set_end_row(&s->requests, row->request);
+    sequence_pool_end_row(&s->seats, sequence, row->samples);
+    return is_wanted;
 }
 
 void scheduler_filled(struct scheduler *s, struct sequence *sequence, int32_t end)
 {
+    if (sequence->state != SEQUENCE_RUNNING) /* preempted: what it filled is another's */
+        return;
     sequence->num_kept =
         prefix_cache_commit(&s->prefixes, sequence->request->root, sequence->tables,
                             sequence->tokens, sequence->num_kept, end / s->limits.block_size);

@@ -23,8 +23,12 @@
  * others take over its blocks up to the position before the prompt's last (whole blocks by
  * reference, the last one copied) and compute that position themselves, as any decode.
  *
- * num_computed counts what was planned, so that the next step can be planned while this one
- * runs.
+ * The next step may be planned while one runs: num_computed counts what was planned, and
+ * num_drawn the tokens that nobody knows yet. A plan counts on them: a sequence goes on behind a
+ * token that the device alone knows, unless that token decides more than itself (sequence_lags()).
+ * One that then turns out to have ended has a row too many, whose results are nobody's. Blocks
+ * change owners at once, since steps run in the order of their plans; seats and requests when the
+ * last step that reads them is over (scheduler_end_row()).
  *
  * Threads: engine thread only. Nothing here allocates after init.
  */
@@ -49,7 +53,9 @@ struct scheduler {
     int32_t decode_turn;         /* index in `running` where the next plan begins with decodes */
     const struct request *alone; /* the suspect whose step it is; NULL: everybody else's */
     uint64_t last_suspect_age;
-    struct plan plan;
+    struct plan plans[2]; /* in turn */
+    struct plan *plan;    /* the newer */
+    uint64_t num_plans;
     struct prefix_cache prefixes;
     int32_t *prompt; /* [max_model_len] of a request that is looked at */
 };
@@ -72,11 +78,16 @@ enum record_failure scheduler_admit(struct scheduler *s, int32_t frontend, uint6
 /* What time it is, for policies that count by it. */
 void scheduler_tell_time(struct scheduler *s, int64_t now_us);
 
-/* Decide the next step. Valid until the next call; num_rows is 0 when nothing can be computed. */
+/* Decide the next step. Valid until the call after the next; num_rows is 0 when nothing can be
+ * computed, or not before the results of the step that runs are taken. */
 const struct plan *scheduler_plan(struct scheduler *s);
 
-/* The step has run: the sequence's keys and values are there up to `end`. Comes before
- * scheduler_finish(); not at all for a row whose logits are no numbers. */
+/* The row's step has run, and nothing reads it any more; once for each row of a plan, whatever
+ * became of its sequence. Returns false when its results are nobody's: the sequence has ended. */
+bool scheduler_end_row(struct scheduler *s, const struct plan_row *row);
+
+/* The sequence's keys and values are there up to `end`, and the tokens up to there known. Comes
+ * before scheduler_finish(); not at all for a row whose logits are no numbers. */
 void scheduler_filled(struct scheduler *s, struct sequence *sequence, int32_t end);
 
 /* The sequence needs its blocks no more. */

@@ -77,12 +77,26 @@ void sequence_pool_leave(struct sequence_pool *pool, struct sequence *sequence)
     *at = sequence->next_sibling;
     sequence->state = SEQUENCE_FREE;
     sequence->request = NULL;
-    pool->free[pool->num_free++] = sequence;
+    if (sequence->num_rows == 0)
+        pool->free[pool->num_free++] = sequence;
+}
+
+void sequence_pool_end_row(struct sequence_pool *pool, struct sequence *sequence, bool drew)
+{
+    sequence->num_rows--;
+    sequence->num_drawn -= drew;
+    if (sequence->state == SEQUENCE_FREE && sequence->num_rows == 0)
+        pool->free[pool->num_free++] = sequence;
 }
 
 int32_t sequence_num_output(const struct sequence *sequence)
 {
     return sequence->num_tokens - sequence->num_prompt;
+}
+
+int32_t sequence_length(const struct sequence *sequence)
+{
+    return sequence->num_tokens + sequence->num_drawn;
 }
 
 bool sequence_has_whole_scores(const struct sequence *sequence)
@@ -96,7 +110,19 @@ bool sequence_is_paused(const struct sequence *sequence)
     if (sequence_has_whole_scores(sequence))
         return true;
     return sequence->request->params.num_logprobs >= 0 &&
-           sequence_num_output(sequence) - sequence->num_logprobs_published == SEQUENCE_WINDOW;
+           sequence_num_output(sequence) + sequence->num_drawn - sequence->num_logprobs_published >=
+               SEQUENCE_WINDOW;
+}
+
+bool sequence_lags(const struct sequence *sequence)
+{
+    const struct request *request = sequence->request;
+    const int32_t num_output = sequence_length(sequence) - sequence->num_prompt;
+    if (sequence->num_rows > 0 && sequence->is_scorer && request->next_score < sequence->num_prompt)
+        return true; /* where its next window begins */
+    if (sequence->num_drawn == 0)
+        return false;
+    return request->bad_words_len > 0 || (uint32_t)num_output >= request->params.max_tokens;
 }
 
 void sequence_cancel(struct sequence *sequence)

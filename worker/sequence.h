@@ -1,11 +1,12 @@
 /*
  * sequence.h - one choice in its seat: tokens, block tables, and what was published of it
  *
- *     tokens     [0 ........ num_prompt ........... num_tokens)
- *     in the KV  [0 ... num_computed)                              at most num_tokens
+ *     tokens     [0 ........ num_prompt ........... num_tokens)    and num_drawn not known yet
+ *     in the KV  [0 ... num_computed)                              at most one less than both
  *     published             (... num_published)                    output tokens, from 0
  *
- * Seats are fixed slots with memory for the longest sequence. A sequence is RUNNING while it
+ * Seats are fixed slots with memory for the longest sequence; one that is left while a device
+ * may still read it is given to nobody before that is over. A sequence is RUNNING while it
  * holds blocks, PREEMPTED while it waits to get them again (its tokens stay), FINISHED when it
  * holds no blocks any more but is not published in full.
  *
@@ -41,6 +42,9 @@ struct sequence {
     int32_t choice;
     int32_t *tokens; /* [max_model_len] */
     int32_t num_prompt, num_tokens, num_computed;
+    /* Of steps whose results are not taken: its rows, and the tokens they draw. */
+    int32_t num_rows, num_drawn;
+    int32_t drawn_at; /* the newest of them: its sample in that step */
     struct block_table tables[BACKEND_MAX_GROUPS];
     int32_t num_kept; /* leading blocks that are in the prefix cache */
     /* The plan it is part of, if that is the newest one. */
@@ -72,13 +76,20 @@ int sequence_pool_init(struct sequence_pool *pool, int32_t num_seats, int32_t ma
 struct sequence *sequence_pool_seat(struct sequence_pool *pool, const struct request_set *table,
                                     struct request *request);
 
-/* Give the seat back; the sequence must hold no blocks. */
+/* Give the seat back; the sequence must hold no blocks. It is free when its last row is over. */
 void sequence_pool_leave(struct sequence_pool *pool, struct sequence *sequence);
+void sequence_pool_end_row(struct sequence_pool *pool, struct sequence *sequence, bool drew);
 
 int32_t sequence_num_output(const struct sequence *sequence);
 
+/* Its tokens, those included that are not known yet. */
+int32_t sequence_length(const struct sequence *sequence);
+
 /* Is a buffer of log-probabilities full, so that nothing may be computed now? */
 bool sequence_is_paused(const struct sequence *sequence);
+
+/* Does its next row need results that are not there yet, or will there be none? */
+bool sequence_lags(const struct sequence *sequence);
 
 /* Is its window of scores complete, so that it is to be published? */
 bool sequence_has_whole_scores(const struct sequence *sequence);

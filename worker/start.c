@@ -7,7 +7,7 @@
 static const struct sequence *find_source(const struct scheduler *s, const struct request *request)
 {
     for (const struct sequence *q = request->sequences; q != NULL; q = q->next_sibling)
-        if (q->state == SEQUENCE_RUNNING && plan_computed_before(&s->plan, q) >= q->num_prompt - 1)
+        if (q->state == SEQUENCE_RUNNING && plan_computed_before(s->plan, q) >= q->num_prompt - 1)
             return q;
     return NULL;
 }
@@ -16,7 +16,7 @@ static const struct sequence *find_source(const struct scheduler *s, const struc
 static bool is_prompt_underway(const struct scheduler *s, const struct request *request)
 {
     for (const struct sequence *q = request->sequences; q != NULL; q = q->next_sibling)
-        if (q->state != SEQUENCE_FINISHED && plan_computed_before(&s->plan, q) < q->num_prompt - 1)
+        if (q->state != SEQUENCE_FINISHED && plan_computed_before(s->plan, q) < q->num_prompt - 1)
             return true;
     return false;
 }
@@ -80,7 +80,7 @@ static void copy_last_block(struct scheduler *s, const struct sequence *sequence
     if (shared % s->limits.block_size == 0)
         return;
     for (int g = 0; g < s->limits.num_groups; g++) {
-        struct plan_copies *copies = &s->plan.copies[g];
+        struct plan_copies *copies = &s->plan->copies[g];
         copies->from[copies->num] = sibling->tables[g].ids[at];
         copies->to[copies->num++] = sequence->tables[g].ids[at];
     }
@@ -109,9 +109,9 @@ static void start(struct scheduler *s, struct sequence *sequence, const struct o
     sequence->num_computed = shared_positions(s, origin);
     sequence->state = SEQUENCE_RUNNING;
     room_insert(s->running, &s->num_running, sequence);
-    plan_add(&s->plan, &s->limits, sequence);
+    plan_add(s->plan, &s->limits, sequence);
     /* What it computes or copies is there after this step: nobody can copy from it yet. */
-    sequence->planned_step = s->plan.step;
+    sequence->planned_step = s->plan->step;
     sequence->num_computed_before = origin->match.num_pages * s->limits.block_size;
 }
 
@@ -139,7 +139,9 @@ static bool start_preempted(struct scheduler *s, int32_t rank)
             i++;
             continue;
         }
-        if (!plan_has_room(&s->plan, &s->limits) || s->num_running == s->limits.max_num_seqs ||
+        if (sequence->num_rows > 0) /* its blocks went while the device was filling them */
+            return false;
+        if (!plan_has_room(s->plan, &s->limits) || s->num_running == s->limits.max_num_seqs ||
             !can_start(s, sequence->num_tokens, &origin)) {
             if (!preempt_behind(s, sequence->rank))
                 return false;
@@ -158,8 +160,8 @@ static void note_hit(struct scheduler *s, struct request *request, const struct 
         return;
     request->num_cached = found;
     wait_queue_charge(&s->waiting, request, -found);
-    s->plan.num_queried += request->num_prompt;
-    s->plan.num_hit += found;
+    s->plan->num_queried += request->num_prompt;
+    s->plan->num_hit += found;
 }
 
 /* By priority, those that gave up their place do not keep it from others. */
@@ -177,7 +179,7 @@ static bool start_choices(struct scheduler *s, struct request *request)
             return true;
         if (s->seats.num_free == 0)
             return false;
-        if (!plan_has_room(&s->plan, &s->limits) || !has_place(s)) {
+        if (!plan_has_room(s->plan, &s->limits) || !has_place(s)) {
             if (!preempt_behind(s, request->rank))
                 return false;
             continue;

@@ -115,8 +115,8 @@ static int32_t num_threads(const struct worker *w)
 static int open_device(struct worker *w, struct error *err)
 {
     const char *isa = w->settings.cpu_isa;
-    /* Beside the forward's: a copy of blocks for each KV group, and the sampler. */
-    const int32_t max_ops = model_max_ops(w->arch.num_hidden_layers) + BACKEND_MAX_GROUPS + 1;
+    /* Beside the forward's: a copy of blocks for each KV group, moved ids, and the sampler. */
+    const int32_t max_ops = model_max_ops(w->arch.num_hidden_layers) + BACKEND_MAX_GROUPS + 2;
     const struct device_options options = {
         .num_threads = num_threads(w),
         .num_ranks = w->ranks.num_ranks,
@@ -208,6 +208,7 @@ static int open_engine(struct worker *w, struct error *err)
                                             .model = w->model,
                                             .limits = w->limits,
                                             .page = w->child.page,
+                                            .without_overlap = !w->settings.async_scheduling,
                                             .doorbell = w->child.doorbell,
                                             .comm = w->ranks.num_ranks > 1 ? &w->ranks.comm : NULL,
                                             .report = report,

@@ -32,6 +32,24 @@ static void cpu_copy(struct device *device, void *to, const void *from, size_t b
         memcpy(to, from, bytes);
 }
 
+/* A thousand of them are the work of one thread for a microsecond. */
+static void run_move(struct device *device, const struct op *op, int32_t thread,
+                     int32_t num_threads)
+{
+    (void)device;
+    (void)thread;
+    (void)num_threads;
+    const struct move_args *args = &op->args.move;
+    for (int32_t i = 0; i < args->num; i++)
+        args->to[args->moves[i].to] = args->from[args->moves[i].from];
+}
+
+static void cpu_move_ids(struct device *device, int32_t *to, const int32_t *from,
+                         const struct id_move *moves, int32_t num)
+{
+    device_record(device, run_move, 0.0)->args.move = (struct move_args){ to, from, moves, num };
+}
+
 enum { EMBED_COLS = 512 }; /* columns of one unit */
 
 static void run_embed(struct device *device, const struct op *op, int32_t thread,
@@ -318,6 +336,7 @@ const struct backend cpu_backend = {
     .begin = device_begin,
     .submit = device_submit,
     .wait = device_wait,
+    .move_ids = cpu_move_ids,
     .embed = cpu_embed,
     .add_rms_norm = cpu_add_rms_norm,
     .add_layer_norm = cpu_add_layer_norm,

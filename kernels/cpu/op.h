@@ -15,6 +15,13 @@
 #include "kernels/cpu/kv.h"
 #include "kernels/cpu/weight.h"
 
+struct move_args {
+    int32_t *to;
+    const int32_t *from;
+    const struct id_move *moves;
+    int32_t num;
+};
+
 struct embed_args {
     float *out;
     const struct weight *weight;
@@ -192,6 +199,7 @@ struct op {
     bool solo;
     bool barrier; /* all threads meet before it */
     union {
+        struct move_args move;
         struct embed_args embed;
         struct norm_args norm;
         struct linear_args linear;

@@ -38,6 +38,8 @@ const struct option_row settings_rows[] = {
       .help = "Tokens in one KV block." },
     { ROW(enable_prefix_caching), BOTH, .aliases = "--prefix-cache --cache-prompt", .initial = "true",
       .help = "Keep keys and values for prompts that begin the same; --no-prefix-cache does not." },
+    { ROW(async_scheduling), BOTH, .initial = "true",
+      .help = "Plan a step while the one before runs; --no-async-scheduling does not. Answers are the same." },
     { ROW(scheduling_policy), SERVE, .initial = "auto", .choices = "auto|fcfs|priority|fair",
       .help = "Who starts next: order of arrival, request priority, or names of keys in turn by tokens; auto is fair." },
     { ROW(threads), BOTH, .aliases = "-t", .initial = "0", .min = 0, .max = 1024, .value = "N", .brief = true,

@@ -25,6 +25,7 @@ struct settings {
     const char *kv_cache_dtype;     /* "auto", "f16", "f32" */
     int64_t block_size;
     bool enable_prefix_caching;
+    bool async_scheduling;
     const char *scheduling_policy; /* "auto", "fcfs", "priority", "fair" */
     int64_t threads;               /* of all ranks together; 0: all */
     int64_t tensor_parallel;

@@ -66,6 +66,7 @@ static void take_results(struct bench *b, const struct plan *plan)
 {
     for (int32_t i = 0; i < plan->num_rows; i++) {
         const struct plan_row *row = &plan->rows[i];
+        (void)scheduler_end_row(&b->s, row);
         if (row->samples)
             sequence_append(row->sequence, 1);
         scheduler_filled(&b->s, row->sequence, row->first_pos + row->num_tokens);
@@ -97,7 +98,7 @@ static int32_t run_step(struct bench *b, int64_t *ret_plan_ns, int64_t *ret_all_
     scheduler_tell_time(&b->s, started / 1000);
     const struct plan *plan = scheduler_plan(&b->s);
     *ret_plan_ns = now_ns() - started;
-    batch_build(&b->batch, plan);
+    batch_build(&b->batch, plan, &b->batch);
     take_results(b, plan);
     write_cells(b, plan);
     *ret_all_ns = now_ns() - started;

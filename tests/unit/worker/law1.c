@@ -24,10 +24,11 @@ static struct {
     uint64_t chance;
     int32_t first, num, num_submitted;
     bool is_open[LAW1_NUM_REQUESTS]; /* by request: asked for and not answered */
-    int32_t last_seen[LAW1_NUM_REQUESTS][LAW1_MAX_CHOICES]; /* tokens when a pest came last */
+    int32_t last_seen[LAW1_NUM_REQUESTS][LAW1_MAX_CHOICES]; /* tokens when the pests last went */
     int32_t num_pests;                                      /* that run */
-    int32_t credits[LAW1_NUM_REQUESTS][LAW1_MAX_CHOICES];   /* preemptions */
-    uint64_t num_preempted;                                 /* in engines that are gone */
+    bool are_pests_out;
+    int32_t credits[LAW1_NUM_REQUESTS][LAW1_MAX_CHOICES]; /* preemptions */
+    uint64_t num_preempted;                               /* in engines that are gone */
 } run;
 
 static uint32_t chance_below(uint64_t *state, uint32_t end)
@@ -227,6 +228,7 @@ static void restart(void)
     close_engine();
     open_engine(run.c);
     run.num_pests = 0;
+    run.are_pests_out = false;
     for (int32_t k = 0; k < run.num_submitted; k++)
         if (run.is_open[request_of(k)])
             submit(request_of(k));
@@ -334,28 +336,43 @@ static bool are_pests_gone(void)
     return true;
 }
 
-/* A choice that has a new token runs, and is about to lose its place. */
-static bool give_credits(void)
+/* A token since the last pests went: the choice runs, unless it is at its end. */
+static bool has_run(int32_t i, int32_t c)
 {
-    bool any = false;
-    for (int32_t k = 0; k < run.num_submitted; k++) {
-        const int32_t i = request_of(k);
-        const struct seat_answer *answer = &world.seat.answers[i];
-        for (int32_t c = 0; c < LAW1_MAX_CHOICES && run.is_open[i]; c++) {
-            const struct seat_choice *choice = &answer->choices[c];
-            if (choice->is_done || choice->num_tokens <= run.last_seen[i][c] ||
-                choice->num_tokens <= choice->num_before)
-                continue;
-            run.last_seen[i][c] = choice->num_tokens;
-            any |= run.credits[i][c]++ < LAW1_NUM_PREEMPTIONS;
-        }
-    }
-    return any;
+    const struct seat_choice *choice = &world.seat.answers[i].choices[c];
+    return run.is_open[i] && !choice->is_done && choice->num_tokens > run.last_seen[i][c] &&
+           choice->num_tokens > choice->num_before;
+}
+
+static bool wants_pests(void)
+{
+    for (int32_t k = 0; k < run.num_submitted; k++)
+        for (int32_t c = 0; c < LAW1_MAX_CHOICES; c++)
+            if (has_run(request_of(k), c) && run.credits[request_of(k)][c] < LAW1_NUM_PREEMPTIONS)
+                return true;
+    return false;
+}
+
+/* Who ran, and has not ended now that pests have come and gone, has lost its place to them. */
+static void give_credits(void)
+{
+    for (int32_t k = 0; k < run.num_submitted; k++)
+        for (int32_t c = 0; c < LAW1_MAX_CHOICES; c++)
+            if (has_run(request_of(k), c)) {
+                const int32_t i = request_of(k);
+                run.last_seen[i][c] = world.seat.answers[i].choices[c].num_tokens;
+                run.credits[i][c]++;
+            }
 }
 
 static void pester(void)
 {
-    if (run.c->pest != LAW1_NO_PEST && are_pests_gone() && give_credits())
+    if (run.c->pest == LAW1_NO_PEST || !are_pests_gone())
+        return;
+    if (run.are_pests_out) /* gone since the last look */
+        give_credits();
+    run.are_pests_out = wants_pests();
+    if (run.are_pests_out)
         submit_pests();
 }
 

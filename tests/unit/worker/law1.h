@@ -17,8 +17,8 @@
 
 enum {
     LAW1_NUM_REQUESTS = 64,
-    LAW1_MIN_TOKENS = 7, /* of each answer */
-    LAW1_MAX_TOKENS = 12,
+    LAW1_MIN_TOKENS = 14, /* of each answer */
+    LAW1_MAX_TOKENS = 18,
     LAW1_MAX_CHOICES = 3,
     LAW1_MAX_SCORES = 80,
 };
