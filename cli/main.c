@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "cli/info.h"
 #include "cli/model_path.h"
 #include "cli/role.h"
 #include "cli/title.h"
@@ -17,6 +18,7 @@ struct command {
     enum control_role seat;
     const char *usage;
     const char *about;
+    int (*run)(const struct settings *settings); /* NULL: under a supervisor */
 };
 
 static const struct command commands[] = {
@@ -25,6 +27,8 @@ static const struct command commands[] = {
     { "generate", SETTINGS_GENERATE, CONTROL_ROLE_GENERATE,
       "tokenring generate [MODEL] -p PROMPT [options]",
       "Continue a prompt, or chat, on this terminal." },
+    { "info", SETTINGS_SERVE, CONTROL_ROLE_FRONTEND, "tokenring info [MODEL] [options of serve]",
+      "Say what a model is, what it needs, and whether it fits.", info_run },
 };
 enum { NUM_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
@@ -114,6 +118,8 @@ static int run(const struct command *command, int argc, char **argv)
         option_print_config(&set, stdout);
         return EXIT_CODE_OK;
     }
+    if (command->run != NULL)
+        return command->run(&settings);
     title_set("tokenring: supervisor");
     log_init(level_of(settings.log_level), strcmp(settings.log_format, "json") == 0, "supervisor");
     return supervisor_run(&set, &settings, command->seat);

@@ -363,6 +363,20 @@ static int load_targets(struct plan *plan, const struct model_options *options, 
     return 0;
 }
 
+/* What the targets will take: matrices in whole panels. */
+static int measure_targets(struct plan *plan)
+{
+    enum { PANEL = 32 };
+    for (int32_t t = 0; t < plan->num_targets; t++) {
+        const struct store_object object = describe_target(plan, &plan->targets[t]);
+        const size_t rows = ((size_t)object.rows + PANEL - 1) / PANEL * PANEL;
+        plan->weights->bytes += object.cols == 0
+                                    ? (size_t)object.rows * sizeof(float)
+                                    : rows * (size_t)object.cols * dtype_bytes(object.dtype);
+    }
+    return 0;
+}
+
 /* Most parts of all rows. */
 static size_t count_parts(const struct plan *plan)
 {
@@ -375,6 +389,7 @@ static size_t count_parts(const struct plan *plan)
     return num;
 }
 
+/* Without options: check and measure. */
 static int run_plan(struct plan *plan, const struct model_options *options, struct error *err)
 {
     const size_t most = count_parts(plan);
@@ -387,7 +402,7 @@ static int run_plan(struct plan *plan, const struct model_options *options, stru
     if (r == 0)
         r = plan_rows(plan, err);
     if (r == 0)
-        r = load_targets(plan, options, err);
+        r = options != NULL ? load_targets(plan, options, err) : measure_targets(plan);
     free(plan->parts);
     free(plan->targets);
     free(plan->matrices);
@@ -417,6 +432,22 @@ int weights_load(const struct backend *backend, struct device *device,
     }
     *ret_weights = weights;
     return 0;
+}
+
+int weights_measure(const struct arch *whole, const struct arch *own, const struct family *family,
+                    struct checkpoint *checkpoint, size_t *ret_bytes, struct error *err)
+{
+    struct model_weights weights = { .num_layers = own->num_hidden_layers, .sealed_fd = -1 };
+    struct plan plan = {
+        .whole = whole, .arch = own, .family = family, .checkpoint = checkpoint, .weights = &weights
+    };
+    weights.layers = calloc((size_t)weights.num_layers, sizeof(*weights.layers));
+    if (weights.layers == NULL)
+        return error_set(err, -ENOMEM, "no memory for %d layers", weights.num_layers);
+    const int r = run_plan(&plan, NULL, err);
+    free(weights.layers);
+    *ret_bytes = weights.bytes;
+    return r;
 }
 
 void weights_finish(const struct backend *backend, struct model_weights *weights)

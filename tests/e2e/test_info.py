@@ -1,0 +1,49 @@
+"""`tokenring info`: what a model is, what it needs, whether it fits."""
+
+import json
+import pathlib
+import subprocess
+
+from server import SOURCE, program
+
+FAMILIES = pathlib.Path(SOURCE) / "tests/golden/families"
+
+
+def run(*args):
+    r = subprocess.run([program(), "info", *map(str, args)], capture_output=True, text=True, timeout=60,
+                       stdin=subprocess.DEVNULL)
+    return r.returncode, r.stdout, r.stderr
+
+
+def test_the_embedded_model_is_told_and_fits():
+    code, out, err = run()
+    assert code == 0 and err == ""
+    assert "llama: 4 layers of 256, vocabulary of 1024, tied" in out
+    assert "8 heads of 32, 4 of keys and values" in out
+    assert "4.0 MiB for 2048 tokens" in out and "fits         yes" in out
+
+
+def test_what_does_not_fit_has_its_exit_code():
+    code, out, _ = run("--kv-cache-memory", "1M")
+    assert code == 3 and "fits         no: KV cache" in out
+    assert run("--kv-cache-memory", "1M", "--max-model-len", "256")[0] == 0
+
+
+def test_windows_and_ranks_are_told():
+    code, out, _ = run(FAMILIES / "gemma3_two_ropes", "--tensor-parallel", "2")
+    assert code == 0
+    assert "12 positions, in 5 of 7 layers" in out and "2 ranks" in out and "in each rank" in out
+
+
+def test_a_model_that_lies_is_refused_in_one_sentence(tmp_path):
+    source = FAMILIES / "qwen3_linear"
+    for path in source.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    for change, words in (({"hidden_size": 48}, "tensor model.embed_tokens.weight"),
+                          ({"num_hidden_layers": 5}, "tensor model.layers.4."),
+                          ({"hidden_act": "relu"}, "hidden_act is \"relu\""),
+                          ({"rms_norm_eps": float("nan")}, "NaN")):
+        (tmp_path / "config.json").write_text(json.dumps(config | change))
+        code, out, err = run(tmp_path)
+        assert code == 2 and out == "" and words in err and err.count("\n") == 1

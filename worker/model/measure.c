@@ -1,0 +1,81 @@
+#include "worker/model/measure.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "worker/families/family.h"
+#include "worker/model/checkpoint.h"
+#include "worker/model/config.h"
+
+static int read_whole(const struct model_options *options, struct measure *m,
+                      const struct family **ret_family, struct error *err)
+{
+    char *text;
+    size_t len;
+    int r = config_read(options->dir, &text, &len, err);
+    if (r < 0)
+        return r;
+    r = config_parse(text, len, options->kv_dtype, options->block_size, &m->whole, ret_family, err);
+    free(text);
+    if (r == 0 && options->max_model_len > m->whole.max_position_embeddings)
+        return error_set_param(err, -EINVAL, "max_model_len",
+                               "max_model_len is %d, wanted at most the model's "
+                               "max_position_embeddings %d",
+                               options->max_model_len, m->whole.max_position_embeddings);
+    return r;
+}
+
+static int measure_weights(const struct model_options *options, const struct family *family,
+                           struct measure *m, struct error *err)
+{
+    struct checkpoint checkpoint;
+    int r = checkpoint_open(options->dir, &checkpoint, err);
+    if (r < 0)
+        return r;
+    m->num_files = checkpoint.num_files;
+    m->num_tensors = checkpoint.num_tensors;
+    for (int32_t i = 0; i < checkpoint.num_tensors; i++)
+        m->checkpoint_bytes += checkpoint.tensors[i].info->end - checkpoint.tensors[i].info->begin;
+    r = weights_measure(&m->whole, &m->own, family, &checkpoint, &m->weight_bytes, err);
+    checkpoint_close(&checkpoint);
+    return r;
+}
+
+/* The wide buffers of a step. */
+static size_t measure_activations(const struct model_options *options, const struct arch *arch)
+{
+    static const enum dim dims[] = { DIM_HIDDEN, DIM_HIDDEN,  DIM_HIDDEN, DIM_QKV,
+                                     DIM_ATTN,   DIM_GATE_UP, DIM_FFN };
+    size_t cols = 0;
+    for (size_t i = 0; i < sizeof(dims) / sizeof(dims[0]); i++)
+        cols += (size_t)family_dim(arch, dims[i]);
+    return sizeof(float) * (cols * (size_t)options->max_rows +
+                            (size_t)arch->vocab_size * (size_t)options->max_logits);
+}
+
+static void measure_rest(const struct model_options *options, struct measure *m)
+{
+    const int32_t longest = m->whole.max_position_embeddings;
+    m->max_len = options->max_model_len > 0 ? options->max_model_len : longest;
+    for (int32_t i = 0; i < m->own.num_ropes; i++)
+        m->table_bytes += sizeof(float) * (size_t)m->own.ropes[i].rotary_dims * (size_t)m->max_len;
+    for (int32_t g = 0; g < m->own.num_kv_groups; g++)
+        m->kv_block_bytes += kv_block_bytes(&m->own.kv_groups[g]);
+    m->activation_bytes = measure_activations(options, &m->own);
+}
+
+int measure_model(const struct model_options *options, int32_t num_ranks,
+                  struct measure *ret_measure, struct error *err)
+{
+    const struct family *family = NULL;
+    struct measure *m = ret_measure;
+    *m = (struct measure){ 0 };
+    int r = read_whole(options, m, &family, err);
+    if (r == 0)
+        r = model_shard(&m->whole, 0, num_ranks, &m->own, err);
+    if (r == 0)
+        r = measure_weights(options, family, m, err);
+    if (r == 0)
+        measure_rest(options, m);
+    return r;
+}
