@@ -143,6 +143,13 @@ void connection_sweep(struct connection_table *table, int64_t now_us)
         sweep_one(c, now_us);
 }
 
+void connection_cut_unadmitted(struct connection_table *table)
+{
+    for (struct connection *c = table->first; c != NULL; c = c->next)
+        if (c->num_requests == 0)
+            connection_cut(c);
+}
+
 /* Bytes that the loop has not come to yet. */
 static bool has_unread(int fd)
 {

@@ -72,6 +72,9 @@ void connection_cut(struct connection *connection);
 /* Once a second: cut what took too long. */
 void connection_sweep(struct connection_table *table, int64_t now_us);
 
+/* Cut those without a request, whatever they are sending. */
+void connection_cut_unadmitted(struct connection_table *table);
+
 /* Cut those without a request; new ones get a second to send their first. */
 void connection_cut_idle(struct connection_table *table, int64_t now_us);
 

@@ -195,6 +195,12 @@ void dispatch_request(void *data, struct http_request *request)
                    MAX_HEADER_BYTES, MAX_HEADERS);
         return;
     }
+    const char *fault = http_head_fault(request);
+    if (fault != NULL) {
+        http_close_after(request);
+        reply_code(request, WIRE_INVALID_VALUE, "%s", fault);
+        return;
+    }
     const struct route *route = route_find(path.data, path.len);
     if (route == NULL || is_off(frontend, route)) {
         reply_code(request, WIRE_NOT_FOUND, "There is nothing at %.*s.",

@@ -11,9 +11,9 @@
 #include "frontend/drain.h"
 #include "frontend/generation.h"
 #include "frontend/links.h"
+#include "frontend/reload.h"
 #include "frontend/state.h"
 #include "frontend/stream.h"
-#include "frontend/tls.h"
 #include "shm/doorbell.h"
 
 enum {
@@ -79,16 +79,12 @@ static int open_keys(struct frontend *frontend, struct failure *failure)
     return r < 0 ? fail(failure, EXIT_CODE_USAGE, r) : 0;
 }
 
-static int open_tls(const struct frontend *frontend, const struct control_message *hello,
-                    void **ret_tls, struct failure *failure)
+static int open_tls(struct frontend *frontend, const struct control_message *hello, void **ret_tls,
+                    struct failure *failure)
 {
-    const struct settings *settings = &frontend->settings;
-    *ret_tls = NULL;
-    if (settings->ssl_certfile == NULL)
-        return 0;
-    const int r = tls_create(settings->ssl_certfile, settings->ssl_keyfile,
-                             hello->tls_keys_set ? hello->tls_ticket_key : NULL, settings->http2,
-                             ret_tls, &failure->err);
+    memcpy(frontend->tls_ticket_key, hello->tls_ticket_key, sizeof(frontend->tls_ticket_key));
+    frontend->tls_keys_set = hello->tls_keys_set != 0;
+    const int r = reload_open_tls(frontend, ret_tls, &failure->err);
     return r < 0 ? fail(failure, EXIT_CODE_USAGE, r) : 0;
 }
 
@@ -125,17 +121,6 @@ static void on_receive_soon(void *data)
     receive(data);
 }
 
-static void refresh_keys(struct frontend *frontend)
-{
-    struct error err = { 0 };
-    const int r = auth_refresh(frontend->auth, &err);
-    if (r > 0)
-        log_event(LOG_LEVEL_INFO, "API keys were read again from %s",
-                  frontend->settings.api_key_file);
-    else if (r < 0)
-        log_event(LOG_LEVEL_ERROR, "the old API keys stay: %s", err.message);
-}
-
 static void on_second(void *data)
 {
     struct frontend *frontend = data;
@@ -143,7 +128,7 @@ static void on_second(void *data)
     session_tick(frontend->session, clock_now_us(), generation_flush);
     stream_keep_alive(frontend);
     generation_expire_queued(frontend, clock_now_us());
-    refresh_keys(frontend);
+    reload_keys(frontend);
     stat_add(frontend->own->words, STAT_LOG_DROPPED, dropped - frontend->log_dropped);
     frontend->log_dropped = dropped;
 }
@@ -198,6 +183,7 @@ static int open_server(struct frontend *frontend, void *tls, struct failure *fai
         .keep_alive_timeout = settings->keep_alive_timeout,
         .slow_client_timeout = settings->slow_client_timeout,
         .log_requests = settings->log_requests,
+        .most_memory_bytes = (size_t)settings->max_frontend_memory,
         .stats = frontend->own->words,
         .handle = dispatch_request,
         .data = frontend,

@@ -47,6 +47,8 @@ struct http_text http_body(const struct http_request *request);
 struct http_text http_header(const struct http_request *request, const char *lower_case_name);
 size_t http_header_bytes(const struct http_request *request);
 size_t http_num_headers(const struct http_request *request);
+/* What in its head could be read in two ways (HTTP/1), as a sentence; NULL: nothing. */
+const char *http_head_fault(const struct http_request *request);
 int64_t http_began_us(const struct http_request *request); /* clock_now_us() */
 
 /* The request's id, sent back and put in every log line: set by the dispatcher, and by the body

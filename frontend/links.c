@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "frontend/drain.h"
 #include "frontend/generation.h"
+#include "frontend/reload.h"
 #include "frontend/session/attach.h"
 #include "frontend/state.h"
 #include "shm/channel.h"
@@ -178,6 +179,9 @@ static void take(struct frontend *frontend, const struct control_message *messag
         break;
     case CONTROL_CONVICTED:
         session_convict(frontend->session, message->digest, clock_now_us());
+        break;
+    case CONTROL_RELOAD:
+        reload_all(frontend);
         break;
     case CONTROL_DRAIN:
         drain_begin(frontend);

@@ -14,6 +14,7 @@
 #include "frontend/connection.h"
 #include "frontend/h2o_glue.h"
 #include "frontend/hangup.h"
+#include "frontend/raw_head.h"
 #include "frontend/request.h"
 #include "proto/records/stats.h"
 
@@ -125,6 +126,19 @@ size_t http_header_bytes(const struct http_request *request)
 size_t http_num_headers(const struct http_request *request)
 {
     return request->req->headers.size;
+}
+
+/* The library leaves the head in the socket's buffer until the request has been answered. */
+const char *http_head_fault(const struct http_request *request)
+{
+    const h2o_req_t *req = request->req;
+    const h2o_socket_t *socket = request->connection->socket;
+    const h2o_buffer_t *input = socket->input;
+    const size_t n = req->input.method.len;
+    if (req->version >= 0x200 || input->size <= n ||
+        memcmp(input->bytes, req->input.method.base, n) != 0)
+        return NULL;
+    return raw_head_fault(input->bytes, input->size);
 }
 
 int64_t http_began_us(const struct http_request *request)

@@ -1,6 +1,7 @@
 #include "frontend/server.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -8,10 +9,12 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "frontend/connection.h"
 #include "frontend/h2o_glue.h"
 #include "frontend/hangup.h"
 #include "frontend/request.h"
+#include "frontend/tls.h"
 #include "proto/records/stats.h"
 
 enum {
@@ -40,6 +43,7 @@ struct server {
     struct http_request_link requests; /* head of a ring */
     uint32_t num_requests;
     uint64_t num_cut_counted;
+    bool is_full; /* of memory: nobody is let in */
 };
 
 h2o_context_t *server_context(struct server *server)
@@ -186,10 +190,37 @@ static void check_slow(void *data, struct http_request *request)
         http_kick(request);
 }
 
+static void listen_again(struct server *server, bool yes)
+{
+    for (size_t i = 0; i < server->num_listeners; i++)
+        if (yes)
+            h2o_socket_read_start(server->listeners[i], on_accept);
+        else
+            h2o_socket_read_stop(server->listeners[i]);
+}
+
+/* The library reads bodies whole before anybody can refuse them: what they may take in all is
+ * bounded here. Requests that are being answered go on. */
+static void check_memory(struct server *server)
+{
+    const struct mallinfo2 info = mallinfo2();
+    const size_t used = info.uordblks + info.hblkhd;
+    const bool is_full = used > server->options.most_memory_bytes;
+    if (is_full)
+        connection_cut_unadmitted(&server->connections);
+    if (is_full != server->is_full) {
+        log_event(LOG_LEVEL_WARN, "%zu MiB are in use: connections are %s", used >> 20,
+                  is_full ? "not accepted" : "accepted again");
+        listen_again(server, !is_full);
+    }
+    server->is_full = is_full;
+}
+
 static void on_second(void *data)
 {
     struct server *server = data;
     connection_sweep(&server->connections, clock_now_us());
+    check_memory(server);
     server_each_request(server, check_slow, server);
     stat_add(server->options.stats, STAT_CONNECTIONS_KICKED,
              server->connections.num_cut - server->num_cut_counted);
@@ -276,6 +307,12 @@ int server_create(struct loop *loop, const struct server_options *options,
         listen_on(server, options->listeners[i]);
     *ret_server = server;
     return 0;
+}
+
+void server_set_tls(struct server *server, void *tls)
+{
+    tls_destroy(server->accept.ssl_ctx); /* connections hold on to theirs */
+    server->accept.ssl_ctx = tls;
 }
 
 void server_request_shutdown(struct server *server)

@@ -29,13 +29,17 @@ struct server_options {
     uint32_t max_connections, max_connections_per_address;
     double body_timeout, keep_alive_timeout, slow_client_timeout; /* seconds */
     bool log_requests;
-    _Atomic uint64_t *stats; /* words of the own status page */
+    size_t most_memory_bytes; /* above it nobody is let in, and who sends a body is cut */
+    _Atomic uint64_t *stats;  /* words of the own status page */
     void (*handle)(void *data, struct http_request *request);
     void *data;
 };
 
 int server_create(struct loop *loop, const struct server_options *options,
                   struct server **ret_server, struct error *err);
+
+/* New connections get this SSL_CTX; it is taken over, and the old one given back. */
+void server_set_tls(struct server *server, void *tls);
 
 /* Say goodbye on open connections and close idle ones at once; new ones are still answered. */
 void server_request_shutdown(struct server *server);

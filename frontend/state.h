@@ -55,6 +55,8 @@ struct frontend {
     char facts[STATUS_TEXT_BYTES]; /* of the engine that came up last */
     int64_t created;               /* wall clock seconds of the process's start */
     int64_t started_us;
+    uint8_t tls_ticket_key[80]; /* the supervisor's, with tls_keys_set */
+    bool tls_keys_set;
     uint64_t random_state[2]; /* of request ids */
     bool was_ready;           /* an engine has been up once: startup is over */
     bool obeys_priority;      /* the scheduling policy does */

@@ -172,8 +172,10 @@ static void take_signals(struct supervisor *s)
 {
     struct signalfd_siginfo info;
     while (read(s->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        if (info.ssi_signo == SIGHUP)
+        if (info.ssi_signo == SIGHUP) {
+            seats_tell_all(&s->seats, CONTROL_RELOAD);
             continue;
+        }
         const bool idle = seats_num_inflight(&s->seats) == 0;
         if (info.ssi_signo == SIGTERM && s->drain_deadline_us == 0 &&
             s->seat == CONTROL_ROLE_FRONTEND)

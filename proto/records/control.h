@@ -17,6 +17,7 @@ enum control_kind {
                           weights of its rank if they are kept (worker: num_weights 1). `text`
                           of a worker: what its predecessor sent in KEEP */
     CONTROL_DRAIN,     /* finish what you have: frontends stop taking new work */
+    CONTROL_RELOAD,    /* frontends read keys, limits and certificates again */
     CONTROL_STOP,      /* end within a second; frontends cut their streams with an error event */
 
     /* supervisor -> frontend */

@@ -97,6 +97,8 @@ const struct option_row settings_rows[] = {
 
     { ROW(max_body_size), SERVE, .initial = "16777216", .min = 1024, .max = 268435456, .value = "BYTES",
       .help = "Largest request body; an HTTP/2 connection can hold 100 of them." },
+    { ROW(max_frontend_memory), SERVE, .initial = "1073741824", .min = 16777216, .max = 1e15, .value = "BYTES",
+      .help = "Memory of one frontend; above it nobody is let in, and who is sending a body is cut." },
     { ROW(max_connections), SERVE, .initial = "4096", .min = 1, .max = 65536, .value = "N", .help = "Connections of one frontend." },
     { ROW(max_connections_per_address), SERVE, .initial = "256", .min = 1, .max = 65536, .value = "N",
       .help = "Connections of one client address; loopback is exempt." },

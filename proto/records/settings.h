@@ -45,7 +45,7 @@ struct settings {
     int64_t max_requests_per_minute_per_key, max_tokens_per_minute_per_key;
     const char *ssl_certfile, *ssl_keyfile;
     bool http2;
-    int64_t max_body_size;
+    int64_t max_body_size, max_frontend_memory;
     int64_t max_connections, max_connections_per_address;
     double body_timeout, keep_alive_timeout, slow_client_timeout;
     double sse_keep_alive_interval;

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from server import CHAT, ask
+from server import CHAT, ask, program, wait_until
 
 COMPLETIONS = "/v1/completions"
 HI = [{"role": "user", "content": "hi"}]
@@ -159,6 +159,58 @@ def raw(server, data):
         while part := s.recv(65536):
             answer += part
         return answer
+
+
+TWO_LENGTHS = "The request has two Content-Length headers."
+
+
+@pytest.mark.parametrize("lines,message", [
+    ("content-length: 5\r\nContent-Length: {n}\r\n", TWO_LENGTHS),
+    ("content-length: {n}\r\ncontent-length: {n}\r\n", TWO_LENGTHS),
+    ("content-length: {n}\r\nx-a: b\n", "A line of the request's head ends in LF alone."),
+    ("content-length: {n}\r\nx-a: b\r\n c\r\n", "A header is continued on another line."),
+])
+def test_a_head_that_can_be_read_in_two_ways_is_refused(server, lines, message):
+    body = json.dumps(ask("hi", max_tokens=1))
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as s:
+        s.sendall(f"POST {CHAT} HTTP/1.1\r\nhost: x\r\n{lines.format(n=len(body))}\r\n{body}".encode())
+        data = b""
+        while part := s.recv(65536):  # and the connection is closed
+            data += part
+    assert data.startswith(b"HTTP/1.1 400 ")
+    error = json.loads(data.split(b"\r\n\r\n")[1])["error"]
+    assert error["message"] == message and error["code"] == "invalid_value"
+
+
+def test_a_length_beside_chunks_is_refused_and_chunks_alone_are_not(server):
+    body = json.dumps(ask("hi", max_tokens=1)).encode()
+    chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    for more, status in ((b"content-length: %d\r\n" % len(body), b"400"), (b"", b"200")):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as s:
+            s.sendall(b"POST %s HTTP/1.1\r\nhost: x\r\n%stransfer-encoding: chunked\r\n\r\n%s" % (CHAT.encode(), more, chunks))
+            assert s.recv(65536).startswith(b"HTTP/1.1 " + status)
+
+
+@pytest.mark.skipif("asan" in program(), reason="a sanitizer's allocator does not say what is in use")
+def test_bodies_that_wait_for_their_end_take_a_bounded_memory(own_server):
+    s = own_server("--max-frontend-memory", "64M")
+    hoarders = []
+    for _ in range(8):
+        c = socket.create_connection(("127.0.0.1", s.port), timeout=30)
+        c.sendall(b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: 16000000\r\n\r\n" % CHAT.encode())
+        hoarders.append(c)
+    cut = 0
+    for c in hoarders:
+        try:
+            c.sendall(b" " * 15000000)
+        except OSError:
+            cut += 1
+    wait_until(lambda: "connections are not accepted" in s.log() or cut == 8, 20)
+    wait_until(lambda: "connections are accepted again" in s.log(), 20)
+    status, _, body = s.post(CHAT, ask("What is the capital of France?"))
+    assert status == 200 and b"Paris" in body
+    for c in hoarders:
+        c.close()
 
 
 def test_garbage_on_the_socket_harms_nobody(server):

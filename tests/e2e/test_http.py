@@ -1,7 +1,7 @@
 """Transport: HTTP/2, TLS, keys, CORS, headers, probes, clients that leave or do not read."""
 
 import json
-
+import signal
 import socket
 import ssl
 import struct
@@ -67,6 +67,40 @@ def test_tls_speaks_both_versions(own_server, certificate):
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     with pytest.raises((ssl.SSLError, OSError)):
         context.wrap_socket(connect(s))
+
+
+def test_a_certificate_is_read_again_on_sighup(own_server, certificate, tmp_path):
+    """A new one is served to new connections; a broken one is not, and the old connections go on."""
+    cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+
+    def install(name):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                        "-keyout", key, "-out", cert, "-days", "2", "-subj", f"/CN={name}"], check=True, capture_output=True)
+
+    def served(s):
+        out = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{s.port}"], stdin=subprocess.DEVNULL,
+                             capture_output=True, timeout=20).stdout.decode()
+        return "CN = second" in out or "CN=second" in out
+
+    install("first")
+    s = own_server("--ssl-certfile", cert, "--ssl-keyfile", key, ready=False)
+    wait_until(lambda: "is ready" in s.log(), 30)
+    assert not served(s)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    old = context.wrap_socket(connect(s))
+    install("second")
+    s.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "certificate was read again" in s.log(), 20)
+    assert served(s)
+    with open(cert, "w") as f:
+        f.write("no certificate\n")
+    s.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "the old certificate stays: " + cert in s.log(), 20)
+    assert served(s)
+    old.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert old.recv(12) == b"HTTP/1.1 200"
+    old.close()
 
 
 def test_an_unreadable_certificate_ends_the_start(tmp_path):
