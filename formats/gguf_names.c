@@ -22,6 +22,7 @@ enum { NUM_ARCHS = sizeof(archs) / sizeof(archs[0]) };
 
 #define ROPE_PERMUTED (GGUF_LLAMA | GGUF_MIXTRAL)
 #define FOUR_NORMS    (GGUF_GEMMA2 | GGUF_GEMMA3)
+#define GEMMAS        (GGUF_GEMMA | GGUF_GEMMA2 | GGUF_GEMMA3)
 #define ALL           0xffffu
 
 /* The first row that fits an architecture holds. */
@@ -93,6 +94,12 @@ int gguf_arch_find(const struct gguf *gguf, const struct gguf_arch **ret_arch, s
                      (int)(len < 40 ? len : 40), name);
 }
 
+static bool ends_in(const char *text, const char *end)
+{
+    const size_t len = strlen(text), end_len = strlen(end);
+    return len >= end_len && strcmp(text + len - end_len, end) == 0;
+}
+
 static bool map_row(const struct gguf_arch *arch, const struct name_row *rows, size_t num,
                     const char *prefix, const char *name, struct gguf_name *ret_name)
 {
@@ -103,6 +110,7 @@ static bool map_row(const struct gguf_arch *arch, const struct name_row *rows, s
         ret_name->is_stacked = rows[i].is_stacked;
         ret_name->is_interleaved = rows[i].is_interleaved;
         ret_name->is_key = rows[i].is_key;
+        ret_name->holds_one = (arch->id & GEMMAS) != 0 && ends_in(name, "norm.weight");
         return (size_t)snprintf(ret_name->text, sizeof(ret_name->text), "%s%s%s", prefix,
                                 rows[i].to, name + len) < sizeof(ret_name->text);
     }

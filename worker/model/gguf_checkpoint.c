@@ -74,6 +74,7 @@ static int add_tensor(struct reader *reader, struct safetensors *file, const str
     const uint64_t bytes = from->bytes / (uint64_t)num_parts;
     to->name = arena_strndup(&file->arena, text, strlen(text));
     to->dtype = &reader->dtypes[from->type];
+    to->holds_one = name->holds_one;
     to->begin = from->offset + (uint64_t)part * bytes;
     to->end = to->begin + bytes;
     copy_shape(from, name->is_stacked ? from->num_dims - 1 : from->num_dims, to);

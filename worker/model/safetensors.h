@@ -38,6 +38,7 @@ struct safetensors_tensor {
     int32_t rank;
     int64_t shape[SAFETENSORS_MAX_RANK]; /* outermost first */
     uint64_t begin, end;                 /* of its bytes, in the data */
+    bool holds_one;    /* where others store a distance from 1, this is the value */
     int32_t head_rows; /* > 0: interleaved rows (tensor_read.h) of heads of so many */
 };
 

@@ -280,7 +280,9 @@ static int load_vector(struct plan *plan, const struct target *target, struct er
         values != NULL ? 0 : error_set(err, -ENOMEM, "no memory for a vector of %zu bytes", bytes);
     for (int32_t i = 0; r == 0 && i < target->num_parts; i++)
         r = loader_read_vector(&plan->parts[target->first_part + i], values, err);
-    for (size_t i = 0; r == 0 && target->row->plus_one && i < bytes / sizeof(float); i++)
+    const bool add_one =
+        target->row->plus_one && !plan->parts[target->first_part].tensor->info->holds_one;
+    for (size_t i = 0; r == 0 && add_one && i < bytes / sizeof(float); i++)
         values[i] += 1.0f;
     for (size_t i = 0; r == 0 && target->row->high > 0.0f && i < bytes / sizeof(float); i++)
         values[i] = limit(values[i], 0.0f, target->row->high);
