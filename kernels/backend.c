@@ -7,17 +7,34 @@ extern const struct backend cpu_backend;
 
 static const struct backend *const backends[] = { &cpu_backend };
 
+static const struct dtype_row {
+    const char *name;
+    size_t bytes, block_bytes; /* of one element, of DTYPE_BLOCK */
+} dtype_rows[] = {
+    [DTYPE_F32] = { "f32", 4, 128 },  [DTYPE_F16] = { "f16", 2, 64 },
+    [DTYPE_BF16] = { "bf16", 2, 64 }, [DTYPE_Q8_0] = { "q8_0", 0, 34 },
+    [DTYPE_Q4_0] = { "q4_0", 0, 18 },
+};
+
 size_t dtype_bytes(enum dtype dtype)
 {
-    return dtype == DTYPE_F32 ? 4 : 2;
+    return dtype_rows[dtype].bytes;
+}
+
+size_t dtype_row_bytes(enum dtype dtype, int32_t cols)
+{
+    return dtype_is_quant(dtype) ? (size_t)cols / DTYPE_BLOCK * dtype_rows[dtype].block_bytes
+                                 : (size_t)cols * dtype_rows[dtype].bytes;
+}
+
+bool dtype_is_quant(enum dtype dtype)
+{
+    return dtype_rows[dtype].bytes == 0;
 }
 
 const char *dtype_name(enum dtype dtype)
 {
-    static const char *const names[] = {
-        [DTYPE_F32] = "f32", [DTYPE_F16] = "f16", [DTYPE_BF16] = "bf16"
-    };
-    return names[dtype];
+    return dtype_rows[dtype].name;
 }
 
 int backend_open(const char *name, const struct backend **ret_backend, struct error *err)

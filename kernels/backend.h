@@ -27,10 +27,15 @@
 enum { BACKEND_ABI = 5, BACKEND_SPAN = 256, BACKEND_MAX_GROUPS = 4, BACKEND_MAX_LOGPROBS = 20 };
 enum { MOE_MAX_EXPERTS = 1024 };
 
-enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16 };
+/* The last two are of weights alone, in blocks of 32 inputs as GGUF files have them. */
+enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0, DTYPE_Q4_0 };
 
-size_t dtype_bytes(enum dtype dtype);
-const char *dtype_name(enum dtype dtype); /* "f32", "f16", "bf16" */
+enum { DTYPE_BLOCK = 32 };
+
+size_t dtype_bytes(enum dtype dtype);                   /* of one element; 0 for a type of blocks */
+size_t dtype_row_bytes(enum dtype dtype, int32_t cols); /* cols: whole blocks */
+bool dtype_is_quant(enum dtype dtype);
+const char *dtype_name(enum dtype dtype); /* "f32", "f16", "bf16", "q8_0", "q4_0" */
 
 struct device;
 struct weight; /* a repacked matrix [rows][cols], y = W x */

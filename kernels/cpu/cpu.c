@@ -122,10 +122,12 @@ static void run_linear(struct device *device, const struct op *op, int32_t threa
     const int32_t panel_parts = num_threads / row_parts;
     const int32_t part = thread % panel_parts, row_part = thread / panel_parts;
 
-    device->isa->linear(args, (int32_t)share_of(args->weight->num_panels, part, panel_parts),
-                        (int32_t)share_of(args->weight->num_panels, part + 1, panel_parts),
-                        (int32_t)share_of(args->rows, row_part, row_parts),
-                        (int32_t)share_of(args->rows, row_part + 1, row_parts));
+    const bool is_quant = dtype_is_quant(args->weight->dtype);
+    (is_quant ? device->isa->linear_quant : device->isa->linear)(
+        args, (int32_t)share_of(args->weight->num_panels, part, panel_parts),
+        (int32_t)share_of(args->weight->num_panels, part + 1, panel_parts),
+        (int32_t)share_of(args->rows, row_part, row_parts),
+        (int32_t)share_of(args->rows, row_part + 1, row_parts));
 }
 
 /* A narrow matrix has too few panels for many threads: let them share out the rows too. */
@@ -138,11 +140,41 @@ static int32_t choose_row_parts(int32_t num_threads, int32_t num_panels, int32_t
     return parts;
 }
 
+static void run_quantize(struct device *device, const struct op *op, int32_t thread,
+                         int32_t num_threads)
+{
+    const struct quantize_args *args = &op->args.quantize;
+    device->isa->quantize(args, (int32_t)share_of(args->rows, thread, num_threads),
+                          (int32_t)share_of(args->rows, thread + 1, num_threads));
+}
+
+static void record_linear(struct device *device, const struct linear_args *args)
+{
+    const double cost_ns = (double)weight_bytes(args->weight) * (0.04 + 0.01 * args->rows);
+    device_record(device, run_linear, cost_ns)->args.linear = *args;
+}
+
+/* Rows in parts that the room for their blocks has. */
+static void record_quant(struct device *device, const struct linear_args *whole)
+{
+    for (int32_t row = 0; row < whole->rows; row += device->quant_rows) {
+        struct linear_args args = *whole;
+        const int32_t left = whole->rows - row;
+        args.rows = left < device->quant_rows ? left : device->quant_rows;
+        args.x += row * args.x_stride;
+        args.out += row * args.out_stride;
+        args.quants = device->quants;
+        const double cost_ns = args.rows > 1 ? 0.1 * args.rows * args.weight->cols : 0.0;
+        device_record(device, run_quantize, cost_ns)->args.quantize =
+            (struct quantize_args){ args.quants, args.x, args.rows, args.weight->cols };
+        record_linear(device, &args);
+    }
+}
+
 static void cpu_linear(struct device *device, float *out, const struct weight *weight,
                        const float *bias, const float *x, int32_t rows)
 {
-    const double cost_ns = (double)weight_bytes(weight) * (0.04 + 0.01 * rows);
-    device_record(device, run_linear, cost_ns)->args.linear = (struct linear_args){
+    const struct linear_args args = {
         .out = out,
         .weight = weight,
         .bias = bias,
@@ -152,6 +184,7 @@ static void cpu_linear(struct device *device, float *out, const struct weight *w
         .rows = rows,
         .row_parts = choose_row_parts(device->num_threads, weight->num_panels, rows),
     };
+    (dtype_is_quant(weight->dtype) ? record_quant : record_linear)(device, &args);
 }
 
 static void run_rope(struct device *device, const struct op *op, int32_t thread,

@@ -12,6 +12,7 @@ static const double solo_below_ns = 1500.0;
 /* Best first. */
 static const struct isa *const isas[] = {
 #if defined(CPU_HAS_SIMD)
+    &isa_avx512_vnni,
     &isa_avx512,
     &isa_avx2,
 #endif
@@ -94,7 +95,9 @@ int device_open(const struct device_options *options, struct device **ret_device
     *device = (struct device){
         .isa = isa,
         .num_threads = choose_threads(options),
-        .max_ops = 2 * (options->max_ops > 0 ? options->max_ops : 1), /* attention records two */
+        .max_ops = 2 * (options->max_ops > 0 ? options->max_ops
+                                             : 1), /* attention and quantized linears record two */
+        .quant_rows = quant_room(options->max_rows),
         .partials = memory_alloc(ATTENTION_PARTIAL_FLOATS * sizeof(float)),
     };
 
@@ -127,6 +130,7 @@ void device_close(struct device *device)
     free(device->lists[0].ops);
     free(device->lists[1].ops);
     memory_free(device->partials);
+    quant_release(device);
     free(device);
 }
 

@@ -32,6 +32,8 @@ struct device {
     bool in_flight;    /* the other list runs or has not been waited for */
     int error; /* of a meeting with other ranks: final; written by thread 0, read after a wait */
     struct device_thread *threads;
+    struct quant_rows quants;       /* what weights in blocks multiply: of the running operation */
+    int32_t quant_rows, quant_cols; /* its room */
     float *partials; /* [ATTENTION_PARTIAL_FLOATS]: sums of spans that threads share out */
 };
 

@@ -13,6 +13,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu/kv.h"
+#include "kernels/cpu/quant.h"
 #include "kernels/cpu/weight.h"
 
 struct move_args {
@@ -42,8 +43,15 @@ struct linear_args {
     const struct weight *weight;
     const float *bias, *x;
     int64_t out_stride, x_stride; /* floats from row to row */
+    struct quant_rows quants;     /* x, for a weight in blocks */
     int32_t rows;
     int32_t row_parts; /* threads form a grid: row_parts by the others over panels */
+};
+
+struct quantize_args {
+    struct quant_rows out;
+    const float *x; /* [rows][cols] */
+    int32_t rows, cols;
 };
 
 struct rope_args {
@@ -203,6 +211,7 @@ struct op {
         struct embed_args embed;
         struct norm_args norm;
         struct linear_args linear;
+        struct quantize_args quantize;
         struct rope_args rope;
         struct attention_args attention;
         struct squares_args squares;
@@ -230,6 +239,10 @@ struct isa {
     void (*add_layer_norm)(const struct norm_args *args, int32_t row_from, int32_t row_to);
     void (*linear)(const struct linear_args *args, int32_t panel_from, int32_t panel_to,
                    int32_t row_from, int32_t row_to);
+    /* x rounded to blocks, and the same as linear() over them for weights in blocks. */
+    void (*quantize)(const struct quantize_args *args, int32_t row_from, int32_t row_to);
+    void (*linear_quant)(const struct linear_args *args, int32_t panel_from, int32_t panel_to,
+                         int32_t row_from, int32_t row_to);
     /* A unit is one row's group of one kv head: unit = row * num_kv_heads + kv_head. */
     void (*rope_kv_write)(const struct rope_args *args, int64_t unit_from, int64_t unit_to);
     /* The tile's queries times the scale, into scratch->queries. */
@@ -254,7 +267,7 @@ struct isa {
 
 extern const struct isa isa_scalar;
 #if defined(CPU_HAS_SIMD)
-extern const struct isa isa_avx2, isa_avx512;
+extern const struct isa isa_avx2, isa_avx512, isa_avx512_vnni;
 #endif
 
 /* Position of a tile's row. */

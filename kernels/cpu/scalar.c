@@ -7,6 +7,7 @@
 
 #include "base/half.h"
 #include "kernels/cpu/op.h"
+#include "kernels/cpu/scalar_quant.h"
 
 static bool is_supported(void)
 {
@@ -360,6 +361,8 @@ const struct isa isa_scalar = {
     .add_rms_norm = add_rms_norm,
     .add_layer_norm = add_layer_norm,
     .linear = linear,
+    .quantize = scalar_quantize,
+    .linear_quant = scalar_linear_quant,
     .rope_kv_write = rope_kv_write,
     .attention_begin = attention_begin,
     .attention_span = attention_span,

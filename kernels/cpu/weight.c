@@ -7,12 +7,13 @@
 
 #include "base/half.h"
 #include "kernels/cpu/memory.h"
+#include "kernels/cpu/quant.h"
 
 enum { LOAD_COLS = 64 }; /* 64 columns of a panel stay in the first-level cache while rows come */
 
 int weight_describe(enum dtype dtype, int32_t rows, int32_t cols, struct weight *ret_weight)
 {
-    if (rows < 1 || cols < 1)
+    if (rows < 1 || cols < 1 || (dtype_is_quant(dtype) && cols % DTYPE_BLOCK != 0))
         return -EINVAL;
     const struct weight weight = {
         .dtype = dtype,
@@ -30,19 +31,18 @@ int weight_describe(enum dtype dtype, int32_t rows, int32_t cols, struct weight 
 int weight_alloc(struct device *device, enum dtype dtype, int32_t rows, int32_t cols,
                  struct weight **ret_weight, struct error *err)
 {
-    (void)device;
     struct weight *weight = calloc(1, sizeof(*weight));
     if (!weight)
         return error_set(err, -ENOMEM, "no memory for a weight");
     const int r = weight_describe(dtype, rows, cols, weight);
     if (r < 0) {
         weight_free(weight);
-        return error_set(err, r, "a weight of %d x %d cannot be counted or has no elements", rows,
-                         cols);
+        return error_set(err, r, "a weight of %d x %d %s cannot be counted or has no whole blocks",
+                         rows, cols, dtype_name(dtype));
     }
     const size_t bytes = weight_bytes(weight);
     weight->panels = memory_alloc(bytes);
-    if (!weight->panels) {
+    if (!weight->panels || (dtype_is_quant(dtype) && quant_reserve(device, cols) < 0)) {
         weight_free(weight);
         return error_set(err, -ENOMEM, "no memory for a weight of %d x %d %s (%zu bytes)", rows,
                          cols, dtype_name(dtype), bytes);
@@ -100,14 +100,14 @@ void weight_load(struct weight *weight, int32_t first_row, int32_t num_rows, con
 {
     assert(first_row >= 0 && num_rows >= 0 && num_rows <= weight->rows - first_row);
 
-    const size_t row_bytes = (size_t)weight->cols * dtype_bytes(weight->dtype);
+    const size_t row_bytes = dtype_row_bytes(weight->dtype, weight->cols);
     const unsigned char *rows = from;
     const int32_t end = first_row + num_rows;
 
     for (int32_t row = first_row; row < end;) {
         const int32_t room = PANEL_ROWS - row % PANEL_ROWS;
         const int32_t n = end - row < room ? end - row : room;
-        load_panel(weight, row, n, rows);
+        (dtype_is_quant(weight->dtype) ? quant_load_panel : load_panel)(weight, row, n, rows);
         rows += (size_t)n * row_bytes;
         row += n;
     }
@@ -134,6 +134,10 @@ void weight_read_row(const struct weight *weight, int32_t row, int32_t first_col
     case DTYPE_BF16:
         for (int32_t k = 0; k < num_cols; k++)
             out[k] = half_from_bf16(halves[(size_t)k * PANEL_ROWS]);
+        break;
+    case DTYPE_Q8_0:
+    case DTYPE_Q4_0:
+        quant_read_row(weight, row, first_col, num_cols, out);
         break;
     }
 }

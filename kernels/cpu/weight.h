@@ -4,8 +4,9 @@
  *     panels : [num_panels][cols][32]    num_panels = rows rounded up to 32, / 32
  *
  * One column of a panel is what one step over the inputs multiplies: 32 outputs at once. Rows
- * beyond the matrix are zero. bf16 columns hold rows i and 16 + i side by side, so that a shift
- * and a mask widen 64 bytes to rows 0-15 and 16-31 without a shuffle.
+ * beyond the matrix are zero. Types of blocks are laid out as quant.h says. bf16 columns hold rows
+ * i and 16 + i side by side, so that a shift and a mask widen 64 bytes to rows 0-15 and 16-31
+ * without a shuffle.
  */
 #ifndef KERNELS_CPU_WEIGHT_H
 #define KERNELS_CPU_WEIGHT_H
@@ -20,7 +21,8 @@ struct weight {
     unsigned char *panels;
 };
 
-/* The form of a matrix without memory. Returns 0; -EINVAL when empty, -EOVERFLOW. */
+/* The form of a matrix without memory. Returns 0; -EINVAL when empty or of no whole blocks,
+ * -EOVERFLOW. */
 int weight_describe(enum dtype dtype, int32_t rows, int32_t cols, struct weight *ret_weight);
 
 int weight_alloc(struct device *device, enum dtype dtype, int32_t rows, int32_t cols,
@@ -44,7 +46,7 @@ static inline int32_t weight_lane(enum dtype dtype, int32_t row_in_panel)
 /* Bytes of one panel, and where it begins. */
 static inline size_t weight_panel_bytes(const struct weight *weight)
 {
-    return (size_t)weight->cols * PANEL_ROWS * dtype_bytes(weight->dtype);
+    return PANEL_ROWS * dtype_row_bytes(weight->dtype, weight->cols);
 }
 
 static inline const void *weight_panel(const struct weight *weight, int32_t panel)

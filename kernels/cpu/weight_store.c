@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "kernels/cpu/device.h"
+#include "kernels/cpu/quant.h"
 #include "kernels/cpu/weight.h"
 
 #ifndef MFD_NOEXEC_SEAL
@@ -119,6 +120,9 @@ static int plan(struct device *device, const struct store_key *key,
                                         .key = *key };
         snprintf(store->image->isa, sizeof(store->image->isa), "%s", device->isa->name);
         r = lay_out(store, objects);
+        for (int32_t i = 0; r == 0 && i < num; i++)
+            if (objects[i].cols > 0 && dtype_is_quant(objects[i].dtype))
+                r = quant_reserve(device, objects[i].cols);
     }
     if (r < 0) {
         weight_store_close(store);

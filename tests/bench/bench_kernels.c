@@ -1,12 +1,12 @@
 /*
  * bench_kernels - what the cpu backend's operations reach of what the machine can do
  *
- *     bench_kernels [threads [isa [linear|attention|rows|step]]]
+ *     bench_kernels [threads [isa [quant|linear|attention|rows|step]]]
  *
- * First two probes, in the same run: reading memory (four streams per thread) and multiply-adds
- * from registers. Then each operation with random data, best of several trials, as GB/s of the
- * bytes it has to read or GFLOP/s of the sums it has to make, and as a share of the probe. The
- * probes run again at the end: where they differ, the machine was not quiet.
+ * First the probes, in the same run: reading memory (four streams per thread), multiply-adds and
+ * integer dot products from registers. Then each operation with random data, best of several
+ * trials, as GB/s of the bytes it has to read or GFLOP/s of the sums it has to make, and as a share
+ * of the probe. The probes run again at the end: where they differ, the machine was not quiet.
  */
 #include <math.h>
 #include <pthread.h>
@@ -28,7 +28,7 @@ static struct device *device;
 static int32_t num_threads;
 
 struct probe {
-    double gb_per_s, gflop_per_s;
+    double gb_per_s, gflop_per_s, gop_per_s; /* the last of integer dot products; 0: none */
 };
 
 static double read_s(clockid_t clock)
@@ -59,7 +59,7 @@ struct probe_thread {
     pthread_barrier_t *start;
     const unsigned char *data;
     size_t bytes;
-    double read_time_s, fma_time_s, flops;
+    double read_time_s, fma_time_s, dot_time_s, flops, ops;
     float sink;
 };
 
@@ -113,6 +113,28 @@ __attribute__((target("avx2,fma"))) static float fma_256(int64_t times, double *
 }
 #endif
 
+#if defined(__x86_64__)
+__attribute__((target("avx512f,avx512vnni"))) static float dot_512(int64_t times, double *ops)
+{
+    enum { CHAINS = 12 };
+    __m512i sums[CHAINS];
+    const __m512i a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(5);
+    for (int i = 0; i < CHAINS; i++)
+        sums[i] = _mm512_set1_epi32(i);
+    for (int64_t n = 0; n < times; n++)
+        for (int i = 0; i < CHAINS; i++)
+            sums[i] = _mm512_dpbusd_epi32(sums[i], a, b);
+    float sink = 0.0f;
+    int32_t part[16];
+    for (int i = 0; i < CHAINS; i++) {
+        memcpy(part, &sums[i], sizeof(part));
+        sink += (float)part[0];
+    }
+    *ops = (double)times * CHAINS * 64 * 2;
+    return sink;
+}
+#endif
+
 static float read_plain(const unsigned char *data, size_t bytes)
 {
     uint64_t sums[4] = { 0 }, word;
@@ -136,6 +158,7 @@ static float fma_plain(int64_t times, double *flops)
 
 static float (*probe_read)(const unsigned char *data, size_t bytes) = read_plain;
 static float (*probe_fma)(int64_t times, double *flops) = fma_plain;
+static float (*probe_dot)(int64_t times, double *ops); /* NULL: no such instruction */
 
 static void choose_probes(void)
 {
@@ -148,6 +171,8 @@ static void choose_probes(void)
         probe_read = read_512;
         probe_fma = fma_512;
     }
+    if (__builtin_cpu_supports("avx512vnni"))
+        probe_dot = dot_512;
 #endif
 }
 
@@ -164,6 +189,12 @@ static void *probe_main(void *argument)
     start_s = now_s();
     thread->sink += probe_fma(1 << 22, &thread->flops);
     thread->fma_time_s = now_s() - start_s;
+
+    pthread_barrier_wait(thread->start);
+    start_s = now_s();
+    if (probe_dot != NULL)
+        thread->sink += probe_dot(1 << 22, &thread->ops);
+    thread->dot_time_s = now_s() - start_s;
     return NULL;
 }
 
@@ -172,7 +203,7 @@ static struct probe probe_once(const unsigned char *data, size_t bytes)
 {
     static struct probe_thread threads[MAX_THREADS];
     pthread_barrier_t start;
-    double slowest_read_s = 0.0, slowest_fma_s = 0.0, flops = 0.0;
+    double slowest_read_s = 0.0, slowest_fma_s = 0.0, slowest_dot_s = 0.0, flops = 0.0, ops = 0.0;
 
     pthread_barrier_init(&start, NULL, (unsigned)num_threads);
     for (int32_t i = 0; i < num_threads; i++) {
@@ -186,10 +217,13 @@ static struct probe probe_once(const unsigned char *data, size_t bytes)
         pthread_join(threads[i].id, NULL);
         slowest_read_s = fmax(slowest_read_s, threads[i].read_time_s);
         slowest_fma_s = fmax(slowest_fma_s, threads[i].fma_time_s);
+        slowest_dot_s = fmax(slowest_dot_s, threads[i].dot_time_s);
         flops += threads[i].flops;
+        ops += threads[i].ops;
     }
     pthread_barrier_destroy(&start);
-    return (struct probe){ (double)bytes / slowest_read_s * 1e-9, flops / slowest_fma_s * 1e-9 };
+    return (struct probe){ (double)bytes / slowest_read_s * 1e-9, flops / slowest_fma_s * 1e-9,
+                           ops / slowest_dot_s * 1e-9 };
 }
 
 static struct probe probe_all(const unsigned char *data, size_t bytes)
@@ -199,9 +233,10 @@ static struct probe probe_all(const unsigned char *data, size_t bytes)
         const struct probe probe = probe_once(data, bytes);
         best.gb_per_s = fmax(best.gb_per_s, probe.gb_per_s);
         best.gflop_per_s = fmax(best.gflop_per_s, probe.gflop_per_s);
+        best.gop_per_s = fmax(best.gop_per_s, probe.gop_per_s);
     }
-    printf("probe: read %.1f GB/s, multiply-add %.0f GFLOP/s, %d threads\n", best.gb_per_s,
-           best.gflop_per_s, num_threads);
+    printf("probe: read %.1f GB/s, multiply-add %.0f GFLOP/s, integer dot %.0f GOP/s, %d threads\n",
+           best.gb_per_s, best.gflop_per_s, best.gop_per_s, num_threads);
     return best;
 }
 
@@ -223,7 +258,31 @@ static float *make_floats(size_t num)
     return data;
 }
 
-/* Random weights within [-2, 2): exponent bits are set so that no value is odd. */
+/* 32 rows of random weights within [-2, 2): exponent bits are set so that no value is odd. */
+static void fill_rows(enum dtype dtype, int32_t cols, unsigned char *rows, uint64_t *state)
+{
+    for (size_t i = 0; i < 32 * (size_t)cols; i++) {
+        const float value = (float)(next_random(state) >> 40) * 0x1p-23f - 1.0f;
+        uint32_t bits;
+        memcpy(&bits, &value, 4);
+        if (dtype == DTYPE_BF16)
+            bits >>= 16;
+        else if (dtype == DTYPE_F16) /* sign, exponent 12 to 15, mantissa */
+            bits = (bits >> 16 & 0x8000) | 0x3000 | (bits & 0xfff);
+        memcpy(rows + i * dtype_bytes(dtype), &bits, dtype_bytes(dtype));
+    }
+}
+
+/* 32 rows of random blocks, whose scales are 2^-10 and more. */
+static void fill_blocks(enum dtype dtype, int32_t cols, unsigned char *rows, uint64_t *state)
+{
+    const size_t size = dtype_row_bytes(dtype, DTYPE_BLOCK), num = 32 * (size_t)cols / DTYPE_BLOCK;
+    for (size_t i = 0; i < num * size; i++)
+        rows[i] = (unsigned char)(next_random(state) >> 32);
+    for (size_t i = 0; i < num; i++)
+        rows[i * size + 1] = (unsigned char)((rows[i * size + 1] & 0x83) | 0x14);
+}
+
 static struct weight *make_weight(enum dtype dtype, int32_t rows, int32_t cols)
 {
     struct weight *weight;
@@ -232,22 +291,11 @@ static struct weight *make_weight(enum dtype dtype, int32_t rows, int32_t cols)
         fprintf(stderr, "%s\n", err.message);
         exit(1);
     }
-    const size_t row_bytes = (size_t)cols * dtype_bytes(dtype);
-    unsigned char *panel = malloc(32 * row_bytes);
+    unsigned char *panel = malloc(32 * dtype_row_bytes(dtype, cols));
     uint64_t state = 0x1234567;
     for (int32_t first = 0; panel && first < rows; first += 32) {
-        const int32_t num = rows - first < 32 ? rows - first : 32;
-        for (size_t i = 0; i < 32 * (size_t)cols; i++) {
-            const float value = (float)(next_random(&state) >> 40) * 0x1p-23f - 1.0f;
-            uint32_t bits;
-            memcpy(&bits, &value, 4);
-            if (dtype == DTYPE_BF16)
-                bits >>= 16;
-            else if (dtype == DTYPE_F16) /* sign, exponent 12 to 15, mantissa */
-                bits = (bits >> 16 & 0x8000) | 0x3000 | (bits & 0xfff);
-            memcpy(panel + i * dtype_bytes(dtype), &bits, dtype_bytes(dtype));
-        }
-        backend->weight_load(weight, first, num, panel);
+        (dtype_is_quant(dtype) ? fill_blocks : fill_rows)(dtype, cols, panel, &state);
+        backend->weight_load(weight, first, rows - first < 32 ? rows - first : 32, panel);
     }
     free(panel);
     return weight;
@@ -280,7 +328,7 @@ static void print_row(const char *what, struct timing time, double bytes, double
                       const struct probe *probe)
 {
     const double gb = bytes / time.wall_s * 1e-9, gflop = flops / time.wall_s * 1e-9;
-    printf("%-7s %-46s %9.1f us  cpu %9.1f us  %6.2f GB/s %4.0f %%  %6.1f GFLOP/s %4.0f %%\n",
+    printf("%-11s %-46s %9.1f us  cpu %9.1f us  %6.2f GB/s %4.0f %%  %6.1f GFLOP/s %4.0f %%\n",
            backend->device_isa(device), what, time.wall_s * 1e6, time.cpu_s * 1e6, gb,
            100 * gb / probe->gb_per_s, gflop, 100 * gflop / probe->gflop_per_s);
 }
@@ -304,7 +352,7 @@ static void bench_linear(enum dtype dtype, int32_t outputs, int32_t inputs, doub
 {
     struct linear_bench bench = { .x = make_floats(512 * (size_t)inputs),
                                   .out = make_floats(512 * (size_t)outputs) };
-    const double bytes = (double)outputs * inputs * (double)dtype_bytes(dtype);
+    const double bytes = (double)outputs * (double)dtype_row_bytes(dtype, inputs);
     bench.num_weights = (int32_t)fmax(1.0, fmin(64.0, total_bytes / bytes));
     for (int32_t i = 0; i < bench.num_weights; i++)
         bench.weights[i] = make_weight(dtype, outputs, inputs);
@@ -319,7 +367,10 @@ static void bench_linear(enum dtype dtype, int32_t outputs, int32_t inputs, doub
         const struct timing time = best_of(record_linear, &bench, TRIALS);
         snprintf(what, sizeof(what), "linear %s %d x %d, %d rows, %d matrices", dtype_name(dtype),
                  outputs, inputs, bench.rows, bench.num_weights);
-        print_row(what, time, bytes * bench.num_weights, flops * bench.num_weights, probe);
+        struct probe limits = *probe;
+        if (dtype_is_quant(dtype) && probe->gop_per_s > 0.0)
+            limits.gflop_per_s = probe->gop_per_s;
+        print_row(what, time, bytes * bench.num_weights, flops * bench.num_weights, &limits);
         bench.num_weights = all;
     }
     for (int32_t i = 0; i < bench.num_weights; i++)
@@ -522,6 +573,10 @@ static void bench_isa(const struct probe *probe, const char *only)
     const double total = plain ? 64e6 : 1e9;
     const int num_rows = plain ? 2 : 8;
 
+    if (is_wanted(only, "quant")) {
+        bench_linear(DTYPE_Q8_0, 4096, 4096, total, rows, num_rows, probe);
+        bench_linear(DTYPE_Q4_0, 4096, 4096, total, rows, num_rows, probe);
+    }
     if (is_wanted(only, "linear")) {
         bench_linear(DTYPE_BF16, 4096, 4096, total, rows, num_rows, probe);
         bench_linear(DTYPE_F16, 4096, 4096, total, rows, num_rows, probe);
@@ -546,7 +601,7 @@ static void bench_isa(const struct probe *probe, const char *only)
 
 int main(int argc, char **argv)
 {
-    static const char *const isas[] = { "avx512", "avx2", "scalar" };
+    static const char *const isas[] = { "avx512_vnni", "avx512", "avx2", "scalar" };
     const size_t probe_bytes = (size_t)1 << 29;
     struct error err;
     if (backend_open("cpu", &backend, &err) < 0)

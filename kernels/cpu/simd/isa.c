@@ -24,18 +24,31 @@ static bool is_supported(void)
 #endif
 }
 
+/* All but what depends on the integer instructions. */
+#define COMMON                                                                                     \
+    .add_rms_norm = SIMD(add_rms_norm), .add_layer_norm = SIMD(add_layer_norm),                    \
+    .linear = SIMD(linear), .quantize = SIMD(quantize), .rope_kv_write = SIMD(rope_kv_write),      \
+    .attention_begin = SIMD(attention_begin), .attention_span = SIMD(attention_span),              \
+    .attention_combine = SIMD(attention_combine), .attention_end = SIMD(attention_end),            \
+    .qk_squares = SIMD(qk_squares), .activate = SIMD(activate), .soft_cap = SIMD(soft_cap)
+
 const struct isa SIMD(isa) = {
     .name = SIMD_NAME,
     .is_supported = is_supported,
-    .add_rms_norm = SIMD(add_rms_norm),
-    .add_layer_norm = SIMD(add_layer_norm),
-    .linear = SIMD(linear),
-    .rope_kv_write = SIMD(rope_kv_write),
-    .attention_begin = SIMD(attention_begin),
-    .attention_span = SIMD(attention_span),
-    .attention_combine = SIMD(attention_combine),
-    .attention_end = SIMD(attention_end),
-    .qk_squares = SIMD(qk_squares),
-    .activate = SIMD(activate),
-    .soft_cap = SIMD(soft_cap),
+    .linear_quant = SIMD(linear_quant),
+    COMMON,
 };
+
+#if defined(__AVX512F__)
+static bool has_vnni(void)
+{
+    return is_supported() && __builtin_cpu_supports("avx512vnni");
+}
+
+const struct isa isa_avx512_vnni = {
+    .name = "avx512_vnni",
+    .is_supported = has_vnni,
+    .linear_quant = linear_quant_avx512_vnni,
+    COMMON,
+};
+#endif

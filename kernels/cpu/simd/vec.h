@@ -160,6 +160,12 @@ static ALWAYS_INLINE void vec_store_f16(uint16_t *to, vec a)
                         _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
+/* Whole numbers of at most 127 as bytes. */
+static ALWAYS_INLINE void vec_store_i8(int8_t *to, vec a)
+{
+    _mm_storeu_si128((__m128i *)(void *)to, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a)));
+}
+
 /* 32 bf16 in the order of weight.h. */
 static ALWAYS_INLINE void vec_load_bf16_panel(const uint16_t *from, vec out[2])
 {
@@ -300,6 +306,14 @@ static ALWAYS_INLINE void vec_store_f16(uint16_t *to, vec a)
 {
     _mm_storeu_si128((__m128i *)(void *)to,
                      _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+static ALWAYS_INLINE void vec_store_i8(int8_t *to, vec a)
+{
+    const __m256i whole = _mm256_cvtps_epi32(a);
+    const __m128i pairs =
+        _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+    _mm_storel_epi64((__m128i *)(void *)to, _mm_packs_epi16(pairs, pairs));
 }
 
 static ALWAYS_INLINE void vec_load_bf16_panel(const uint16_t *from, vec out[4])

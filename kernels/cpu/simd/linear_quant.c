@@ -1,0 +1,302 @@
+/*
+ * Weights in blocks times activations in blocks: integer dot products of four inputs per lane, a
+ * lane an output. Compiled a third time where the processor has VNNI; the integers are the same.
+ *
+ * Few rows are bound by bytes of w: several panels at once are as many streams of memory. Many
+ * rows pass over a panel while it is in the second-level cache.
+ */
+#include "kernels/cpu/simd/ops.h"
+
+#if defined(__AVX512VNNI__)
+#define NAME(name) name##_avx512_vnni
+#else
+#define NAME(name) SIMD(name)
+#endif
+
+/* --- integers: as many lanes as floats have ----------------------------------------------- */
+
+#if defined(__AVX512F__)
+
+typedef __m512i ivec;
+
+static ALWAYS_INLINE ivec ivec_set(int32_t value)
+{
+    return _mm512_set1_epi32(value);
+}
+
+static ALWAYS_INLINE ivec ivec_load(const unsigned char *from)
+{
+    return _mm512_loadu_si512(from);
+}
+
+static ALWAYS_INLINE ivec ivec_low(ivec a)
+{
+    return _mm512_and_si512(a, _mm512_set1_epi8(15));
+}
+
+static ALWAYS_INLINE ivec ivec_high(ivec a)
+{
+    return _mm512_and_si512(_mm512_srli_epi16(a, 4), _mm512_set1_epi8(15));
+}
+
+static ALWAYS_INLINE vec ivec_to_float(ivec a)
+{
+    return _mm512_cvtepi32_ps(a);
+}
+
+#if defined(__AVX512VNNI__)
+
+/* sum + four unsigned bytes of w times four signed of x, per lane. */
+static ALWAYS_INLINE ivec ivec_dot(ivec sum, ivec w, ivec x)
+{
+    return _mm512_dpbusd_epi32(sum, w, x);
+}
+
+static ALWAYS_INLINE ivec ivec_dot_128(ivec sum, ivec w, ivec x)
+{
+    return ivec_dot(sum, w, x);
+}
+
+enum { START_128 = -128 }; /* what w has too much */
+
+#else
+
+static ALWAYS_INLINE ivec add_pairs(ivec sum, ivec pairs)
+{
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+}
+
+static ALWAYS_INLINE ivec ivec_dot(ivec sum, ivec w, ivec x)
+{
+    return add_pairs(sum, _mm512_maddubs_epi16(w, x));
+}
+
+/* Products of bytes up to 255 would not fit 16 bits: |w - 128| times x with its sign does. */
+static ALWAYS_INLINE ivec ivec_dot_128(ivec sum, ivec w, ivec x)
+{
+    const ivec s = _mm512_xor_si512(w, _mm512_set1_epi8((char)0x80));
+    const ivec turned = _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(s), _mm512_setzero_si512(), x);
+    return add_pairs(sum, _mm512_maddubs_epi16(_mm512_abs_epi8(s), turned));
+}
+
+enum { START_128 = 0 };
+
+#endif
+
+#else
+
+typedef __m256i ivec;
+
+static ALWAYS_INLINE ivec ivec_set(int32_t value)
+{
+    return _mm256_set1_epi32(value);
+}
+
+static ALWAYS_INLINE ivec ivec_load(const unsigned char *from)
+{
+    return _mm256_loadu_si256((const __m256i *)(const void *)from);
+}
+
+static ALWAYS_INLINE ivec ivec_low(ivec a)
+{
+    return _mm256_and_si256(a, _mm256_set1_epi8(15));
+}
+
+static ALWAYS_INLINE ivec ivec_high(ivec a)
+{
+    return _mm256_and_si256(_mm256_srli_epi16(a, 4), _mm256_set1_epi8(15));
+}
+
+static ALWAYS_INLINE vec ivec_to_float(ivec a)
+{
+    return _mm256_cvtepi32_ps(a);
+}
+
+static ALWAYS_INLINE ivec add_pairs(ivec sum, ivec pairs)
+{
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+static ALWAYS_INLINE ivec ivec_dot(ivec sum, ivec w, ivec x)
+{
+    return add_pairs(sum, _mm256_maddubs_epi16(w, x));
+}
+
+static ALWAYS_INLINE ivec ivec_dot_128(ivec sum, ivec w, ivec x)
+{
+    const ivec s = _mm256_xor_si256(w, _mm256_set1_epi8((char)0x80));
+    return add_pairs(sum, _mm256_maddubs_epi16(_mm256_abs_epi8(s), _mm256_sign_epi8(x, s)));
+}
+
+enum { START_128 = 0 };
+
+#endif
+
+enum { START_8 = -8, VEC_BYTES = VEC_LANES * 4, GROUP_BYTES = PANEL_ROWS * 4, AHEAD_BYTES = 4096 };
+
+/* --- the kernel ----------------------------------------------------------------------------- */
+
+static ALWAYS_INLINE ivec four_of(const int8_t *q)
+{
+    int32_t four;
+    memcpy(&four, q, sizeof(four));
+    return ivec_set(four);
+}
+
+/* One block of `panels` panels times one block of `rows` rows, added to sums. Constant sizes, so
+ * that all of it stays in registers. */
+static ALWAYS_INLINE void add_block(const unsigned char *w, size_t panel_bytes, const int8_t *q,
+                                    const float *scales, const int32_t *block_sums, int64_t cols,
+                                    int64_t blocks, const int rows, const int panels,
+                                    const enum dtype dtype, vec *sums)
+{
+    const int width = panels * PANEL_VECS, groups = dtype == DTYPE_Q8_0 ? 8 : 4;
+    ivec dots[6 * 4 * PANEL_VECS];
+
+    UNROLLED
+    for (int r = 0; r < rows; r++) {
+        const int32_t start = dtype == DTYPE_Q8_0 ? START_128 : START_8;
+        const ivec first = ivec_set(start * block_sums[r * blocks]);
+        UNROLLED
+        for (int i = 0; i < width; i++)
+            dots[r * width + i] = first;
+    }
+
+    for (int g = 0; g < groups; g++) {
+        UNROLLED
+        for (int i = 0; i < width; i++) {
+            const unsigned char *at = w + (size_t)(i / PANEL_VECS) * panel_bytes +
+                                      (size_t)(g * GROUP_BYTES + i % PANEL_VECS * VEC_BYTES);
+            const ivec bytes = ivec_load(at);
+            if (i % PANEL_VECS * VEC_BYTES % 64 == 0)
+                __builtin_prefetch(at + AHEAD_BYTES, 0, 2);
+            UNROLLED
+            for (int r = 0; r < rows; r++) {
+                ivec *dot = &dots[r * width + i];
+                const int8_t *four = q + r * cols + 4 * g;
+                if (dtype == DTYPE_Q8_0) {
+                    *dot = ivec_dot_128(*dot, bytes, four_of(four));
+                } else {
+                    *dot = ivec_dot(*dot, ivec_low(bytes), four_of(four));
+                    *dot = ivec_dot(*dot, ivec_high(bytes), four_of(four + 16));
+                }
+            }
+        }
+    }
+
+    UNROLLED
+    for (int i = 0; i < width; i++) {
+        const unsigned char *at = w + (size_t)(i / PANEL_VECS) * panel_bytes + quant_bytes(dtype) +
+                                  (size_t)(i % PANEL_VECS * VEC_LANES * 2);
+        if (i % PANEL_VECS == 0)
+            __builtin_prefetch(at + AHEAD_BYTES, 0, 2);
+        const vec scale = vec_load_f16((const uint16_t *)(const void *)at);
+        UNROLLED
+        for (int r = 0; r < rows; r++)
+            sums[r * width + i] =
+                vec_fma(ivec_to_float(dots[r * width + i]),
+                        vec_mul(scale, vec_set(scales[r * blocks])), sums[r * width + i]);
+    }
+}
+
+/* `num_out` outputs of the first panel where there is only one, else all. */
+static ALWAYS_INLINE void store(const struct linear_args *args, int64_t row, int32_t panel,
+                                const int rows, const int width, const vec *sums)
+{
+    const int32_t first = panel * PANEL_ROWS;
+    UNROLLED
+    for (int r = 0; r < rows; r++) {
+        float *out = args->out + (row + r) * args->out_stride + first;
+        UNROLLED
+        for (int i = 0; i < width; i++) {
+            const int32_t left = args->weight->rows - first - i * VEC_LANES;
+            const int32_t n = left < VEC_LANES ? left : VEC_LANES;
+            if (n <= 0)
+                break;
+            const float *bias = args->bias ? args->bias + first + i * VEC_LANES : NULL;
+            const vec sum = sums[r * width + i];
+            vec_store_part(out + i * VEC_LANES, bias ? vec_add(sum, vec_load_part(bias, n)) : sum,
+                           n);
+        }
+    }
+}
+
+static ALWAYS_INLINE void kernel(const struct linear_args *args, int64_t row, int32_t panel,
+                                 const int rows, const int panels, const enum dtype dtype)
+{
+    const int64_t cols = args->weight->cols, blocks = cols / QUANT_BLOCK;
+    const size_t panel_bytes = weight_panel_bytes(args->weight);
+    const unsigned char *w = weight_panel(args->weight, panel);
+    vec sums[6 * 4 * PANEL_VECS];
+
+    UNROLLED
+    for (int i = 0; i < rows * panels * PANEL_VECS; i++)
+        sums[i] = vec_set(0.0f);
+    for (int64_t b = 0; b < blocks; b++) {
+        add_block(w, panel_bytes, args->quants.q + row * cols + b * QUANT_BLOCK,
+                  args->quants.scales + row * blocks + b, args->quants.sums + row * blocks + b,
+                  cols, blocks, rows, panels, dtype, sums);
+        w += quant_block_bytes(dtype);
+    }
+    store(args, row, panel, rows, panels * PANEL_VECS, sums);
+}
+
+typedef void kernel_function(const struct linear_args *args, int64_t row, int32_t panel);
+
+#define KERNEL(rows, panels)                                                                       \
+    static void q8_0_##rows##x##panels(const struct linear_args *args, int64_t row, int32_t panel) \
+    {                                                                                              \
+        kernel(args, row, panel, rows, panels, DTYPE_Q8_0);                                        \
+    }                                                                                              \
+    static void q4_0_##rows##x##panels(const struct linear_args *args, int64_t row, int32_t panel) \
+    {                                                                                              \
+        kernel(args, row, panel, rows, panels, DTYPE_Q4_0);                                        \
+    }
+#define ENTRY(rows, panels)                                                                        \
+    {                                                                                              \
+        q8_0_##rows##x##panels, q4_0_##rows##x##panels                                             \
+    }
+
+KERNEL(1, 1)
+KERNEL(2, 1)
+
+/* [rows - 1]: for one panel, and for as many at once as the registers allow. */
+#if defined(__AVX512F__)
+KERNEL(3, 1)
+KERNEL(4, 1)
+KERNEL(5, 1)
+KERNEL(6, 1)
+KERNEL(1, 4)
+KERNEL(2, 2)
+KERNEL(3, 2)
+enum { MANY_ROWS = 6 };
+static kernel_function *const single[MANY_ROWS][2] = { ENTRY(1, 1), ENTRY(2, 1), ENTRY(3, 1),
+                                                       ENTRY(4, 1), ENTRY(5, 1), ENTRY(6, 1) };
+static kernel_function *const several[MANY_ROWS][2] = { ENTRY(1, 4), ENTRY(2, 2), ENTRY(3, 2),
+                                                        ENTRY(4, 1), ENTRY(5, 1), ENTRY(6, 1) };
+static const int32_t num_several[MANY_ROWS] = { 4, 2, 2, 1, 1, 1 };
+#else
+enum { MANY_ROWS = 2 };
+static kernel_function *const single[MANY_ROWS][2] = { ENTRY(1, 1), ENTRY(2, 1) };
+static kernel_function *const several[MANY_ROWS][2] = { ENTRY(1, 1), ENTRY(2, 1) };
+static const int32_t num_several[MANY_ROWS] = { 1, 1 };
+#endif
+
+void NAME(linear_quant)(const struct linear_args *args, int32_t panel_from, int32_t panel_to,
+                        int32_t row_from, int32_t row_to)
+{
+    const int type = args->weight->dtype == DTYPE_Q4_0;
+    const int32_t rows = row_to - row_from < MANY_ROWS ? row_to - row_from : MANY_ROWS;
+    const int32_t whole_to = panel_to * PANEL_ROWS <= args->weight->rows ? panel_to : panel_to - 1;
+    if (rows < 1)
+        return;
+    const int32_t step = num_several[rows - 1];
+    for (int32_t panel = panel_from; panel < panel_to;) {
+        const bool is_several = panel + step <= whole_to;
+        for (int32_t row = row_from; row < row_to; row += MANY_ROWS) {
+            const int32_t n = row_to - row < MANY_ROWS ? row_to - row : MANY_ROWS;
+            (is_several && n == rows ? several : single)[n - 1][type](args, row, panel);
+        }
+        panel += is_several ? step : 1;
+    }
+}

@@ -1,0 +1,38 @@
+#include <math.h>
+
+#include "kernels/cpu/simd/ops.h"
+
+enum { BLOCK_VECS = QUANT_BLOCK / VEC_LANES };
+
+static ALWAYS_INLINE void quantize_block(const float *x, int8_t *q, float *scale, int32_t *sum)
+{
+    const vec zero = vec_set(0.0f);
+    vec v[BLOCK_VECS], largest = zero, none = zero, total = zero;
+
+    UNROLLED
+    for (int i = 0; i < BLOCK_VECS; i++) {
+        v[i] = vec_load(x + i * VEC_LANES);
+        largest = vec_max(largest, vec_max(v[i], vec_sub(zero, v[i])));
+        none = vec_fma(zero, v[i], none); /* NaN where x is not finite */
+    }
+    const float max = vec_largest(largest);
+    const bool is_finite = vec_sum(none) == 0.0f, is_zero = !is_finite || max < QUANT_TINY;
+    const vec inverse = vec_set(is_zero ? 0.0f : 127.0f / max);
+
+    UNROLLED
+    for (int i = 0; i < BLOCK_VECS; i++) {
+        const vec rounded = is_zero ? zero : vec_round(vec_mul(v[i], inverse));
+        vec_store_i8(q + i * VEC_LANES, rounded);
+        total = vec_add(total, rounded);
+    }
+    *scale = !is_finite ? NAN : is_zero ? 0.0f : max / 127.0f;
+    *sum = (int32_t)vec_sum(total); /* whole numbers: exact in any order */
+}
+
+void SIMD(quantize)(const struct quantize_args *args, int32_t row_from, int32_t row_to)
+{
+    const int64_t blocks = args->cols / QUANT_BLOCK;
+    for (int64_t i = row_from * blocks; i < row_to * blocks; i++)
+        quantize_block(args->x + i * QUANT_BLOCK, args->out.q + i * QUANT_BLOCK,
+                       &args->out.scales[i], &args->out.sums[i]);
+}
