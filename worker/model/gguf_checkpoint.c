@@ -19,7 +19,23 @@ struct reader {
     struct error *err;
 };
 
-/* Plain types stay what they are; a matrix of blocks becomes one of f16. */
+/* Plain types stay what they are, and so do blocks that the kernels take; others become f16. */
+static enum dtype kept_as(uint32_t type)
+{
+    switch (type) {
+    case BLOCK_F32:
+        return DTYPE_F32;
+    case BLOCK_BF16:
+        return DTYPE_BF16;
+    case BLOCK_Q8_0:
+        return DTYPE_Q8_0;
+    case BLOCK_Q4_0:
+        return DTYPE_Q4_0;
+    default:
+        return DTYPE_F16;
+    }
+}
+
 static void fill_dtypes(struct safetensors_dtype *dtypes)
 {
     for (uint32_t type = 0; type < BLOCK_MAX_TYPES; type++) {
@@ -28,9 +44,7 @@ static void fill_dtypes(struct safetensors_dtype *dtypes)
             continue;
         dtypes[type] = (struct safetensors_dtype){ .name = info->name,
                                                    .is_weight = info->widen != NULL,
-                                                   .dtype = type == BLOCK_F32    ? DTYPE_F32
-                                                            : type == BLOCK_BF16 ? DTYPE_BF16
-                                                                                 : DTYPE_F16,
+                                                   .dtype = kept_as(type),
                                                    .block = info->elements > 1 ? info : NULL };
     }
 }

@@ -158,6 +158,8 @@ int tensor_read(const struct loader_part *part, int32_t cols, int32_t row, int32
     const struct safetensors_dtype *dtype = part->tensor->info->dtype;
     const size_t width = (size_t)cols, num = (size_t)num_rows * width;
     int r;
+    if (dtype_is_quant(as))
+        return read_rows(part, width, row, num_rows, buffer);
     if (dtype->block != NULL) {
         r = read_blocks(part, width, row, num_rows, buffer);
         if (r == 0 && as == DTYPE_F16)

@@ -11,7 +11,8 @@
 
 /*
  * Read `num_rows` rows of `cols` values of a part, from its row `row` on, as `as`: the type the
- * tensor's dtype names, or f32. The buffer has room for as many floats, whatever `as` is.
+ * tensor's dtype names, f32, or of blocks f16. In a type of blocks `cols` and the part's first
+ * column are whole blocks. The buffer has room for as many floats, whatever `as` is.
  *
  * Returns 0, -EIO, -ENOMEM, -ENOTSUP (a transpose in blocks) or the errno of reading.
  */

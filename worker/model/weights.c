@@ -197,15 +197,38 @@ static int plan_rows(struct plan *plan, struct error *err)
     return r < 0 ? r : refuse_extra(plan, err);
 }
 
-/* The dtype that all parts share, or f32. */
+/* Can the matrix be kept in the blocks that the parts are stored in? Experts and heads cannot, nor
+ * columns cut within a block. */
+static bool keeps_blocks(const struct plan *plan, const struct target *target)
+{
+    const struct loader_part *parts = plan->parts + target->first_part;
+    bool keeps = target->row->blocks == DIM_NONE &&
+                 family_dim(plan->arch, target->row->cols) % DTYPE_BLOCK == 0;
+    for (int32_t i = 0; i < target->num_parts; i++)
+        keeps = keeps && !parts[i].turned && parts[i].tensor_col % DTYPE_BLOCK == 0;
+    return keeps;
+}
+
+/* What a matrix of such tensors is in memory: blocks that are not kept become f16. */
+static enum dtype plain_dtype(const struct safetensors_dtype *dtype)
+{
+    return dtype->block != NULL ? DTYPE_F16 : dtype->dtype;
+}
+
+/* The dtype that all parts share, as it is kept; else f32. */
 static enum dtype common_dtype(const struct plan *plan, const struct target *target)
 {
     const struct loader_part *parts = plan->parts + target->first_part;
-    const enum dtype dtype = parts[0].tensor->info->dtype->dtype;
-    for (int32_t i = 1; i < target->num_parts; i++)
-        if (parts[i].tensor->info->dtype->dtype != dtype)
-            return DTYPE_F32;
-    return dtype;
+    const struct safetensors_dtype *first = parts[0].tensor->info->dtype;
+    bool equal = true, plain_equal = true;
+    for (int32_t i = 1; i < target->num_parts; i++) {
+        const struct safetensors_dtype *other = parts[i].tensor->info->dtype;
+        equal = equal && other->dtype == first->dtype;
+        plain_equal = plain_equal && plain_dtype(other) == plain_dtype(first);
+    }
+    if (equal && (!dtype_is_quant(first->dtype) || keeps_blocks(plan, target)))
+        return first->dtype;
+    return plain_equal ? plain_dtype(first) : DTYPE_F32;
 }
 
 static struct store_object describe_target(const struct plan *plan, const struct target *target)
