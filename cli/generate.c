@@ -63,6 +63,7 @@ static bool take_control(struct generate *g)
         g->engine_is_up = false;
         session_engine_down(g->session, message.engine,
                             &(struct session_death){ .for_good = message.failed,
+                                                     .model_changed = message.model_changed,
                                                      .is_attributable = message.attributable },
                             NULL);
     }

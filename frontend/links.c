@@ -122,6 +122,7 @@ static void engine_down(struct frontend *frontend, const struct control_message 
     drop_engine(engine);
     engine->failed = message->failed != 0;
     const struct session_death death = { .for_good = engine->failed,
+                                         .model_changed = message->model_changed != 0,
                                          .is_attributable = message->attributable != 0 };
     session_engine_down(frontend->session, message->engine, &death, generation_flush);
     log_event(LOG_LEVEL_WARN, "engine %u is down%s", message->engine,

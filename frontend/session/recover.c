@@ -119,7 +119,8 @@ void recover_resubmit(struct session *session)
         if (r == -EAGAIN)
             return;
         if (r < 0 && r != -EPROTO) /* the link's fault: another may take it */
-            deliver_failure(journal->request, RECORD_FAILURE_WORKER, 0);
+            deliver_failure(journal->request,
+                            r == -ESTALE ? RECORD_FAILURE_MODEL_CHANGED : RECORD_FAILURE_WORKER, 0);
     }
 }
 
@@ -151,8 +152,8 @@ void recover_expire(struct session *session, int64_t now_us)
     }
 }
 
-void recover_give_up(struct session *session)
+void recover_give_up(struct session *session, enum record_failure failure)
 {
     while (session->held != NULL)
-        deliver_failure(session->held->request, RECORD_FAILURE_WORKER, 0);
+        deliver_failure(session->held->request, failure, 0);
 }

@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "proto/records/record.h"
+
 struct session;
 struct engine_link;
 struct journal;
@@ -35,6 +37,6 @@ bool recover_may_go_on(const struct session *session);
 void recover_expire(struct session *session, int64_t now_us);
 
 /* Nobody will come: fail all. */
-void recover_give_up(struct session *session);
+void recover_give_up(struct session *session, enum record_failure failure);
 
 #endif

@@ -233,7 +233,8 @@ void session_engine_down(struct session *session, uint32_t engine,
     if (session->links[engine].is_up)
         empty_link(session, &session->links[engine], death->is_attributable);
     if (death->for_good && !session_has_engine(session))
-        recover_give_up(session);
+        recover_give_up(session, death->model_changed ? RECORD_FAILURE_MODEL_CHANGED
+                                                      : RECORD_FAILURE_WORKER);
     end_batch(session, flush);
     session->is_delivering = false;
 }

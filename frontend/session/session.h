@@ -49,6 +49,7 @@ int session_engine_up(struct session *session, uint32_t engine, uint64_t epoch, 
 
 struct session_death {
     bool for_good;        /* no engine of that number will come again */
+    bool model_changed;   /* because another model lies there now */
     bool is_attributable; /* it died by a fault of its own: by what it was computing */
 };
 

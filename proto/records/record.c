@@ -461,6 +461,7 @@ const char *record_failure_name(enum record_failure failure)
         [RECORD_FAILURE_NAN_LOGITS] = "nan_logits",
         [RECORD_FAILURE_INTERNAL] = "internal_error",
         [RECORD_FAILURE_WORKER] = "worker_failed",
+        [RECORD_FAILURE_MODEL_CHANGED] = "model_changed",
     };
     const size_t num_names = sizeof(names) / sizeof(names[0]);
     return (size_t)failure < num_names && names[failure] != NULL ? names[failure] : "unknown";

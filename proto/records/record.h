@@ -124,7 +124,8 @@ enum record_failure {
     RECORD_FAILURE_TOO_LONG, /* more KV pages than there are */
     RECORD_FAILURE_NAN_LOGITS,
     RECORD_FAILURE_INTERNAL,
-    RECORD_FAILURE_WORKER, /* made by the frontend: the engine died */
+    RECORD_FAILURE_WORKER,        /* made by the frontend: the engine died */
+    RECORD_FAILURE_MODEL_CHANGED, /* likewise: and another model lies where its was */
 };
 
 /* Payloads, words[] of the cell. */

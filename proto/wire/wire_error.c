@@ -52,6 +52,7 @@ const struct wire_code_row wire_codes[WIRE_NUM_CODES] = {
     [WIRE_MODEL_LOADING]              = { "model_loading", UNAVAILABLE, 503 },
     [WIRE_DRAINING]                   = { "draining", UNAVAILABLE, 503 },
     [WIRE_NO_WORKER]                  = { "no_worker", UNAVAILABLE, 503 },
+    [WIRE_MODEL_CHANGED]              = { "model_changed", UNAVAILABLE, 503 },
 };
 // clang-format on
 
@@ -123,6 +124,9 @@ void wire_error_from_failure(struct wire_error *error, enum record_failure failu
         [RECORD_FAILURE_WORKER] = { WIRE_WORKER_FAILED,
                                     "The process that computed this request ended (request ",
                                     ")." },
+        [RECORD_FAILURE_MODEL_CHANGED] = { WIRE_MODEL_CHANGED,
+                                           "The model was replaced while this answer was being "
+                                           "written, and another model cannot continue it." },
     };
     size_t row = failure;
     if (row >= sizeof(rows) / sizeof(rows[0]) || rows[row].before_id == NULL)

@@ -48,6 +48,7 @@ enum wire_code {
     WIRE_MODEL_LOADING,
     WIRE_DRAINING,
     WIRE_NO_WORKER,
+    WIRE_MODEL_CHANGED,
     WIRE_NUM_CODES,
 };
 

@@ -325,7 +325,7 @@ START_TEST(another_model_does_not_continue_what_the_first_began)
     rig_events(&rig);
     rig.identity = 4711;
     rig_engine_up(&rig, 0, 64, 1 << 16);
-    expect("failed worker_failed\n");
+    expect("failed model_changed\n");
     expect_nothing_told();
 }
 END_TEST

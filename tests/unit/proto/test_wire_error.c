@@ -84,11 +84,12 @@ START_TEST(failures_of_the_engine_have_their_status)
         int status;
         bool ours; /* the message has the request's id */
     } rows[] = {
-        { RECORD_FAILURE_QUEUE_FULL, 429, false }, { RECORD_FAILURE_QUEUED_TOKENS, 429, false },
-        { RECORD_FAILURE_DEADLINE, 504, false },   { RECORD_FAILURE_DRAINING, 503, false },
-        { RECORD_FAILURE_TOO_LONG, 400, false },   { RECORD_FAILURE_NAN_LOGITS, 500, true },
-        { RECORD_FAILURE_INTERNAL, 500, true },    { RECORD_FAILURE_WORKER, 500, true },
-        { (enum record_failure)0, 500, true },     { (enum record_failure)1234, 500, true },
+        { RECORD_FAILURE_QUEUE_FULL, 429, false },    { RECORD_FAILURE_QUEUED_TOKENS, 429, false },
+        { RECORD_FAILURE_DEADLINE, 504, false },      { RECORD_FAILURE_DRAINING, 503, false },
+        { RECORD_FAILURE_TOO_LONG, 400, false },      { RECORD_FAILURE_NAN_LOGITS, 500, true },
+        { RECORD_FAILURE_INTERNAL, 500, true },       { RECORD_FAILURE_WORKER, 500, true },
+        { RECORD_FAILURE_MODEL_CHANGED, 503, false }, { (enum record_failure)0, 500, true },
+        { (enum record_failure)1234, 500, true },
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         wire_error_from_failure(&error, rows[i].failure, "req-7");
