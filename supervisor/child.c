@@ -170,6 +170,7 @@ int child_spawn(struct child *child, const struct child_start *start, uint64_t i
     child->incarnation = incarnation;
     child->started_us = clock_now_us();
     child->restart_us = 0;
+    child->load_done_bytes = child->progress_us = 0;
     child->verdict = CHILD_NO_VERDICT;
     child->last_words = (struct control_message){ 0 };
     r = start_process(child, start, err);

@@ -16,12 +16,13 @@
 #include "proto/records/control.h"
 #include "shm/status.h"
 
-/* Why the supervisor killed a process. */
+/* Why a process was killed, where its end does not tell. */
 enum child_verdict {
-    CHILD_NO_VERDICT, /* it did not */
+    CHILD_NO_VERDICT,
     CHILD_HANGS,
-    CHILD_IS_STOPPED,  /* it did not move because somebody had stopped it */
-    CHILD_BREAKS_RULES /* a peer found so in its memory */
+    CHILD_IS_STOPPED,   /* it did not move because somebody had stopped it */
+    CHILD_BREAKS_RULES, /* a peer found so in its memory */
+    CHILD_OUT_OF_MEMORY /* it was the kernel that killed it */
 };
 
 struct child {
@@ -37,7 +38,8 @@ struct child {
     uint64_t incarnation;        /* generation of a frontend, epoch of a worker */
     bool ready, drained;
     int64_t started_us;
-    int64_t restart_us; /* when to start again, 0: not waiting */
+    int64_t restart_us;                   /* when to start again, 0: not waiting */
+    int64_t load_done_bytes, progress_us; /* watch.h: seen last, and when that was news */
     enum child_verdict verdict;
     int32_t early_deaths;
     struct control_message last_words; /* FAILED, kind 0: none */

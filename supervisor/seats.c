@@ -12,16 +12,7 @@
 #include "proto/records/stats.h"
 #include "supervisor/link.h"
 #include "supervisor/rank_link.h"
-
-enum {
-    EARLY_US = 5 * 1000000,
-    MAX_EARLY_DEATHS = 10,
-    HEARTBEAT_US = 5 * 1000000,
-
-    STEP_FACTOR = 20,
-    DEATHS_WINDOW_US = 600 * 1000000,
-    MAX_DEATHS = 5,
-};
+#include "supervisor/watch.h"
 
 struct child *seats_next(struct seats *seats, struct child *child)
 {
@@ -34,19 +25,19 @@ struct child *seats_next(struct seats *seats, struct child *child)
     return child < seats->frontends + seats->num_frontends ? child : &seats->worker;
 }
 
-static bool is_follower(const struct child *child)
+bool seats_is_follower(const struct child *child)
 {
     return child->role == CONTROL_ROLE_WORKER && child->rank > 0;
 }
 
-static void set_state(struct seats *seats, enum status_state state)
+void seats_set_state(struct seats *seats, enum status_state state)
 {
     if (atomic_load(&seats->page->state) == STATUS_DRAINING && state != STATUS_FAILED)
         return; /* an engine that is replaced meanwhile does not make the server ready */
     atomic_store_explicit(&seats->page->state, state, memory_order_release);
 }
 
-static void end(struct seats *seats, int exit_code)
+void seats_end(struct seats *seats, int exit_code)
 {
     if (seats->exit_code < 0)
         seats->exit_code = exit_code;
@@ -60,7 +51,7 @@ static void show_page(struct child *to, const struct child *of)
     const struct control_message message = { .kind = CONTROL_PEER_STATUS,
                                              .peer_role = of->role,
                                              .peer = of->index };
-    if (to->role != CONTROL_ROLE_WORKER && of->pid != 0 && !is_follower(of))
+    if (to->role != CONTROL_ROLE_WORKER && of->pid != 0 && !seats_is_follower(of))
         child_send(to, &message, &of->page_read_fd, 1);
 }
 
@@ -77,7 +68,7 @@ static void join(struct seats *seats, struct child *frontend)
     if (link_join(frontend, &seats->worker, context, &err) == 0)
         return;
     log_event(LOG_LEVEL_ERROR, "%s", err.message);
-    end(seats, EXIT_CODE_MEMORY);
+    seats_end(seats, EXIT_CODE_MEMORY);
 }
 
 void seats_tell_all(struct seats *seats, enum control_kind kind)
@@ -141,17 +132,19 @@ static int sit(struct seats *seats, struct child *child, struct error *err)
     }
     if (child->role == CONTROL_ROLE_WORKER) {
         if (!seats->ending)
-            set_state(seats, STATUS_LOADING);
+            seats_set_state(seats, STATUS_LOADING);
         return sit_followers(seats, err);
-    } else {
-        tell_convictions(seats, child);
-        join(seats, child);
     }
+    tell_convictions(seats, child);
+    join(seats, child);
+    if (atomic_load(&seats->page->state) == STATUS_DRAINING)
+        child_send(child, &(struct control_message){ .kind = CONTROL_DRAIN }, NULL, 0);
     return 0;
 }
 
 int seats_open(struct seats *seats, enum control_role seat, struct error *err)
 {
+    oom_open(&seats->oom, "/proc", "/sys/fs/cgroup");
     int r = child_init(&seats->worker, CONTROL_ROLE_WORKER, 0, 0, err);
     for (uint32_t i = 0; r == 0 && i < seats->num_followers; i++)
         r = child_init(&seats->followers[i], CONTROL_ROLE_WORKER, 0, i + 1, err);
@@ -171,7 +164,7 @@ static void worker_ready(struct seats *seats)
     seats->worker.ready = true;
     seats->ever_ready = true;
     if (!seats->ending)
-        set_state(seats, STATUS_READY);
+        seats_set_state(seats, STATUS_READY);
     for (uint32_t i = 0; i < seats->num_frontends; i++)
         join(seats, &seats->frontends[i]);
 }
@@ -205,7 +198,7 @@ void seats_receive(struct seats *seats, struct child *child, const struct contro
         if (child == &seats->worker)
             worker_ready(seats);
         child->ready = true;
-        child->early_deaths = 0;
+        child->progress_us = 0;
         break;
     case CONTROL_FAILED:
         seats->model_changed |= message->model_changed != 0;
@@ -222,7 +215,7 @@ void seats_receive(struct seats *seats, struct child *child, const struct contro
         child->drained = true;
         break;
     case CONTROL_FINISHED:
-        end(seats, message->exit_code);
+        seats_end(seats, message->exit_code);
         break;
     default:
         log_event(LOG_LEVEL_ERROR, "%s sent a control message of unknown kind %u and is ended",
@@ -231,191 +224,7 @@ void seats_receive(struct seats *seats, struct child *child, const struct contro
     }
 }
 
-/* --- deaths --- */
-
-static void last_words(const struct child *child, int wait_status, char *out, size_t size)
-{
-    char how[96];
-    child_describe_end(wait_status, how, sizeof(how));
-    if (child->last_words.kind != 0)
-        snprintf(out, size, "%s", child->last_words.text);
-    else
-        snprintf(out, size, "%s %s", child->name, how);
-}
-
-static void complain(const struct child *child, int wait_status)
-{
-    char words[sizeof(child->last_words.text)];
-    last_words(child, wait_status, words, sizeof(words));
-    log_event(LOG_LEVEL_ERROR, "%s", words);
-}
-
-/* A death before the server was ever ready is a failed start: say why, once, and end. */
-static void failed_start(struct seats *seats, const struct child *child, int wait_status)
-{
-    const bool spoke = child->last_words.kind != 0;
-    char words[sizeof(child->last_words.text)];
-    last_words(child, wait_status, words, sizeof(words));
-    fprintf(stderr, "tokenring: %s\n", words);
-    end(seats, spoke                                                ? child->last_words.exit_code
-               : WIFEXITED(wait_status) && WEXITSTATUS(wait_status) ? WEXITSTATUS(wait_status)
-                                                                    : EXIT_CODE_RESTARTS);
-}
-
-static int32_t count_recent(struct seats *seats, int64_t now)
-{
-    int32_t recent = 0;
-    memmove(seats->death_us + 1, seats->death_us, sizeof(seats->death_us) - sizeof(int64_t));
-    seats->death_us[0] = now;
-    if (seats->num_deaths < SEATS_DEATHS_KEPT)
-        seats->num_deaths++;
-    for (int32_t i = 0; i < seats->num_deaths; i++)
-        recent += now - seats->death_us[i] <= DEATHS_WINDOW_US;
-    return recent;
-}
-
-/* By a fault of its own, as far as can be told. */
-static bool is_own_fault(const struct child *child, int wait_status)
-{
-    return child->verdict == CHILD_NO_VERDICT ? child_end_is_own_fault(wait_status)
-                                              : child->verdict != CHILD_IS_STOPPED;
-}
-
-static void worker_died(struct seats *seats, int wait_status, bool was_ready, int64_t now)
-{
-    static const int64_t delays_s[] = { 0, 0, 1, 2, 4, 8, 16, 30 };
-    struct child *worker = &seats->worker;
-    const bool own_fault = is_own_fault(worker, wait_status);
-    const int32_t recent = own_fault ? count_recent(seats, now) : 0;
-    const bool for_good = recent >= MAX_DEATHS || seats->model_changed;
-    const struct control_message down = { .kind = CONTROL_ENGINE_DOWN,
-                                          .engine = worker->index,
-                                          .peer_role = worker->role,
-                                          .peer = worker->index,
-                                          .epoch = worker->incarnation,
-                                          .failed = for_good,
-                                          .model_changed = seats->model_changed,
-                                          .attributable = was_ready && own_fault &&
-                                                          worker->verdict != CHILD_BREAKS_RULES };
-
-    stat_add(seats->page->words, STAT_WORKER_RESTARTS, 1);
-    set_state(seats, for_good ? STATUS_FAILED : STATUS_DOWN);
-    for (uint32_t i = 0; i < seats->num_frontends; i++)
-        child_send(&seats->frontends[i], &down, NULL, 0);
-    complain(worker, wait_status);
-    if (for_good && seats->model_changed) {
-        log_event(LOG_LEVEL_ERROR,
-                  "the model changed while it was served: start again to serve the "
-                  "new one");
-        end(seats, EXIT_CODE_RESTARTS);
-        return;
-    }
-    if (for_good) {
-        log_event(LOG_LEVEL_ERROR, "%s failed by itself %d times in 10 minutes: giving up",
-                  worker->name, recent);
-        end(seats, EXIT_CODE_RESTARTS);
-        return;
-    }
-    worker->restart_us = now + delays_s[recent] * 1000000;
-    log_event(LOG_LEVEL_WARN, "%s is restarted", worker->name);
-}
-
-static void frontend_died(struct seats *seats, struct child *child, int wait_status, int64_t now)
-{
-    const struct control_message down = { .kind = CONTROL_FRONTEND_DOWN,
-                                          .peer_role = child->role,
-                                          .peer = child->index,
-                                          .generation = child->incarnation };
-    child_send(&seats->worker, &down, NULL, 0);
-    stat_add(seats->page->words, STAT_FRONTEND_RESTARTS, 1);
-    complain(child, wait_status);
-    if (child_end_is_own_fault(wait_status) && now - child->started_us < EARLY_US)
-        child->early_deaths++;
-    if (child->early_deaths >= MAX_EARLY_DEATHS) {
-        log_event(LOG_LEVEL_ERROR, "%s dies at every start: giving up", child->name);
-        end(seats, EXIT_CODE_RESTARTS);
-        return;
-    }
-    int64_t delay = 0;
-    if (child->early_deaths >= 3) {
-        delay = 100000ll << (child->early_deaths - 3);
-        delay = delay > EARLY_US ? EARLY_US : delay;
-    }
-    child->restart_us = now + delay;
-    log_event(LOG_LEVEL_WARN, "%s is restarted", child->name);
-}
-
-/* An engine lives with all its ranks or not at all: the leader's death is the engine's. */
-static void follower_died(struct seats *seats, const struct child *child, int wait_status)
-{
-    if (seats->worker.pid == 0 || seats->follower_status >= 0)
-        return; /* it went with the others */
-    complain(child, wait_status);
-    seats->follower_status = wait_status;
-    seats->worker.verdict = child->verdict;
-    child_kill(&seats->worker);
-}
-
-static void kill_followers(struct seats *seats)
-{
-    for (uint32_t i = 0; i < seats->num_followers; i++)
-        child_kill(&seats->followers[i]);
-}
-
-void seats_bury(struct seats *seats, struct child *child)
-{
-    const int64_t now = clock_now_us();
-    stat_keep(seats->page->words, child_page(child)->words);
-    const bool was_ready = child->ready;
-    const int own_status = child_reap(child);
-    const bool by_follower = child == &seats->worker && seats->follower_status >= 0;
-    const int wait_status = by_follower ? seats->follower_status : own_status;
-
-    if (child == &seats->worker) {
-        kill_followers(seats);
-        seats->follower_status = -1;
-    }
-    if (!was_ready && is_own_fault(child, own_status))
-        child_keep(child, NULL, -1); /* perhaps what it was given is to blame: load afresh */
-    if (seats->ending)
-        return;
-    if (child->role == CONTROL_ROLE_GENERATE)
-        failed_start(seats, child, wait_status);
-    else if (!was_ready && !seats->ever_ready)
-        failed_start(seats, child, wait_status);
-    else if (is_follower(child))
-        follower_died(seats, child, wait_status);
-    else if (child->role == CONTROL_ROLE_WORKER)
-        worker_died(seats, wait_status, was_ready, now);
-    else
-        frontend_died(seats, child, wait_status, now);
-}
-
 /* --- watching --- */
-
-static bool hangs(const struct child *child, int64_t stall_us, int64_t now)
-{
-    const struct status_page *page = child_page(child);
-    const int64_t beat = (int64_t)atomic_load((_Atomic uint64_t *)&page->heartbeat_us);
-    const int64_t began = (int64_t)atomic_load((_Atomic uint64_t *)&page->step_started_us);
-    const int64_t expected = (int64_t)atomic_load((_Atomic uint64_t *)&page->step_expected_us);
-
-    if (!child->ready || child->role == CONTROL_ROLE_GENERATE)
-        return false;
-    if (began != 0) {
-        const int64_t limit = expected * STEP_FACTOR > stall_us ? expected * STEP_FACTOR : stall_us;
-        return now - began > limit;
-    }
-    return now - beat > HEARTBEAT_US;
-}
-
-static bool has_follower(const struct seats *seats)
-{
-    for (uint32_t i = 0; i < seats->num_followers; i++)
-        if (seats->followers[i].pid != 0)
-            return true;
-    return false;
-}
 
 /* A leader that waits for a rank which somebody stopped is not to blame. */
 static bool is_stopped(const struct seats *seats, const struct child *child)
@@ -432,8 +241,18 @@ static void end_who_hangs(const struct seats *seats, struct child *child)
     const bool stopped = is_stopped(seats, child);
     child->verdict = stopped ? CHILD_IS_STOPPED : CHILD_HANGS;
     log_event(LOG_LEVEL_ERROR, "%s %s and is ended", child->name,
-              stopped ? "was stopped by somebody" : "hangs");
+              stopped        ? "was stopped by somebody"
+              : child->ready ? "hangs"
+                             : "gets on with its start no more");
     child_kill(child);
+}
+
+static bool has_follower(const struct seats *seats)
+{
+    for (uint32_t i = 0; i < seats->num_followers; i++)
+        if (seats->followers[i].pid != 0)
+            return true;
+    return false;
 }
 
 int64_t seats_tick(struct seats *seats, int64_t now)
@@ -444,7 +263,7 @@ int64_t seats_tick(struct seats *seats, int64_t now)
     {
         struct error err;
         if (child->pid != 0 && !seats->ending && child->verdict == CHILD_NO_VERDICT &&
-            hangs(child, stall_us, now))
+            watch_hangs(child, stall_us, now))
             end_who_hangs(seats, child);
         if (child->pid != 0 || child->restart_us == 0 || seats->ending)
             continue;
@@ -458,6 +277,12 @@ int64_t seats_tick(struct seats *seats, int64_t now)
             next = child->restart_us;
     }
     return next;
+}
+
+void seats_rearm(struct seats *seats, int64_t now)
+{
+    SEATS_FOR_EACH(seats, child)
+    watch_rearm(child, now);
 }
 
 bool seats_all_ready(const struct seats *seats)

@@ -6,6 +6,7 @@
 
 #include "proto/records/settings.h"
 #include "supervisor/child.h"
+#include "supervisor/oom.h"
 
 enum { SEATS_MAX_RANKS = 8, SEATS_DEATHS_KEPT = 8, SEATS_CONVICTIONS_KEPT = 16 };
 
@@ -20,9 +21,10 @@ struct seats {
     uint32_t num_followers;
     int follower_status; /* how the first of them ended, if that was the cause; -1: none did */
     uint64_t next_incarnation;
-    bool ever_ready;                     /* the engine was ready once */
-    bool ending;                         /* nobody is started any more */
-    bool model_changed;                  /* a worker found other files than the first one */
+    bool ever_ready;    /* the engine was ready once */
+    bool ending;        /* nobody is started any more */
+    bool model_changed; /* a worker found other files than the first one */
+    struct oom oom;
     int64_t death_us[SEATS_DEATHS_KEPT]; /* the worker's own-fault deaths, newest first */
     int32_t num_deaths;
     struct control_message convictions[SEATS_CONVICTIONS_KEPT]; /* for frontends to come */
@@ -44,11 +46,19 @@ void seats_bury(struct seats *seats, struct child *child);
  * planned start, or 0. */
 int64_t seats_tick(struct seats *seats, int64_t now_us);
 
+/* The machine slept: nobody is to blame for the time. */
+void seats_rearm(struct seats *seats, int64_t now_us);
+
 void seats_tell_all(struct seats *seats, enum control_kind kind);
 bool seats_all_ready(const struct seats *seats);
 bool seats_all_drained(const struct seats *seats);
 bool seats_all_empty(const struct seats *seats);
 uint64_t seats_num_inflight(const struct seats *seats);
+
+/* Between seats.c and deaths.c. */
+void seats_set_state(struct seats *seats, enum status_state state);
+void seats_end(struct seats *seats, int exit_code);
+bool seats_is_follower(const struct child *child);
 
 /* Visit every seat. */
 #define SEATS_FOR_EACH(seats, it)                                                                  \

@@ -1,9 +1,11 @@
 #include "supervisor/supervised.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -62,6 +64,21 @@ static int map_pages(struct supervised *child, const int *fds, struct error *err
     return 0;
 }
 
+/* When memory runs out a worker is the one to take: nothing is lost with it. Raising needs no
+ * right; what the system has raised already stays. */
+static void offer_to_oom_killer(bool is_worker)
+{
+    char text[16] = "";
+    const int least = is_worker ? 200 : 0,
+              fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (read(fd, text, sizeof(text) - 1) > 0 && strtol(text, NULL, 10) < least &&
+        dprintf(fd, "%d", least) < 0)
+        log_event(LOG_LEVEL_DEBUG, "oom_score_adj stays %s", text);
+    close(fd);
+}
+
 /* It may have died before this process asked to die with it. */
 static bool supervisor_is_gone(int control_fd)
 {
@@ -96,6 +113,7 @@ int supervised_open(struct supervised *child, int control_fd, const struct contr
     close(fds[FD_OPTIONS]);
     close(fds[FD_PAGE]);
     close(fds[FD_SUPERVISOR]);
+    offer_to_oom_killer(hello->role == CONTROL_ROLE_WORKER);
     if (r == 0)
         name_logs(hello, settings);
     return r;

@@ -233,13 +233,15 @@ static void announce(struct supervisor *s, int64_t now)
         banner_print(s->settings, facts, now - s->started_us, stdout);
 }
 
-/* A machine that slept must not find everybody hung: after a gap all get a fresh start. */
+/* A machine that slept must not find everybody hung. */
 static int64_t tick(struct supervisor *s, int64_t now)
 {
     const bool slept = now - s->last_tick_us > 5 * 1000000;
     s->last_tick_us = now;
     status_beat(s->seats.page);
-    return slept ? 0 : seats_tick(&s->seats, now);
+    if (slept)
+        seats_rearm(&s->seats, now);
+    return seats_tick(&s->seats, now);
 }
 
 static void turn(struct supervisor *s)
