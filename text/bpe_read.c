@@ -1,5 +1,6 @@
 /* The reading half of bpe.h: vocabulary and merges of a tokenizer.json to tables. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +9,9 @@
 #include "text/bpe.h"
 #include "text/bpe_pairs.h"
 #include "text/byte_level.h"
+#include "text/char_ids.h"
 #include "text/component.h"
+#include "text/unicode.h"
 
 struct side {
     const char *text;
@@ -17,16 +20,11 @@ struct side {
 
 struct reading {
     struct bpe *bpe;
-    const json_t *vocab; /* text -> id, as in the file */
+    const struct pieces *texts;
     struct strbuf joined;
+    bool odd_sides; /* some merge has unk or a byte's token for a side */
     struct error *err;
 };
-
-static int find_id(const struct reading *reading, const char *text, size_t len)
-{
-    const json_t *value = json_object_getn(reading->vocab, text, len);
-    return value != NULL ? (int)json_integer_value(value) : -1; /* checked when it was read */
-}
 
 /* Both spellings: "a b", cut at the first space, and ["a", "b"]. */
 static bool split_merge(const json_t *merge, struct side sides[2])
@@ -60,6 +58,20 @@ static int refuse_merge(const struct reading *reading, size_t rank, const char *
                      what, len < 80 ? (int)len : 80, text);
 }
 
+/* Which characters does this token join with a U+2581 behind them? */
+static void note_joins(struct reading *reading, const char *token, size_t len)
+{
+    for (size_t i = 1; i + 3 <= len; i++)
+        if (memcmp(token + i, "\xE2\x96\x81", 3) == 0)
+            reading->bpe->joins[(uint8_t)token[i - 1]] = true;
+}
+
+/* A token that may stand for other text than its own. */
+static bool is_odd(const struct bpe *bpe, int32_t id, const struct side *side)
+{
+    return id == bpe->unk_id || (side->len == 6 && memcmp(side->text, "<0x", 3) == 0);
+}
+
 static int read_merge(struct reading *reading, size_t rank, const json_t *merge)
 {
     struct side sides[2];
@@ -68,8 +80,8 @@ static int read_merge(struct reading *reading, size_t rank, const json_t *merge)
                          "tokenizer.json: model.merges[%zu] is neither "
                          "\"left right\" nor a list of two strings",
                          rank);
-    const int left = find_id(reading, sides[0].text, sides[0].len);
-    const int right = find_id(reading, sides[1].text, sides[1].len);
+    const int32_t left = pieces_find(reading->texts, sides[0].text, sides[0].len);
+    const int32_t right = pieces_find(reading->texts, sides[1].text, sides[1].len);
     if (left < 0 || right < 0)
         return refuse_merge(reading, rank, left < 0 ? "left side" : "right side",
                             sides[left >= 0].text, sides[left >= 0].len);
@@ -79,12 +91,15 @@ static int read_merge(struct reading *reading, size_t rank, const json_t *merge)
     if (reading->joined.failed)
         return -ENOMEM;
     const char *joined = reading->joined.data != NULL ? reading->joined.data : "";
-    const int id = find_id(reading, joined, reading->joined.len);
+    const int32_t id = pieces_find(reading->texts, joined, reading->joined.len);
     if (id < 0)
         return refuse_merge(reading, rank, "result", joined, reading->joined.len);
     const uint64_t key = bpe_pairs_key(left, right);
     *bpe_pairs_slot(reading->bpe, key) = key << BPE_PAIRS_RANK_BITS | rank;
     reading->bpe->merged[rank] = id;
+    note_joins(reading, joined, reading->joined.len);
+    reading->odd_sides |=
+        is_odd(reading->bpe, left, &sides[0]) || is_odd(reading->bpe, right, &sides[1]);
     return 0;
 }
 
@@ -118,13 +133,37 @@ static int read_merges(struct reading *reading, const struct component *c)
     return r;
 }
 
-static void read_bytes(struct reading *reading)
+static void read_bytes(struct reading *reading, bool byte_level)
 {
-    char text[4];
+    char text[8];
     for (int byte = 0; byte < 256; byte++) {
-        const int len = utf8_encode(byte_level_codepoint((uint8_t)byte), text);
-        reading->bpe->byte_ids[byte] = find_id(reading, text, (size_t)len);
+        const int len = byte_level ? utf8_encode(byte_level_codepoint((uint8_t)byte), text)
+                                   : snprintf(text, sizeof(text), "<0x%02X>", (unsigned)byte);
+        reading->bpe->byte_ids[byte] = pieces_find(reading->texts, text, (size_t)len);
     }
+}
+
+static bool lacks_bytes(const struct bpe *bpe)
+{
+    bool missing = false;
+    for (int byte = 0; byte < 256; byte++)
+        missing = missing || bpe->byte_ids[byte] < 0;
+    return missing;
+}
+
+static int read_chars(struct bpe *bpe, const struct pieces *texts)
+{
+    int r = char_ids_create(&bpe->chars);
+    for (int32_t id = 0; r == 0 && id < texts->num_ids; id++) {
+        size_t len, char_len;
+        const char *text = pieces_bytes(texts, id, &len);
+        if (len == 0)
+            continue;
+        const uint32_t codepoint = unicode_decode(text, text + len, &char_len);
+        if (char_len == len)
+            r = char_ids_set(bpe->chars, codepoint, pieces_find(texts, text, len));
+    }
+    return r;
 }
 
 static int read_unk(struct reading *reading, const struct component *c)
@@ -135,47 +174,66 @@ static int read_unk(struct reading *reading, const struct component *c)
         return 0;
     if (!json_is_string(unk))
         return component_wrong(c, "unk_token", unk, "a string or null");
-    reading->bpe->unk_id = find_id(reading, json_string_value(unk), json_string_length(unk));
+    reading->bpe->unk_id =
+        pieces_find(reading->texts, json_string_value(unk), json_string_length(unk));
     return 0; /* as in HF, one outside the vocabulary is as good as none */
 }
 
 static int read_options(struct bpe *bpe, const struct component *c)
 {
     static const char *const refused[] = { "dropout", "continuing_subword_prefix",
-                                           "end_of_word_suffix", "byte_fallback" };
+                                           "end_of_word_suffix" };
     int r = component_bool(c, "ignore_merges", false, &bpe->ignore_merges);
     if (r == 0)
         r = component_bool(c, "fuse_unk", false, &bpe->fuse_unk);
+    if (r == 0)
+        r = component_bool(c, "byte_fallback", false, &bpe->byte_fallback);
     for (size_t i = 0; r == 0 && i < sizeof(refused) / sizeof(refused[0]); i++)
         r = component_unset(c, refused[i]);
     return r;
 }
 
-int bpe_read(struct bpe *bpe, const json_t *model, struct error *err)
+static int read_all(struct reading *reading, const struct component *c, bool byte_level)
+{
+    struct bpe *bpe = reading->bpe;
+    int r = read_options(bpe, c);
+    if (r == 0)
+        r = read_unk(reading, c);
+    if (r < 0)
+        return r;
+    read_bytes(reading, byte_level);
+    if (byte_level && bpe->byte_fallback && lacks_bytes(bpe))
+        return error_set(c->err, -ENOTSUP,
+                         "tokenizer.json: model.byte_fallback is set, and bytes of the ByteLevel "
+                         "alphabet are not in model.vocab");
+    if (!byte_level)
+        r = read_chars(bpe, reading->texts);
+    if (r == 0)
+        r = read_merges(reading, c);
+    bpe->cuts = !byte_level && !bpe->ignore_merges && !reading->odd_sides &&
+                pieces_find(reading->texts, "\xE2\x96\x81", 3) >= 0;
+    return r;
+}
+
+int bpe_read(struct bpe *bpe, const json_t *model, const struct pieces *texts, bool byte_level,
+             struct error *err)
 {
     const struct component c = { .json = model, .where = "model", .err = err };
     struct bpe local = { 0 };
-    struct reading reading = { .bpe = &local,
-                               .vocab = json_object_get(model, "vocab"),
-                               .err = err };
-    int r = read_options(&local, &c);
-    if (r == 0)
-        r = read_unk(&reading, &c);
-    if (r == 0)
-        r = read_merges(&reading, &c);
+    struct reading reading = { .bpe = &local, .texts = texts, .err = err };
+    const int r = read_all(&reading, &c, byte_level);
     strbuf_finish(&reading.joined);
-    if (r < 0) {
+    if (r < 0)
         bpe_finish(&local);
-        return r;
-    }
-    read_bytes(&reading);
-    *bpe = local;
-    return 0;
+    else
+        *bpe = local;
+    return r;
 }
 
 void bpe_finish(struct bpe *bpe)
 {
     free(bpe->pairs);
     free(bpe->merged);
+    char_ids_destroy(bpe->chars);
     *bpe = (struct bpe){ 0 };
 }

@@ -125,8 +125,34 @@ static int read_byte_level(const struct component *c, void *target)
     return 0;
 }
 
+/* {"sep": [TEXT, ID], "cls": [TEXT, ID]}: cls in front, sep behind. */
+static int read_pair(const struct component *c, const char *key, const struct vocab *vocab,
+                     int32_t *ret_id)
+{
+    json_t *pair;
+    const int r = component_get(c, key, JSON_ARRAY, &pair);
+    const json_t *id = r == 0 ? json_array_get(pair, 1) : NULL;
+    if (r == 0 && !vocab_has(vocab, json_is_integer(id) ? json_integer_value(id) : -1))
+        return error_set(c->err, -EINVAL, "tokenizer.json: %s.%s[1] is no token's id", c->where,
+                         key);
+    *ret_id = r == 0 ? (int32_t)json_integer_value(id) : -1;
+    return r;
+}
+
+static int read_bert(const struct component *c, void *target)
+{
+    const struct reading *reading = target;
+    struct template_ids ids = { .num_before = 1, .num_behind = 1, .text_seen = true };
+    int r = read_pair(c, "cls", reading->vocab, &ids.before[0]);
+    if (r == 0)
+        r = read_pair(c, "sep", reading->vocab, &ids.behind[0]);
+    return r < 0 ? r : surround(c, reading->post, &ids);
+}
+
 static const struct component_row rows[] = {
     { "TemplateProcessing", read_template },
+    { "RobertaProcessing", read_bert },
+    { "BertProcessing", read_bert },
     { "ByteLevel", read_byte_level },
 };
 

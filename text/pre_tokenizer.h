@@ -23,6 +23,7 @@ enum { PRE_TOKENIZER_STAGES_MAX = 16 };
 enum pre_tokenizer_type {
     PRE_TOKENIZER_SPLIT,
     PRE_TOKENIZER_PREFIX_SPACE, /* a piece that does not begin with a space gets one */
+    PRE_TOKENIZER_METASPACE,    /* spaces become the mark; a piece gets one in front */
 };
 
 enum pre_tokenizer_behavior { /* what becomes of matches and of the gaps between them */
@@ -33,11 +34,20 @@ enum pre_tokenizer_behavior { /* what becomes of matches and of the gaps between
                               PRE_TOKENIZER_CONTIGUOUS,
 };
 
+enum pre_tokenizer_prepend { /* which pieces get a mark in front, unless they begin with one */
+                             PRE_TOKENIZER_ALWAYS,
+                             PRE_TOKENIZER_FIRST, /* the beginning of the whole text */
+                             PRE_TOKENIZER_NEVER,
+};
+
 struct pre_tokenizer_stage {
     enum pre_tokenizer_type type;
-    enum pre_tokenizer_behavior behavior; /* the rest: PRE_TOKENIZER_SPLIT */
+    enum pre_tokenizer_behavior behavior; /* PRE_TOKENIZER_SPLIT, as the next two */
     bool invert;                          /* gaps count as matches and matches as gaps */
     struct splitter splitter;
+    enum pre_tokenizer_prepend prepend; /* PRE_TOKENIZER_METASPACE, as the next */
+    char mark[4];
+    size_t mark_len;
 };
 
 struct pre_tokenizer {
@@ -49,7 +59,7 @@ struct pre_tokenizer {
 /* Per thread. */
 struct pre_tokenizer_work {
     struct regex_work *regex;
-    struct strbuf prefixed;
+    struct strbuf written[PRE_TOKENIZER_STAGES_MAX]; /* by stages that change text */
 };
 
 /* Takes a piece. A negative result ends the run. */
@@ -64,10 +74,12 @@ void pre_tokenizer_finish(struct pre_tokenizer *pre);
 int pre_tokenizer_work_init(struct pre_tokenizer_work *work);
 void pre_tokenizer_work_finish(struct pre_tokenizer_work *work);
 
-/* Hand the pieces of `text` in order to `sink`; none is empty. Returns 0, -ENOMEM, -ERANGE (a
- * pattern passed PCRE2's limits), or what the sink returned. */
+/* Hand the pieces of `text` in order to `sink`; none is empty. `first`: the whole text begins
+ * here. Returns 0, -ENOMEM, -ERANGE (a pattern passed PCRE2's limits), or what the sink
+ * returned. */
 int pre_tokenizer_run(const struct pre_tokenizer *pre, struct pre_tokenizer_work *work,
-                      const char *text, size_t len, pre_tokenizer_sink *sink, void *context);
+                      const char *text, size_t len, bool first, pre_tokenizer_sink *sink,
+                      void *context);
 
 /* Does some stage drop text? */
 bool pre_tokenizer_removes(const struct pre_tokenizer *pre);

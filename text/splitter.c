@@ -60,6 +60,29 @@ int splitter_init_literal(struct splitter *splitter, const char *text, size_t le
     return 0;
 }
 
+void splitter_init_type(struct splitter *splitter, enum splitter_type type)
+{
+    *splitter = (struct splitter){ .type = type };
+}
+
+int splitter_read(const struct component *c, bool by_hand, struct splitter *splitter)
+{
+    struct component pattern;
+    const int r = component_child(c, "pattern", &pattern);
+    if (r < 0)
+        return r;
+    const json_t *regex = json_object_get(pattern.json, "Regex");
+    const json_t *literal = json_object_get(pattern.json, "String");
+    if (json_is_string(regex))
+        return splitter_init_pattern(splitter, json_string_value(regex), json_string_length(regex),
+                                     by_hand, c->err);
+    if (json_is_string(literal))
+        return splitter_init_literal(splitter, json_string_value(literal),
+                                     json_string_length(literal));
+    return error_set(c->err, -EINVAL, "tokenizer.json: %s holds no text called Regex or String",
+                     pattern.where);
+}
+
 void splitter_finish(struct splitter *splitter)
 {
     free(splitter->literal);
@@ -198,15 +221,29 @@ const char *splitter_next(const struct splitter *splitter, const char *at, const
     return next[splitter->type](at, end);
 }
 
-static int find_digit(const char *text, size_t len, size_t from, struct splitter_match *ret_match)
+static int find_class(const char *text, size_t len, size_t from, unsigned mask,
+                      struct splitter_match *ret_match)
 {
     size_t n;
     for (; from < len; from += n)
-        if ((unicode_class_at(text + from, text + len, &n) & NUMBER) != 0) {
+        if ((unicode_class_at(text + from, text + len, &n) & mask) != 0) {
             *ret_match = (struct splitter_match){ from, from + n };
             return 1;
         }
     return 0;
+}
+
+static int find_word(const char *text, size_t len, size_t from, struct splitter_match *ret_match)
+{
+    const char *end = text + len, *at = run(text + from, end, SPACE, true);
+    size_t n;
+    if (at == end)
+        return 0;
+    const bool is_word = (unicode_class_at(at, end, &n) & UNICODE_WORD) != 0;
+    const char *stop =
+        is_word ? run(at, end, UNICODE_WORD, true) : run(at, end, UNICODE_WORD | SPACE, false);
+    *ret_match = (struct splitter_match){ (size_t)(at - text), (size_t)(stop - text) };
+    return 1;
 }
 
 static int find_literal(const struct splitter *splitter, const char *text, size_t len, size_t from,
@@ -227,7 +264,13 @@ int splitter_find(const struct splitter *splitter, struct regex_work *work, cons
 {
     switch (splitter->type) {
     case SPLITTER_DIGITS:
-        return find_digit(text, len, from, ret_match);
+        return find_class(text, len, from, NUMBER, ret_match);
+    case SPLITTER_SPACE:
+        return find_class(text, len, from, SPACE, ret_match);
+    case SPLITTER_PUNCTUATION:
+        return find_class(text, len, from, UNICODE_PUNCTUATION, ret_match);
+    case SPLITTER_WORDS:
+        return find_word(text, len, from, ret_match);
     case SPLITTER_LITERAL:
         return find_literal(splitter, text, len, from, ret_match);
     case SPLITTER_REGEX:

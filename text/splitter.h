@@ -14,12 +14,16 @@
 #include <stddef.h>
 
 #include "base/error.h"
+#include "text/component.h"
 
 enum splitter_type {
-    SPLITTER_GPT2,   /* by hand: every character is part of some match */
-    SPLITTER_LLAMA3, /* likewise */
-    SPLITTER_QWEN2,  /* likewise */
-    SPLITTER_DIGITS, /* one \p{N} */
+    SPLITTER_GPT2,        /* by hand: every character is part of some match */
+    SPLITTER_LLAMA3,      /* likewise */
+    SPLITTER_QWEN2,       /* likewise */
+    SPLITTER_DIGITS,      /* one \p{N} */
+    SPLITTER_SPACE,       /* one character of white space */
+    SPLITTER_PUNCTUATION, /* one \p{P}, or of ASCII one that is neither letter, digit nor space */
+    SPLITTER_WORDS,       /* \w+|[^\w\s]+ */
     SPLITTER_LITERAL,
     SPLITTER_REGEX,
 };
@@ -47,6 +51,11 @@ struct splitter_match {
 int splitter_init_pattern(struct splitter *splitter, const char *pattern, size_t len, bool by_hand,
                           struct error *err);
 int splitter_init_literal(struct splitter *splitter, const char *text, size_t len);
+void splitter_init_type(struct splitter *splitter, enum splitter_type type);
+
+/* Read `c`.pattern: {"Regex": text} or {"String": text}. Returns as the makers. */
+int splitter_read(const struct component *c, bool by_hand, struct splitter *splitter);
+
 void splitter_finish(struct splitter *splitter);
 
 /* Is every character of any text part of a match that begins where the last one ended? */

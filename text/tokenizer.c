@@ -14,14 +14,8 @@ enum { FILE_BYTES_MAX = 64 << 20, CONFIG_BYTES_MAX = 8 << 20 };
 struct tokenizer_scratch {
     struct normalizer_work normalizer;
     struct pre_tokenizer_work pre_tokenizer;
-    struct bpe_work *bpe;
+    struct model_work model;
 };
-
-void token_ids_finish(struct token_ids *ids)
-{
-    free(ids->ids);
-    *ids = (struct token_ids){ 0 };
-}
 
 static int read_file(const char *dir, const char *name, size_t max_bytes, char **ret_data,
                      size_t *ret_len, struct error *err)
@@ -72,7 +66,7 @@ int tokenizer_scratch_create(const struct tokenizer *tokenizer, struct tokenizer
         return -ENOMEM;
     int r = pre_tokenizer_work_init(&scratch->pre_tokenizer);
     if (r == 0)
-        r = bpe_work_create(&scratch->bpe);
+        r = model_work_init(&scratch->model);
     if (r < 0)
         tokenizer_scratch_destroy(scratch);
     else
@@ -86,7 +80,7 @@ void tokenizer_scratch_destroy(struct tokenizer_scratch *scratch)
         return;
     normalizer_work_finish(&scratch->normalizer);
     pre_tokenizer_work_finish(&scratch->pre_tokenizer);
-    bpe_work_destroy(scratch->bpe);
+    model_work_finish(&scratch->model);
     free(scratch);
 }
 
@@ -108,24 +102,20 @@ static int check_max(const struct encoding *e)
 
 static int add_ids(const struct encoding *e, const int32_t *ids, int32_t num)
 {
-    const int r = bpe_reserve(e->ids, (size_t)num);
-    if (r < 0)
-        return r;
-    for (int32_t i = 0; i < num; i++)
-        e->ids->ids[e->ids->num++] = ids[i];
-    return check_max(e);
+    const int r = token_ids_append(e->ids, ids, (size_t)num);
+    return r < 0 ? r : check_max(e);
 }
 
 static int encode_piece(void *context, const char *piece, size_t len)
 {
     const struct encoding *e = context;
-    const int r =
-        bpe_encode(&e->tokenizer->bpe, &e->tokenizer->vocab, e->scratch->bpe, piece, len, e->ids);
+    const int r = model_encode(&e->tokenizer->model, &e->tokenizer->pieces, &e->scratch->model,
+                               piece, len, e->ids);
     return r < 0 ? r : check_max(e);
 }
 
 /* Text between the tokens found before normalizing: a string of its own. */
-static int encode_between(struct encoding *e, const char *text, size_t len)
+static int encode_between(struct encoding *e, const char *text, size_t len, bool first)
 {
     const struct tokenizer *t = e->tokenizer;
     struct added_tokens_cursor cursor;
@@ -137,7 +127,8 @@ static int encode_between(struct encoding *e, const char *text, size_t len)
     while (r == 0 && added_tokens_next(&cursor, &segment))
         r = segment.id >= 0 ? add_ids(e, &segment.id, 1)
                             : pre_tokenizer_run(&t->pre_tokenizer, &e->scratch->pre_tokenizer,
-                                                text + segment.start, segment.len, encode_piece, e);
+                                                text + segment.start, segment.len,
+                                                first && segment.start == 0, encode_piece, e);
     return r;
 }
 
@@ -148,8 +139,9 @@ static int encode_text(struct encoding *e, const char *text, size_t len)
     int r = 0;
     added_tokens_begin(&cursor, &e->tokenizer->added_raw, text, len, e->parse_special);
     while (r == 0 && added_tokens_next(&cursor, &segment))
-        r = segment.id >= 0 ? add_ids(e, &segment.id, 1)
-                            : encode_between(e, text + segment.start, segment.len);
+        r = segment.id >= 0
+                ? add_ids(e, &segment.id, 1)
+                : encode_between(e, text + segment.start, segment.len, segment.start == 0);
     return r;
 }
 
@@ -197,13 +189,8 @@ bool tokenizer_is_special(const struct tokenizer *tokenizer, int32_t id)
 
 int32_t tokenizer_find(const struct tokenizer *tokenizer, const char *text, size_t len)
 {
-    for (int32_t i = 0; i < tokenizer->num_added; i++) {
-        size_t token_len;
-        const char *bytes = vocab_bytes(&tokenizer->vocab, tokenizer->added_ids[i], &token_len);
-        if (token_len == len && memcmp(bytes, text, len) == 0)
-            return tokenizer->added_ids[i];
-    }
-    return vocab_find_piece(&tokenizer->vocab, text, len);
+    const int32_t id = pieces_find(&tokenizer->added_texts, text, len);
+    return id >= 0 ? id : pieces_find(&tokenizer->pieces, text, len);
 }
 
 int32_t tokenizer_bos_id(const struct tokenizer *tokenizer)

@@ -6,8 +6,9 @@
  *
  * Encoding follows HF `tokenizers`: added tokens are split off, each remaining piece is
  * normalized, cut by the pre-tokenizer and merged by the model; the post-processor adds what
- * it adds. Decoding is by bytes: every token stands for a fixed run of bytes, and text is
- * their concatenation (detokenizing never looks back).
+ * it adds. Decoding is by bytes: every token stands for a fixed run of bytes, and text that was
+ * generated is their concatenation (detokenizing never looks back). A whole text begins in its
+ * own way with some tokenizers: tokenizer_decode() knows.
  */
 #ifndef TEXT_TOKENIZER_H
 #define TEXT_TOKENIZER_H
@@ -17,6 +18,8 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/strbuf.h"
+#include "text/token_ids.h"
 
 struct tokenizer;
 struct tokenizer_scratch;
@@ -25,14 +28,6 @@ enum tokenizer_flags {
     TOKENIZER_ADD_SPECIAL = 1,   /* what the post-processor adds: BOS and the like */
     TOKENIZER_PARSE_SPECIAL = 2, /* special added tokens in the text are control, not data */
 };
-
-/* Growing array of ids; zeroed to begin with, given back by token_ids_finish(). */
-struct token_ids {
-    int32_t *ids;
-    size_t num, cap;
-};
-
-void token_ids_finish(struct token_ids *ids);
 
 /*
  * Read `dir`/tokenizer.json (and tokenizer_config.json for the BOS rule where present).
@@ -73,6 +68,16 @@ size_t tokenizer_max_token_bytes(const struct tokenizer *tokenizer);
 
 /* The bytes that `id` stands for; NULL and 0 for an id that does not exist. */
 const char *tokenizer_bytes(const struct tokenizer *tokenizer, int32_t id, size_t *ret_len);
+
+/*
+ * Append the text of a whole sequence of ids as HF's decode() gives it: without the space that
+ * SentencePiece models put in front of the first word, and with U+FFFD for what is no UTF-8. Ids
+ * that do not exist stand for nothing; `keep_special` false: special tokens, too.
+ *
+ * Returns 0, -ENOMEM or -ERANGE (a pattern of the decoder passed PCRE2's limits).
+ */
+int tokenizer_decode(const struct tokenizer *tokenizer, const int32_t *ids, size_t num,
+                     bool keep_special, struct strbuf *out);
 
 /* Special added token: left out of text unless asked for. */
 bool tokenizer_is_special(const struct tokenizer *tokenizer, int32_t id);

@@ -9,9 +9,11 @@
 #include <jansson.h>
 
 #include "text/added_tokens.h"
-#include "text/bpe.h"
+#include "text/component.h"
 #include "text/decoder.h"
+#include "text/model.h"
 #include "text/normalizer.h"
+#include "text/pieces.h"
 #include "text/post_processor.h"
 #include "text/pre_tokenizer.h"
 #include "text/tokenizer.h"
@@ -22,19 +24,22 @@ struct tokenizer {
     struct normalizer normalizer;
     struct added_tokens added_normalized; /* found in normalized text */
     struct pre_tokenizer pre_tokenizer;
-    struct bpe bpe;
+    struct pieces pieces; /* of model.vocab, as the model looks them up */
+    struct model model;
     struct post_processor post_processor;
     struct decoder decoder;
     struct vocab vocab;
-    int32_t *added_ids; /* [num_added], in the order of the file */
-    int32_t num_added;
-    size_t max_token_bytes; /* as tokenizer_max_token_bytes() */
+    struct pieces added_texts; /* of added_tokens, as the file spells them */
+    size_t max_token_bytes;    /* as tokenizer_max_token_bytes() */
 };
 
 /* Fill a zeroed tokenizer from the parsed files; `config` may be NULL. The caller finishes it
  * in every case. `by_hand` false: every split pattern runs in PCRE2. */
 int tokenizer_parts_read(struct tokenizer *tokenizer, const json_t *root, const json_t *config,
                          bool by_hand, struct error *err);
+/* The part of it that reads model and added_tokens, once the other parts are there. */
+int tokenizer_parts_read_vocab(struct tokenizer *tokenizer, const struct component *top,
+                               const struct component *model);
 void tokenizer_parts_finish(struct tokenizer *tokenizer);
 
 /* tokenizer_from_json() with that choice; for tests and measurements. */

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
@@ -24,20 +25,35 @@ static const uint8_t category_classes[32] = {
     [UTF8PROC_CATEGORY_ND] = UNICODE_NUMBER | UNICODE_WORD,
     [UTF8PROC_CATEGORY_NL] = UNICODE_NUMBER | UNICODE_WORD,
     [UTF8PROC_CATEGORY_NO] = UNICODE_NUMBER,
-    [UTF8PROC_CATEGORY_PC] = UNICODE_WORD,
+    [UTF8PROC_CATEGORY_PC] = UNICODE_WORD | UNICODE_PUNCTUATION,
+    [UTF8PROC_CATEGORY_PD] = UNICODE_PUNCTUATION,
+    [UTF8PROC_CATEGORY_PE] = UNICODE_PUNCTUATION,
+    [UTF8PROC_CATEGORY_PF] = UNICODE_PUNCTUATION,
+    [UTF8PROC_CATEGORY_PI] = UNICODE_PUNCTUATION,
+    [UTF8PROC_CATEGORY_PO] = UNICODE_PUNCTUATION,
+    [UTF8PROC_CATEGORY_PS] = UNICODE_PUNCTUATION,
     [UTF8PROC_CATEGORY_ZS] = UNICODE_SPACE,
     [UTF8PROC_CATEGORY_ZL] = UNICODE_SPACE,
     [UTF8PROC_CATEGORY_ZP] = UNICODE_SPACE,
 };
 
-/* White_Space and Join_Control outside the categories above. */
+/* Letters in circles and squares: Other_Alphabetic of the category So. */
+static bool is_enclosed_letter(int32_t c)
+{
+    return (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
+           (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
+}
+
+/* White_Space, Join_Control, Other_Alphabetic and ASCII punctuation outside the categories. */
 static unsigned extra_classes(int32_t c)
 {
     if (c == '\r' || c == '\n')
         return UNICODE_SPACE | UNICODE_NEWLINE;
     if ((c >= 9 && c <= 13) || c == 0x85)
         return UNICODE_SPACE;
-    return c == 0x200C || c == 0x200D ? UNICODE_WORD : 0;
+    if (c < 0x80 && strchr("$+<=>^`|~", c) != NULL)
+        return c == 0 ? 0 : UNICODE_PUNCTUATION;
+    return c == 0x200C || c == 0x200D || is_enclosed_letter(c) ? UNICODE_WORD : 0;
 }
 
 static uint8_t base_class(int32_t c)

@@ -16,9 +16,10 @@ enum unicode_class {
     UNICODE_LETTER = 1,
     UNICODE_NUMBER = 2,
     UNICODE_SPACE = 4,
-    UNICODE_NEWLINE = 8,   /* CR and LF; also UNICODE_SPACE */
-    UNICODE_WORD = 16,     /* letters, marks, digits, letter numbers, connectors, joiners */
-    UNICODE_NFC_MAYBE = 32 /* text that holds one may have another NFC; without any it has not */
+    UNICODE_NEWLINE = 8,      /* CR and LF; also UNICODE_SPACE */
+    UNICODE_WORD = 16,        /* letters, marks, digits, connectors, joiners, enclosed letters */
+    UNICODE_NFC_MAYBE = 32,   /* text that holds one may have another NFC; without any it has not */
+    UNICODE_PUNCTUATION = 64, /* \p{P}, and what is printable in ASCII but no letter or digit */
 };
 
 enum { UNICODE_PAGE_BITS = 7, UNICODE_NUM_PAGES = 0x110000 >> UNICODE_PAGE_BITS };

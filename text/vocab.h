@@ -1,9 +1,8 @@
 /*
  * vocab.h - token ids and the bytes they stand for
  *
- * Filled while loading, then immutable. Ids may have gaps. Two tokens may stand for the same
- * bytes (an added token and an ordinary one); the table from bytes to id holds the ordinary
- * tokens that the model can produce, and of equal ones the first.
+ * Filled while loading, then immutable. Ids may have gaps, and tokens may stand for the same
+ * bytes.
  */
 #ifndef TEXT_VOCAB_H
 #define TEXT_VOCAB_H
@@ -20,6 +19,7 @@ enum vocab_flags {
     VOCAB_PRESENT = 1,
     VOCAB_ADDED = 2,
     VOCAB_SPECIAL = 4,
+    VOCAB_BYTE = 8, /* one byte of a character that has no token */
 };
 
 struct vocab_token {
@@ -32,22 +32,14 @@ struct vocab {
     int32_t num_ids;            /* highest id + 1 */
     struct strbuf bytes;        /* of all tokens, a NUL behind each */
     size_t max_token_bytes;
-    int32_t *slots; /* [num_slots], open addressing; -1: free */
-    size_t num_slots;
 };
 
-/* Room for `num_ids` ids, `num_pieces` of them to be found by their bytes. 0 or -ENOMEM. */
-int vocab_init(struct vocab *vocab, int32_t num_ids, size_t num_pieces);
+/* Room for `num_ids` ids. 0 or -ENOMEM. */
+int vocab_init(struct vocab *vocab, int32_t num_ids);
 void vocab_finish(struct vocab *vocab);
 
 /* Give `id` its bytes; an id that has some gets new ones. Returns 0, -ENOMEM. */
 int vocab_set(struct vocab *vocab, int32_t id, const char *bytes, size_t len, unsigned flags);
-
-/* Make `id` findable by its bytes unless another is. At most `num_pieces` times. */
-void vocab_add_piece(struct vocab *vocab, int32_t id);
-
-/* Id of the piece with these bytes, or -1. */
-int32_t vocab_find_piece(const struct vocab *vocab, const char *bytes, size_t len);
 
 /* Is there a token of this id? Any number may be asked for. */
 bool vocab_has(const struct vocab *vocab, int64_t id);

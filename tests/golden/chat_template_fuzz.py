@@ -7,6 +7,7 @@ Prints each template on which the two differ (at most 20), and exits with 1 if t
 import random
 import re
 import sys
+import warnings
 
 from chat_template_cases import CONTEXTS
 from chat_template_compare import Interpreter
@@ -175,6 +176,7 @@ def same(wanted, found):
 
 
 def main():
+    warnings.simplefilter("ignore")  # of the code that jinja2 makes
     interpreter = Interpreter(sys.argv[1])
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1
     number = int(sys.argv[3]) if len(sys.argv) > 3 else 20000

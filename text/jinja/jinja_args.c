@@ -63,6 +63,13 @@ int64_t jinja_args_int(struct jinja_run *run, struct jinja_value arg, int64_t ot
     return otherwise;
 }
 
+int64_t jinja_args_plain_int(struct jinja_run *run, struct jinja_value arg, int64_t otherwise)
+{
+    if (arg.type == JINJA_NONE)
+        jinja_run_fail(run, -EINVAL, "an argument is None, an integer is wanted");
+    return jinja_args_int(run, arg, otherwise);
+}
+
 bool jinja_args_flag(struct jinja_run *run, struct jinja_value arg, bool otherwise)
 {
     return arg.type == JINJA_MISSING ? otherwise : jinja_truth(run, arg);

@@ -21,6 +21,9 @@ bool jinja_args_bind(struct jinja_run *run, const char *what, const char *params
 /* A given integer, or `otherwise` when missing or None; fails the run for another type. */
 int64_t jinja_args_int(struct jinja_run *run, struct jinja_value arg, int64_t otherwise);
 
+/* The same where None is no integer. */
+int64_t jinja_args_plain_int(struct jinja_run *run, struct jinja_value arg, int64_t otherwise);
+
 /* The truth of a given argument; false when missing. */
 bool jinja_args_flag(struct jinja_run *run, struct jinja_value arg, bool otherwise);
 

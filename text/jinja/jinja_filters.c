@@ -15,6 +15,8 @@
 #include "text/jinja/jinja_text.h"
 
 /* A filter over text takes any value as its str(). */
+enum { TRUNCATE_LENGTH = 255, TRUNCATE_LEEWAY = 5 };
+
 static struct jinja_string *text_of(struct jinja_run *run, struct jinja_value in)
 {
     static struct jinja_string empty = { .data = "" };
@@ -192,7 +194,8 @@ static struct jinja_value filter_indent(struct jinja_run *run, struct jinja_valu
 static struct jinja_value filter_center(struct jinja_run *run, struct jinja_value in,
                                         const struct jinja_value *args)
 {
-    return jinja_format_pad(run, text_of(run, in), jinja_args_int(run, args[0], 80), NULL, 'c');
+    return jinja_format_pad(run, text_of(run, in), jinja_args_plain_int(run, args[0], 80), NULL,
+                            'c');
 }
 
 static struct jinja_value filter_wordcount(struct jinja_run *run, struct jinja_value in,
@@ -217,11 +220,16 @@ static struct jinja_value filter_wordcount(struct jinja_run *run, struct jinja_v
     return jinja_int(num);
 }
 
+/* What int() refuses, and so leaves to float(), as any base that is no number. */
+enum { NO_BASE = 1 };
+
 static struct jinja_value filter_int(struct jinja_run *run, struct jinja_value in,
                                      const struct jinja_value *args)
 {
     const struct jinja_value otherwise = args[0].type == JINJA_MISSING ? jinja_int(0) : args[0];
-    const int64_t base = in.type == JINJA_STRING ? jinja_args_int(run, args[1], 10) : 10;
+    const int64_t base = args[1].type == JINJA_MISSING ? 10
+                         : jinja_is_integral(args[1])  ? args[1].of.integer
+                                                       : NO_BASE;
     return jinja_number_int(run, in, otherwise, base);
 }
 
@@ -318,7 +326,7 @@ static struct jinja_value filter_tojson(struct jinja_run *run, struct jinja_valu
                                       .ensure_ascii = jinja_args_flag(run, args[0], false),
                                       .sort_keys = jinja_args_flag(run, args[3], false) };
     struct jinja_value margin = args[1];
-    if (margin.type != JINJA_MISSING && margin.type != JINJA_NONE) {
+    if (margin.type != JINJA_MISSING && margin.type != JINJA_NONE && in.type != JINJA_STRING) {
         style.item_separator_len = 1;
         if (margin.type != JINJA_STRING)
             margin = jinja_format_pad(run, &(struct jinja_string){ .data = "" },
@@ -376,27 +384,24 @@ static struct jinja_value filter_urlencode(struct jinja_run *run, struct jinja_v
     return jinja_string_take(run, &out);
 }
 
-static struct jinja_value filter_truncate(struct jinja_run *run, struct jinja_value in,
-                                          const struct jinja_value *args)
+/* A limit of truncate, which may be a float as long as nothing is cut at it. */
+static double truncate_limit(struct jinja_run *run, struct jinja_value arg, int otherwise)
 {
-    static struct jinja_string dots = { .data = "...", .len = 3, .num_chars = 3 };
-    const int64_t length = jinja_args_int(run, args[0], 255);
-    const int64_t leeway = jinja_args_int(run, args[3], 5);
-    struct jinja_string *end = jinja_args_string(run, args[2]);
-    if (end == NULL)
-        end = &dots;
-    const int64_t num = jinja_length(in);
-    if (args[0].type == JINJA_NONE || num < 0 || length < (int64_t)end->num_chars || leeway < 0)
-        jinja_run_fail(run, -EINVAL, "truncate wants a string and room for its end");
-    if (!jinja_run_ok(run) || num - leeway <= length)
-        return in;
-    if (in.type != JINJA_STRING) {
-        jinja_run_fail(run, -EINVAL, "truncate wants a string, not %s", jinja_type_name(in));
-        return in;
-    }
-    struct jinja_value head =
-        jinja_substring(run, in.of.string, 0, (size_t)length - end->num_chars);
+    if (arg.type == JINJA_MISSING)
+        return otherwise;
+    if (!jinja_is_number(arg))
+        jinja_run_fail(run, -EINVAL, "an argument is %s, a number is wanted", jinja_type_name(arg));
+    return jinja_is_number(arg) ? jinja_to_double(arg) : otherwise;
+}
+
+static struct jinja_value cut_text(struct jinja_run *run, const struct jinja_string *text,
+                                   const struct jinja_value *args, struct jinja_string *end)
+{
     const struct jinja_string space = { .data = " ", .len = 1, .num_chars = 1 };
+    const int64_t length = jinja_args_plain_int(run, args[0], TRUNCATE_LENGTH);
+    if (!jinja_run_ok(run))
+        return jinja_undefined(NULL);
+    struct jinja_value head = jinja_substring(run, text, 0, (size_t)length - end->num_chars);
     if (head.type == JINJA_STRING && !jinja_args_flag(run, args[1], false)) {
         const int64_t at = jinja_find(run, head.of.string, &space, JINJA_RIGHT);
         head = at < 0 ? head : jinja_bytes(run, head.of.string, 0, (size_t)at);
@@ -404,56 +409,80 @@ static struct jinja_value filter_truncate(struct jinja_run *run, struct jinja_va
     return head.type == JINJA_STRING ? jinja_string_concat(run, head.of.string, end) : head;
 }
 
+static struct jinja_value filter_truncate(struct jinja_run *run, struct jinja_value in,
+                                          const struct jinja_value *args)
+{
+    static struct jinja_string dots = { .data = "...", .len = 3, .num_chars = 3 };
+    const double length = truncate_limit(run, args[0], TRUNCATE_LENGTH);
+    const double leeway = truncate_limit(
+        run, args[3].type == JINJA_NONE ? jinja_missing() : args[3], TRUNCATE_LEEWAY);
+    struct jinja_string *end = jinja_args_string(run, args[2]);
+    if (end == NULL)
+        end = &dots;
+    const int64_t num = jinja_length(in);
+    if (num < 0 || length < (double)end->num_chars || leeway < 0)
+        jinja_run_fail(run, -EINVAL, "truncate wants a string and room for its end");
+    if (!jinja_run_ok(run) || (double)num <= length + leeway)
+        return in;
+    if (in.type == JINJA_STRING)
+        return cut_text(run, in.of.string, args, end);
+    jinja_run_fail(run, -EINVAL, "truncate wants a string, not %s", jinja_type_name(in));
+    return in;
+}
+
 static const struct jinja_filter filters[] = {
-    { "abs", "", 0, filter_abs, NULL, NULL },
-    { "attr", "name", 1, filter_attr, NULL, NULL },
-    { "batch", "linecount,fill_with", 1, jinja_filter_batch, NULL, "generator object do_batch" },
-    { "capitalize", "", 0, filter_capitalize, NULL, NULL },
-    { "center", "width", 0, filter_center, NULL, NULL },
-    { "count", "", 0, filter_length, NULL, NULL },
-    { "d", "default_value,boolean", 0, filter_default, NULL, NULL },
-    { "default", "default_value,boolean", 0, filter_default, NULL, NULL },
-    { "dictsort", "case_sensitive,by,reverse", 0, jinja_filter_dictsort, NULL, NULL },
-    { "e", "", 0, filter_escape, NULL, NULL },
-    { "escape", "", 0, filter_escape, NULL, NULL },
-    { "first", "", 0, jinja_filter_first, NULL, NULL },
-    { "float", "default", 0, filter_float, NULL, NULL },
-    { "forceescape", "", 0, filter_forceescape, NULL, NULL },
-    { "format", NULL, 0, NULL, filter_format, NULL },
-    { "from_json", "", 0, filter_from_json, NULL, NULL },
-    { "groupby", "attribute,default,case_sensitive", 1, jinja_filter_groupby, NULL, NULL },
-    { "indent", "width,first,blank", 0, filter_indent, NULL, NULL },
-    { "int", "default,base", 0, filter_int, NULL, NULL },
-    { "items", "", 0, jinja_filter_items, NULL, "generator object do_items" },
-    { "join", "d,attribute", 0, jinja_filter_join, NULL, NULL },
-    { "last", "", 0, jinja_filter_last, NULL, NULL },
-    { "length", "", 0, filter_length, NULL, NULL },
-    { "list", "", 0, jinja_filter_list, NULL, NULL },
-    { "lower", "", 0, filter_lower, NULL, NULL },
-    { "map", NULL, 0, NULL, jinja_lazy_map, NULL },
-    { "max", "case_sensitive,attribute", 0, jinja_filter_max, NULL, NULL },
-    { "min", "case_sensitive,attribute", 0, jinja_filter_min, NULL, NULL },
-    { "reject", NULL, 0, NULL, jinja_lazy_reject, NULL },
-    { "rejectattr", NULL, 0, NULL, jinja_lazy_rejectattr, NULL },
-    { "replace", "old,new,count", 2, filter_replace, NULL, NULL },
-    { "reverse", "", 0, jinja_filter_reverse, NULL, NULL },
-    { "round", "precision,method", 0, filter_round, NULL, NULL },
-    { "safe", "", 0, filter_safe, NULL, NULL },
-    { "select", NULL, 0, NULL, jinja_lazy_select, NULL },
-    { "selectattr", NULL, 0, NULL, jinja_lazy_selectattr, NULL },
-    { "slice", "slices,fill_with", 1, jinja_filter_slice, NULL, "generator object sync_do_slice" },
-    { "sort", "reverse,case_sensitive,attribute", 0, jinja_filter_sort, NULL, NULL },
-    { "string", "", 0, filter_string, NULL, NULL },
-    { "sum", "attribute,start", 0, jinja_filter_sum, NULL, NULL },
-    { "title", "", 0, filter_title, NULL, NULL },
-    { "tojson", "ensure_ascii,indent,separators,sort_keys", 0, filter_tojson, NULL, NULL },
-    { "trim", "chars", 0, filter_trim, NULL, NULL },
-    { "truncate", "length,killwords,end,leeway", 0, filter_truncate, NULL, NULL },
-    { "unique", "case_sensitive,attribute", 0, jinja_filter_unique, NULL,
-      "generator object do_unique" },
-    { "upper", "", 0, filter_upper, NULL, NULL },
-    { "urlencode", "", 0, filter_urlencode, NULL, NULL },
-    { "wordcount", "", 0, filter_wordcount, NULL, NULL },
+    { "abs", .call = filter_abs },
+    { "attr", .params = "name", .num_required = 1, .call = filter_attr },
+    { "batch", .params = "linecount,fill_with", .num_required = 1, .call = jinja_filter_batch,
+      .deferred = "generator object do_batch" },
+    { "capitalize", .call = filter_capitalize },
+    { "center", .params = "width", .call = filter_center },
+    { "count", .call = filter_length },
+    { "d", .params = "default_value,boolean", .call = filter_default },
+    { "default", .params = "default_value,boolean", .call = filter_default },
+    { "dictsort", .params = "case_sensitive,by,reverse", .call = jinja_filter_dictsort },
+    { "e", .call = filter_escape },
+    { "escape", .call = filter_escape },
+    { "first", .call = jinja_filter_first },
+    { "float", .params = "default", .call = filter_float },
+    { "forceescape", .call = filter_forceescape },
+    { "format", .call_raw = filter_format },
+    { "from_json", .call = filter_from_json },
+    { "groupby", .params = "attribute,default,case_sensitive", .num_required = 1,
+      .call = jinja_filter_groupby },
+    { "indent", .params = "width,first,blank", .call = filter_indent },
+    { "int", .params = "default,base", .call = filter_int },
+    { "items", .call = jinja_filter_items, .deferred = "generator object do_items" },
+    { "join", .params = "d,attribute", .call = jinja_filter_join },
+    { "last", .call = jinja_filter_last },
+    { "length", .call = filter_length },
+    { "list", .call = jinja_filter_list },
+    { "lower", .call = filter_lower },
+    { "map", .call_raw = jinja_lazy_map },
+    { "max", .params = "case_sensitive,attribute", .call = jinja_filter_max },
+    { "min", .params = "case_sensitive,attribute", .call = jinja_filter_min },
+    { "reject", .call_raw = jinja_lazy_reject },
+    { "rejectattr", .call_raw = jinja_lazy_rejectattr },
+    { "replace", .params = "old,new,count", .num_required = 2, .call = filter_replace },
+    { "reverse", .call = jinja_filter_reverse },
+    { "round", .params = "precision,method", .call = filter_round },
+    { "safe", .call = filter_safe },
+    { "select", .call_raw = jinja_lazy_select },
+    { "selectattr", .call_raw = jinja_lazy_selectattr },
+    { "slice", .params = "slices,fill_with", .num_required = 1, .call = jinja_filter_slice,
+      .deferred = "generator object sync_do_slice" },
+    { "sort", .params = "reverse,case_sensitive,attribute", .call = jinja_filter_sort },
+    { "string", .call = filter_string },
+    { "sum", .params = "attribute,start", .call = jinja_filter_sum },
+    { "title", .call = filter_title },
+    { "tojson", .params = "ensure_ascii,indent,separators,sort_keys", .call = filter_tojson },
+    { "trim", .params = "chars", .call = filter_trim },
+    { "truncate", .params = "length,killwords,end,leeway", .call = filter_truncate },
+    { "unique", .params = "case_sensitive,attribute", .call = jinja_filter_unique,
+      .deferred = "generator object do_unique" },
+    { "upper", .call = filter_upper },
+    { "urlencode", .call = filter_urlencode },
+    { "wordcount", .call = filter_wordcount },
 };
 
 const struct jinja_filter *jinja_filter_find(const char *name, size_t len)
@@ -480,7 +509,8 @@ struct jinja_value jinja_filter_apply(struct jinja_run *run, const struct jinja_
     struct jinja_value in_order[JINJA_MAX_PARAMS];
     if (filter->call_raw != NULL)
         return filter->call_raw(run, in, args);
-    if (!jinja_args_bind(run, filter->name, filter->params, filter->num_required, args, in_order))
+    if (!jinja_args_bind(run, filter->name, filter->params != NULL ? filter->params : "",
+                         filter->num_required, args, in_order))
         return jinja_undefined(NULL);
     if (filter->deferred != NULL)
         return jinja_lazy_defer(run, filter, in, in_order);

@@ -12,7 +12,8 @@ typedef struct jinja_value jinja_filter_raw_fn(struct jinja_run *run, struct jin
                                                const struct jinja_args *args);
 
 struct jinja_filter {
-    const char *name, *params;
+    const char *name;
+    const char *params; /* as for jinja_args_bind(); NULL: none */
     size_t num_required;
     jinja_filter_fn *call;
     jinja_filter_raw_fn *call_raw; /* takes any arguments */

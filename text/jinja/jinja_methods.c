@@ -85,18 +85,10 @@ static struct jinja_value str_rstrip(struct jinja_run *run, struct jinja_value s
     return jinja_strip(run, self.of.string, jinja_args_string(run, args[0]), JINJA_RIGHT);
 }
 
-/* An index argument of str methods must be an integer: None is refused there. */
-static int64_t plain_int(struct jinja_run *run, struct jinja_value arg, int64_t otherwise)
-{
-    if (arg.type == JINJA_NONE)
-        jinja_run_fail(run, -EINVAL, "an argument is None, an integer is wanted");
-    return jinja_args_int(run, arg, otherwise);
-}
-
 static struct jinja_value str_split(struct jinja_run *run, struct jinja_value self,
                                     const struct jinja_value *args)
 {
-    const int64_t most = plain_int(run, args[1], -1);
+    const int64_t most = jinja_args_plain_int(run, args[1], -1);
     return jinja_split(run, self.of.string, jinja_args_string(run, args[0]), most < 0 ? -1 : most,
                        JINJA_LEFT);
 }
@@ -104,7 +96,7 @@ static struct jinja_value str_split(struct jinja_run *run, struct jinja_value se
 static struct jinja_value str_rsplit(struct jinja_run *run, struct jinja_value self,
                                      const struct jinja_value *args)
 {
-    const int64_t most = plain_int(run, args[1], -1);
+    const int64_t most = jinja_args_plain_int(run, args[1], -1);
     return jinja_split(run, self.of.string, jinja_args_string(run, args[0]), most < 0 ? -1 : most,
                        JINJA_RIGHT);
 }
@@ -112,7 +104,7 @@ static struct jinja_value str_rsplit(struct jinja_run *run, struct jinja_value s
 static struct jinja_value str_splitlines(struct jinja_run *run, struct jinja_value self,
                                          const struct jinja_value *args)
 {
-    return jinja_split_lines(run, self.of.string, plain_int(run, args[0], 0) != 0);
+    return jinja_split_lines(run, self.of.string, jinja_args_plain_int(run, args[0], 0) != 0);
 }
 
 /* A string that must be given. */
@@ -128,7 +120,7 @@ const struct jinja_string *jinja_method_need_string(struct jinja_run *run, struc
 static struct jinja_value str_replace(struct jinja_run *run, struct jinja_value self,
                                       const struct jinja_value *args)
 {
-    const int64_t most = plain_int(run, args[2], -1);
+    const int64_t most = jinja_args_plain_int(run, args[2], -1);
     return jinja_replace(run, self.of.string, jinja_method_need_string(run, args[0]),
                          jinja_method_need_string(run, args[1]), most < 0 ? -1 : most);
 }
@@ -152,28 +144,28 @@ static struct jinja_value str_join(struct jinja_run *run, struct jinja_value sel
 static struct jinja_value str_ljust(struct jinja_run *run, struct jinja_value self,
                                     const struct jinja_value *args)
 {
-    return jinja_format_pad(run, self.of.string, plain_int(run, args[0], 0),
+    return jinja_format_pad(run, self.of.string, jinja_args_plain_int(run, args[0], 0),
                             jinja_args_string(run, args[1]), '<');
 }
 
 static struct jinja_value str_rjust(struct jinja_run *run, struct jinja_value self,
                                     const struct jinja_value *args)
 {
-    return jinja_format_pad(run, self.of.string, plain_int(run, args[0], 0),
+    return jinja_format_pad(run, self.of.string, jinja_args_plain_int(run, args[0], 0),
                             jinja_args_string(run, args[1]), '>');
 }
 
 static struct jinja_value str_center(struct jinja_run *run, struct jinja_value self,
                                      const struct jinja_value *args)
 {
-    return jinja_format_pad(run, self.of.string, plain_int(run, args[0], 0),
+    return jinja_format_pad(run, self.of.string, jinja_args_plain_int(run, args[0], 0),
                             jinja_args_string(run, args[1]), 'c');
 }
 
 static struct jinja_value str_zfill(struct jinja_run *run, struct jinja_value self,
                                     const struct jinja_value *args)
 {
-    return jinja_format_pad(run, self.of.string, plain_int(run, args[0], 0), NULL, '0');
+    return jinja_format_pad(run, self.of.string, jinja_args_plain_int(run, args[0], 0), NULL, '0');
 }
 
 static struct jinja_value str_format(struct jinja_run *run, struct jinja_value self,

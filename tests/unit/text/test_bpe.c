@@ -13,7 +13,8 @@
 enum { NUM_LETTERS = 4, NUM_MERGES = 60, PIECE_MAX = 400 };
 
 static struct bpe bpe;
-static struct vocab vocab;
+static struct pieces pieces;
+static struct word_cache cache;
 static struct bpe_work *work;
 static struct token_ids ids;
 
@@ -49,15 +50,28 @@ static json_t *random_model(uint64_t seed)
 static void setup(void)
 {
     ck_assert_int_eq(bpe_work_create(&work), 0);
-    ck_assert_int_eq(vocab_init(&vocab, 1, 1), 0);
+    ck_assert_int_eq(word_cache_init(&cache), 0);
 }
 
 static void teardown(void)
 {
     bpe_work_destroy(work);
     bpe_finish(&bpe);
-    vocab_finish(&vocab);
+    pieces_finish(&pieces);
+    word_cache_finish(&cache);
     token_ids_finish(&ids);
+}
+
+static void read_model(const json_t *model, bool byte_level)
+{
+    struct error err = { 0 };
+    const char *text;
+    json_t *id;
+    json_t *vocab = json_object_get(model, "vocab");
+    ck_assert_int_eq(pieces_init(&pieces, NUM_LETTERS + NUM_MERGES, json_object_size(vocab)), 0);
+    json_object_foreach(vocab, text, id) ck_assert_int_eq(
+        pieces_add(&pieces, (int32_t)json_integer_value(id), text, strlen(text)), 0);
+    ck_assert_msg(bpe_read(&bpe, model, &pieces, byte_level, &err) == 0, "%s", err.message);
 }
 
 static size_t merge_by_definition(const char *piece, size_t len, int32_t *out)
@@ -84,10 +98,9 @@ static size_t merge_by_definition(const char *piece, size_t len, int32_t *out)
 
 START_TEST(merging_takes_the_lowest_rank_and_of_equals_the_leftmost)
 {
-    struct error err = { 0 };
     json_t *model = random_model((uint64_t)_i);
     uint64_t state = (uint64_t)_i + 1000;
-    ck_assert_msg(bpe_read(&bpe, model, &err) == 0, "%s", err.message);
+    read_model(model, true);
 
     for (int round = 0; round < 200; round++) {
         char piece[PIECE_MAX];
@@ -100,7 +113,7 @@ START_TEST(merging_takes_the_lowest_rank_and_of_equals_the_leftmost)
 
         for (int again = 0; again < 2; again++) { /* the second time from the cache */
             ids.num = 0;
-            ck_assert_int_eq(bpe_encode(&bpe, &vocab, work, piece, len, &ids), 0);
+            ck_assert_int_eq(bpe_encode(&bpe, &pieces, &cache, work, piece, len, &ids), 0);
             ck_assert_uint_eq(ids.num, num);
             ck_assert_mem_eq(ids.ids, want, num * sizeof(*want));
         }
@@ -109,19 +122,19 @@ START_TEST(merging_takes_the_lowest_rank_and_of_equals_the_leftmost)
 }
 END_TEST
 
-static void read_text(const char *text)
+static void read_text(const char *text, bool byte_level)
 {
     struct error err = { 0 };
     json_t *model;
     ck_assert_int_eq(json_read(text, strlen(text), &json_limits_file, &model, &err), 0);
-    ck_assert_msg(bpe_read(&bpe, model, &err) == 0, "%s", err.message);
+    read_model(model, byte_level);
     json_decref(model);
 }
 
 static void expect(const char *piece, const int32_t *want, size_t num)
 {
     ids.num = 0;
-    ck_assert_int_eq(bpe_encode(&bpe, &vocab, work, piece, strlen(piece), &ids), 0);
+    ck_assert_int_eq(bpe_encode(&bpe, &pieces, &cache, work, piece, strlen(piece), &ids), 0);
     ck_assert_uint_eq(ids.num, num);
     if (num > 0)
         ck_assert_mem_eq(ids.ids, want, num * sizeof(*want));
@@ -129,7 +142,7 @@ static void expect(const char *piece, const int32_t *want, size_t num)
 
 START_TEST(byte_without_a_token_is_dropped)
 {
-    read_text("{\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}");
+    read_text("{\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}", true);
 
     expect("axb", (const int32_t[]){ 2 }, 1);
     expect("xx", NULL, 0);
@@ -138,7 +151,7 @@ END_TEST
 
 START_TEST(byte_without_a_token_becomes_unk)
 {
-    read_text("{\"vocab\":{\"a\":0,\"?\":1},\"merges\":[],\"unk_token\":\"?\"}");
+    read_text("{\"vocab\":{\"a\":0,\"?\":1},\"merges\":[],\"unk_token\":\"?\"}", true);
 
     expect("axxa", (const int32_t[]){ 0, 1, 1, 0 }, 4);
 }
@@ -146,7 +159,8 @@ END_TEST
 
 START_TEST(run_of_unks_is_fused)
 {
-    read_text("{\"vocab\":{\"a\":0,\"?\":1},\"merges\":[],\"unk_token\":\"?\",\"fuse_unk\":true}");
+    read_text("{\"vocab\":{\"a\":0,\"?\":1},\"merges\":[],\"unk_token\":\"?\",\"fuse_unk\":true}",
+              true);
 
     expect("axxaxxx", (const int32_t[]){ 0, 1, 0, 1 }, 4);
 }
@@ -155,7 +169,8 @@ END_TEST
 START_TEST(pair_listed_twice_has_its_last_rank)
 {
     read_text(
-        "{\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"ba\":3},\"merges\":[\"a b\",\"b a\",\"a b\"]}");
+        "{\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"ba\":3},\"merges\":[\"a b\",\"b a\",\"a b\"]}",
+        true);
 
     expect("aba", (const int32_t[]){ 0, 3 }, 2);
 }

@@ -3,11 +3,13 @@
 #include <string.h>
 #include <utf8proc.h>
 
-#include "golden.h"
+#include "stress.h"
 #include "text/normalizer.h"
 #include "text/unicode.h"
 
-static const struct normalizer nfc = { .stages = { { NORMALIZER_NFC } }, .num_stages = 1 };
+enum { NUM_ROWS = 12, NUM_NORMALIZED = 2000 };
+
+static const struct normalizer nfc = { .stages = { { .type = NORMALIZER_NFC } }, .num_stages = 1 };
 static struct normalizer_work work;
 
 static void setup(void)
@@ -39,6 +41,49 @@ START_TEST(nfc_is_that_of_hf_tokenizers)
                json_string_length(want), (int)i);
     }
     json_decref(golden);
+}
+END_TEST
+
+static uint32_t wanted(const uint8_t *base64, size_t i)
+{
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    uint32_t value = 0;
+    for (size_t byte = 0; byte < 4; byte++) {
+        const size_t bit = 8 * (4 * i + byte), at = bit / 6;
+        const uint32_t high = (uint32_t)(strchr(alphabet, base64[at]) - alphabet);
+        const uint32_t low = (uint32_t)(strchr(alphabet, base64[at + 1]) - alphabet);
+        value |= ((high << 6 | low) >> (4 - bit % 6) & 0xFF) << 8 * byte;
+    }
+    return value;
+}
+
+START_TEST(other_normalizers_are_those_of_hf_tokenizers)
+{
+    json_t *rows = golden_load(STRESS_DIR "normalizers.json");
+    const json_t *row = json_array_get(rows, (size_t)_i);
+    const json_t *hashes = json_object_get(row, "hashes");
+    struct normalizer normalizer = { 0 };
+    struct stress stress;
+    struct error err = { 0 };
+    struct strbuf text = { 0 };
+    stress_open(&stress);
+    ck_assert_uint_eq(json_array_size(rows), NUM_ROWS);
+    ck_assert_msg(normalizer_read(&normalizer, row, &err) == 0, "%s", err.message);
+
+    for (size_t seed = 0; seed < NUM_NORMALIZED; seed++) {
+        const char *found;
+        size_t len;
+        stress_text(&stress, seed, &text);
+        ck_assert_int_eq(normalizer_run(&normalizer, &work, text.data, text.len, &found, &len), 0);
+        const uint32_t hash = stress_fold(stress_hash(STRESS_HASH_START, found, len));
+        ck_assert_msg(hash == wanted((const uint8_t *)json_string_value(hashes), seed),
+                      "row %d, seed %zu", _i, seed);
+    }
+    normalizer_finish(&normalizer);
+    strbuf_finish(&text);
+    json_decref(rows);
+    json_decref(stress.root);
 }
 END_TEST
 
@@ -115,6 +160,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 30);
     tcase_add_test(tc, nfc_is_that_of_hf_tokenizers);
+    tcase_add_loop_test(tc, other_normalizers_are_those_of_hf_tokenizers, 0, NUM_ROWS);
     tcase_add_test(tc, nfc_by_segments_is_nfc_of_the_whole);
     tcase_add_test(tc, every_character_alone_has_the_nfc_of_utf8proc);
     tcase_add_test(tc, normal_text_is_handed_back_as_it_stands);
