@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "crew.h"
+#include "deep_model.h"
 #include "rig.h"
 
 enum {
@@ -133,10 +134,9 @@ static void run_whole(const char *dir, int32_t *ret_vocab_size, size_t *ret_weig
     rig_close(&rig);
 }
 
-START_TEST(ranks_together_compute_what_one_computes)
+/* Returns the bytes of the whole model's weights. */
+static size_t compare_ranks(const char *dir, int32_t num_ranks)
 {
-    const char *dir = cases[_i].dir;
-    const int32_t num_ranks = cases[_i].num_ranks;
     int32_t vocab_size;
     size_t weight_bytes;
     run_whole(dir, &vocab_size, &weight_bytes);
@@ -149,12 +149,28 @@ START_TEST(ranks_together_compute_what_one_computes)
         most = difference <= most ? most : difference; /* NaN too */
     }
     ck_assert_msg(most > 0.0 && most <= 1e-4, "%s, %d ranks: %g", dir, num_ranks, most);
-    for (int32_t r = 0; r < num_ranks; r++) {
-        ck_assert_uint_lt(ranks[r].weight_bytes, weight_bytes);
+    for (int32_t r = 0; r < num_ranks; r++)
         for (int c = 0; c < NUM_CHUNKS; c++)
             ck_assert_msg(memcmp(ranks[r].logits[c], ranks[0].logits[0], num * sizeof(float)) == 0,
                           "%s, rank %d of %d, chunks of %d", dir, r, num_ranks, chunks[c]);
-    }
+    return weight_bytes;
+}
+
+START_TEST(ranks_together_compute_what_one_computes)
+{
+    const size_t weight_bytes = compare_ranks(cases[_i].dir, cases[_i].num_ranks);
+    for (int32_t r = 0; r < cases[_i].num_ranks; r++)
+        ck_assert_uint_lt(ranks[r].weight_bytes, weight_bytes);
+}
+END_TEST
+
+/* Their matrices are narrower than a panel: parts of them save nothing. */
+START_TEST(ranks_carry_mu_beside_the_stream)
+{
+    static struct tensor_file file;
+    (_i ? deep_model_b : deep_model_a)(&file);
+    compare_ranks(file.dir, 2);
+    tensor_file_finish(&file);
 }
 END_TEST
 
@@ -230,6 +246,7 @@ int main(void)
     TCase *tc = tcase_create("parallel");
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, ranks_together_compute_what_one_computes, 0, NUM_CASES);
+    tcase_add_loop_test(tc, ranks_carry_mu_beside_the_stream, 0, 2);
     tcase_add_test(tc, the_parts_of_all_ranks_cover_the_model_once);
     tcase_add_test(tc, heads_that_cannot_be_shared_out_are_refused_by_name);
     tcase_add_test(tc, a_step_whose_peer_is_gone_fails);
