@@ -127,7 +127,9 @@ START_TEST(half_precision_of_the_kv_pool_costs_little)
     read_golden(golden->dir, "logits.f32", expected, num * sizeof(float));
 
     rig_run(&rig, tokens, golden->num_tokens, golden->num_tokens, blocks_a, found);
-    ck_assert_double_le(max_difference(found, expected, num), 0.005 * max_of(expected, num));
+    /* A little is enough for a router near a tie to choose another expert. */
+    const double part = model_arch(rig.model)->moe.num_experts > 0 ? 0.05 : 0.005;
+    ck_assert_double_le(max_difference(found, expected, num), part * max_of(expected, num));
     ck_assert_double_gt(max_difference(found, expected, num), 0.0);
     rig_close(&rig);
 }
