@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "frontend/account.h"
+#include "tests/unit/runner.h"
 
 enum { SECOND = 1000000 };
 
@@ -218,25 +219,10 @@ START_TEST(more_keys_than_rows_are_limited_all_the_same)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("account");
-    TCase *tcase = tcase_create("account");
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, without_limits_all_pass);
-    tcase_add_test(tcase, what_is_open_counts_until_it_ends);
-    tcase_add_test(tcase, a_share_of_the_queue_counts_those_that_wait);
-    tcase_add_test(tcase, requests_of_a_minute_come_back_evenly);
-    tcase_add_test(tcase, tokens_are_taken_when_they_are_known_and_made_up_for);
-    tcase_add_test(tcase, what_other_frontends_count_counts);
-    tcase_add_test(tcase, a_frontend_that_ended_is_no_use);
-    tcase_add_test(tcase, who_knows_an_account_newly_asks_the_others_what_is_left);
-    tcase_add_test(tcase, a_new_limit_begins_full);
-    tcase_add_test(tcase, more_keys_than_rows_are_limited_all_the_same);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}
+RUN_SUITE_AROUND("account", setup, teardown, without_limits_all_pass,
+                 what_is_open_counts_until_it_ends, a_share_of_the_queue_counts_those_that_wait,
+                 requests_of_a_minute_come_back_evenly,
+                 tokens_are_taken_when_they_are_known_and_made_up_for,
+                 what_other_frontends_count_counts, a_frontend_that_ended_is_no_use,
+                 who_knows_an_account_newly_asks_the_others_what_is_left, a_new_limit_begins_full,
+                 more_keys_than_rows_are_limited_all_the_same)

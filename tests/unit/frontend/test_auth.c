@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "frontend/auth.h"
+#include "tests/unit/runner.h"
 
 static char path[] = "/tmp/tokenring-keys-XXXXXX";
 static struct auth *auth;
@@ -206,26 +207,11 @@ START_TEST(bearer_scheme_may_be_written_in_any_case)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("auth");
-    TCase *tcase = tcase_create("auth");
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, without_keys_none_is_required);
-    tcase_add_test(tcase, keys_of_the_command_line_are_known);
-    tcase_add_test(tcase, file_lines_carry_names_and_comments);
-    tcase_add_test(tcase, file_of_comments_only_locks_everybody_out);
-    tcase_add_test(tcase, short_key_is_refused_with_its_line);
-    tcase_add_test(tcase, missing_file_is_named);
-    tcase_add_test(tcase, changed_file_replaces_keys_and_a_broken_one_does_not);
-    tcase_add_test(tcase, limits_stand_behind_a_key_and_hold_for_its_name);
-    tcase_add_test(tcase, an_identity_is_the_names_or_the_keys_whatever_the_order);
-    tcase_add_test(tcase, what_is_no_limit_is_refused_with_its_line);
-    tcase_add_test(tcase, bearer_scheme_may_be_written_in_any_case);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}
+RUN_SUITE_AROUND("auth", setup, teardown, without_keys_none_is_required,
+                 keys_of_the_command_line_are_known, file_lines_carry_names_and_comments,
+                 file_of_comments_only_locks_everybody_out, short_key_is_refused_with_its_line,
+                 missing_file_is_named, changed_file_replaces_keys_and_a_broken_one_does_not,
+                 limits_stand_behind_a_key_and_hold_for_its_name,
+                 an_identity_is_the_names_or_the_keys_whatever_the_order,
+                 what_is_no_limit_is_refused_with_its_line,
+                 bearer_scheme_may_be_written_in_any_case)

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "frontend/raw_head.h"
+#include "tests/unit/runner.h"
 
 static const char *fault_of(const char *text)
 {
@@ -65,18 +66,5 @@ START_TEST(every_cut_is_read_within_its_bytes)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("raw_head");
-    TCase *tcase = tcase_create("raw_head");
-    tcase_add_test(tcase, ordinary_heads_pass);
-    tcase_add_test(tcase, what_stands_behind_the_head_is_no_part_of_it);
-    tcase_add_test(tcase, two_framings_are_named);
-    tcase_add_test(tcase, every_cut_is_read_within_its_bytes);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}
+RUN_SUITE("raw_head", ordinary_heads_pass, what_stands_behind_the_head_is_no_part_of_it,
+          two_framings_are_named, every_cut_is_read_within_its_bytes)

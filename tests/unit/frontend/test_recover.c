@@ -1,11 +1,10 @@
 #include <check.h>
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "session_rig.h"
+#include "tests/unit/runner.h"
 
 static struct rig rig;
 static struct rig_ask ask;
@@ -435,38 +434,18 @@ START_TEST(a_broken_ring_costs_no_request)
 }
 END_TEST
 
-int main(void)
-{
-    const TTest *const tests[] = {
-        a_request_goes_on_behind_what_it_has,
-        each_is_told_once_and_not_again,
-        it_outlives_one_engine_after_another,
-        an_engine_that_never_spoke_changes_nothing,
-        text_that_is_held_back_stays_held_back,
-        half_a_character_waits_for_its_other_half,
-        a_choice_that_ended_is_not_told_again,
-        an_end_that_the_engine_did_not_get_to_say_is_known,
-        a_request_cancelled_meanwhile_is_not_told,
-        a_callback_may_cancel_while_the_engine_goes_down,
-        the_oldest_goes_first_as_there_is_room_and_new_ones_wait,
-        there_is_no_sleep_while_more_could_be_told,
-        what_is_held_too_long_or_past_its_deadline_fails,
-        what_is_held_fails_when_nobody_will_come,
-        another_model_does_not_continue_what_the_first_began,
-        log_probabilities_ahead_of_their_tokens_come_again,
-        an_echoed_prompt_is_scored_again_but_not_told_again,
-        a_prompt_that_was_through_waits_for_the_other_one,
-        a_broken_ring_costs_no_request,
-    };
-    Suite *suite = suite_create("recover");
-    TCase *tc = tcase_create("recover");
-    tcase_add_checked_fixture(tc, setup, teardown);
-    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-        tcase_add_test(tc, tests[i]);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_SUITE_AROUND("recover", setup, teardown, a_request_goes_on_behind_what_it_has,
+                 each_is_told_once_and_not_again, it_outlives_one_engine_after_another,
+                 an_engine_that_never_spoke_changes_nothing, text_that_is_held_back_stays_held_back,
+                 half_a_character_waits_for_its_other_half, a_choice_that_ended_is_not_told_again,
+                 an_end_that_the_engine_did_not_get_to_say_is_known,
+                 a_request_cancelled_meanwhile_is_not_told,
+                 a_callback_may_cancel_while_the_engine_goes_down,
+                 the_oldest_goes_first_as_there_is_room_and_new_ones_wait,
+                 there_is_no_sleep_while_more_could_be_told,
+                 what_is_held_too_long_or_past_its_deadline_fails,
+                 what_is_held_fails_when_nobody_will_come,
+                 another_model_does_not_continue_what_the_first_began,
+                 log_probabilities_ahead_of_their_tokens_come_again,
+                 an_echoed_prompt_is_scored_again_but_not_told_again,
+                 a_prompt_that_was_through_waits_for_the_other_one, a_broken_ring_costs_no_request)

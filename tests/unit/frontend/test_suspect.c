@@ -1,11 +1,10 @@
 #include <check.h>
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "frontend/session/suspect.h"
 #include "session_rig.h"
+#include "tests/unit/runner.h"
 
 static struct rig rig;
 static struct rig_ask ask;
@@ -181,25 +180,8 @@ START_TEST(the_oldest_conviction_makes_room)
 }
 END_TEST
 
-int main(void)
-{
-    const TTest *const tests[] = {
-        who_took_part_in_two_deaths_is_marked_and_the_third_alone_convicts,
-        company_in_the_third_death_convicts_nobody,
-        a_kill_from_outside_blames_nobody,
-        steps_of_others_and_steps_that_ended_blame_nobody,
-        what_others_convicted_is_refused_for_ten_minutes,
-        the_oldest_conviction_makes_room,
-    };
-    Suite *suite = suite_create("suspect");
-    TCase *tc = tcase_create("suspect");
-    tcase_add_checked_fixture(tc, setup, teardown);
-    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-        tcase_add_test(tc, tests[i]);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_SUITE_AROUND("suspect", setup, teardown,
+                 who_took_part_in_two_deaths_is_marked_and_the_third_alone_convicts,
+                 company_in_the_third_death_convicts_nobody, a_kill_from_outside_blames_nobody,
+                 steps_of_others_and_steps_that_ended_blame_nobody,
+                 what_others_convicted_is_refused_for_ten_minutes, the_oldest_conviction_makes_room)

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proto/records/stats.h"
+#include "tests/unit/runner.h"
 #include "worker/meter.h"
 
 enum { MS = 1000 };
@@ -99,21 +99,7 @@ START_TEST(nobody_is_sent_away_for_longer_than_clients_wait)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("meter");
-    TCase *tcase = tcase_create("meter");
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, nothing_is_known_before_the_first_step);
-    tcase_add_test(tcase, who_waits_goes_at_the_rate_at_which_requests_end);
-    tcase_add_test(tcase, time_without_work_does_not_count);
-    tcase_add_test(tcase, bursts_are_as_good_as_an_even_flow);
-    tcase_add_test(tcase, what_was_long_ago_is_forgotten);
-    tcase_add_test(tcase, nobody_is_sent_away_for_longer_than_clients_wait);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}
+RUN_SUITE_AROUND("meter", setup, teardown, nothing_is_known_before_the_first_step,
+                 who_waits_goes_at_the_rate_at_which_requests_end, time_without_work_does_not_count,
+                 bursts_are_as_good_as_an_even_flow, what_was_long_ago_is_forgotten,
+                 nobody_is_sent_away_for_longer_than_clients_wait)
