@@ -201,6 +201,17 @@ static double real_of(struct maker *m, const char *key, double otherwise)
     return value;
 }
 
+static int64_t int_of(struct maker *m, const char *key, int64_t otherwise)
+{
+    char name[128];
+    int64_t value = otherwise;
+    key_name(m, key, name);
+    const int r = gguf_int(m->gguf, name, 0, INT32_MAX, &value, m->err);
+    if (r < 0)
+        fail(m, r);
+    return value;
+}
+
 static void add(struct maker *m, json_t *object, const char *key, json_t *value)
 {
     if (value == NULL || json_object_set_new(object, key, value) < 0)
@@ -246,8 +257,8 @@ static json_t *make_linear(struct maker *m, double factor)
 static json_t *make_scaling(struct maker *m, const char *type, size_t len)
 {
     const double factor = real_of(m, "rope.scaling.factor", real_of(m, "rope.scale_linear", 1.0));
-    const int64_t original = (int64_t)real_of(m, "rope.scaling.original_context_length",
-                                              (double)get_int(m, "max_position_embeddings"));
+    const int64_t original =
+        int_of(m, "rope.scaling.original_context_length", get_int(m, "max_position_embeddings"));
     if (len == 0 || (len == 4 && memcmp(type, "none", 4) == 0))
         return factor > 1.0 && len == 0 ? make_linear(m, factor) : NULL;
     if (len == 6 && memcmp(type, "linear", 6) == 0)
@@ -263,36 +274,43 @@ static json_t *make_scaling(struct maker *m, const char *type, size_t len)
     return NULL;
 }
 
-static void take_rope(struct maker *m)
+static json_t *make_rope(struct maker *m)
 {
     char name[128];
     const char *type = "";
     size_t len = 0;
     const int64_t longest = get_int(m, "max_position_embeddings");
-    json_t *rope;
     key_name(m, "rope.scaling.type", name);
     const int r = gguf_text(m->gguf, name, &type, &len, m->err);
     if (r < 0)
         fail(m, r);
     if (has_tensor(m, "rope_factors_long.weight"))
-        rope = make_factors(
-            m, read_factors(m, "rope_factors_short.weight"),
-            read_factors(m, "rope_factors_long.weight"),
-            real_of(m, "rope.scaling.attn_factor", 1.0),
-            (int64_t)real_of(m, "rope.scaling.original_context_length", (double)longest));
-    else if (has_tensor(m, "rope_freqs.weight"))
-        rope = make_factors(m, read_factors(m, "rope_freqs.weight"),
+        return make_factors(m, read_factors(m, "rope_factors_short.weight"),
+                            read_factors(m, "rope_factors_long.weight"),
+                            real_of(m, "rope.scaling.attn_factor", 1.0),
+                            int_of(m, "rope.scaling.original_context_length", longest));
+    if (has_tensor(m, "rope_freqs.weight"))
+        return make_factors(m, read_factors(m, "rope_freqs.weight"),
                             read_factors(m, "rope_freqs.weight"), 1.0, longest);
-    else
-        rope = make_scaling(m, type, len);
+    return make_scaling(m, type, len);
+}
+
+static void take_rope(struct maker *m)
+{
+    const int64_t longest = get_int(m, "max_position_embeddings");
+    const int64_t dims = int_of(m, "rope.dimension_count", 0);
+    const int64_t heads = get_int(m, "num_attention_heads");
+    int64_t head = get_int(m, "head_dim");
+    json_t *rope = make_rope(m);
     if (rope != NULL)
         set(m, "rope_scaling", rope);
-    const double dims = real_of(m, "rope.dimension_count", 0.0);
-    int64_t head = get_int(m, "head_dim");
-    if (head == 0 && get_int(m, "num_attention_heads") > 0)
-        head = get_int(m, "hidden_size") / get_int(m, "num_attention_heads");
-    if (dims > 0.0 && dims < (double)head)
-        set(m, "partial_rotary_factor", json_real(dims / (double)head));
+    if (m->arch->id == GGUF_PHI3)
+        set(m, "original_max_position_embeddings",
+            json_integer(int_of(m, "rope.scaling.original_context_length", longest)));
+    if (head == 0 && heads > 0)
+        head = get_int(m, "hidden_size") / heads;
+    if (dims > 0 && dims < head)
+        set(m, "partial_rotary_factor", json_real((double)dims / (double)head));
 }
 
 /* --- the whole ---------------------------------------------------------------------------- */

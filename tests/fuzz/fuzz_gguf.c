@@ -1,12 +1,14 @@
 /*
  * fuzz_gguf.c - the input is a GGUF file: header and data
  *
- * What is accepted must keep its promises: values and tensors lie within the file.
+ * What is accepted must keep its promises: values and tensors lie within the file, and what is made
+ * of its metadata is JSON.
  */
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "formats/gguf_model.h"
 #include "formats/gguf_value.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -51,6 +53,32 @@ static void walk(const struct gguf *gguf, const uint8_t *end, size_t size)
     }
 }
 
+static void require_json(int r, char **text)
+{
+    if (r < 0)
+        return;
+    json_t *value = json_loads(*text, 0, NULL);
+    require(value != NULL);
+    json_decref(value);
+    free(*text);
+}
+
+static void translate(struct gguf *gguf)
+{
+    const struct gguf_files files = { .num = 1, .files = gguf };
+    struct error err;
+    char *text = NULL;
+    size_t len;
+    json_t *config = NULL, *generation = NULL;
+    require_json(gguf_config_json(&files, &text, &len, &err), &text);
+    text = NULL;
+    require_json(gguf_tokenizer_json(gguf, &text, &len, &err), &text);
+    gguf_tokenizer_config(gguf, &config, &err);
+    gguf_generation_config(gguf, &generation, &err);
+    json_decref(config);
+    json_decref(generation);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct gguf gguf = { .fd = -1 };
@@ -58,8 +86,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     arena_init(&gguf.arena, 0);
     const int r = gguf_parse(data, size, size, &gguf, &err);
     require(r != -EAGAIN); /* all is there: there is no more to ask for */
-    if (r == 0)
+    if (r == 0) {
         walk(&gguf, data + size, size);
+        translate(&gguf);
+    }
     arena_finish(&gguf.arena);
     return 0;
 }

@@ -1,22 +1,25 @@
 """GGUF files and block values as the `gguf` Python package writes and reads them.
 
-    python tests/golden/gguf_files.py            (gguf, numpy, safetensors)
+    python tests/golden/gguf_files.py            (gguf, numpy)
 
 Writes gguf/ with
     blocks.json            per block type: the FNV-1a hash (64 bit) over the values of 2,000 seeded blocks
                            (splitmix64; a NaN counts as 0x7fc00000), and written blocks with their values
     all.gguf, all.json     every value type and block type in one file, and what is in it
     split-0000N-of-00003.gguf
-    llama_*.gguf           checkpoints of golden/llama as convert_hf_to_gguf.py lays them out
+    vocab_gpt2.gguf        Ringlet's tokenizer and template, no tensors
+    llama_*.gguf, families_*.gguf   checkpoints of golden/llama and golden/families as
+                           convert_hf_to_gguf.py lays them out
 """
 
 import json
+import math
 import pathlib
+import re
 import struct
 
 import gguf
 import numpy as np
-from safetensors import safe_open
 
 HERE = pathlib.Path(__file__).resolve().parent
 OUT = HERE / "gguf"
@@ -127,6 +130,31 @@ def record_split():
     writer.close()
 
 
+def record_vocab():
+    folder = HERE.parent.parent / "models" / "ringlet"
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    added = {token["id"]: token for token in tokenizer["added_tokens"]}
+    tokens = {i: text for text, i in tokenizer["model"]["vocab"].items()}
+    tokens.update((i, token["content"]) for i, token in added.items())
+    kinds = gguf.TokenType
+    writer = gguf.GGUFWriter(OUT / "vocab_gpt2.gguf", "llama")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list([tokens[i] for i in range(len(tokens))])
+    writer.add_token_types([kinds.NORMAL if i not in added else kinds.CONTROL if added[i]["special"] else
+                            kinds.USER_DEFINED for i in range(len(tokens))])
+    writer.add_token_merges([" ".join(pair) for pair in tokenizer["model"]["merges"]])
+    writer.add_bos_token_id(1019)
+    writer.add_eos_token_id(1021)
+    writer.add_eot_token_id(1021)
+    writer.add_add_bos_token(False)
+    writer.add_chat_template(settings["chat_template"])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+
+
 def load_checkpoint(folder):
     """Name to (dtype, array); bf16 as its bits."""
     tensors = {}
@@ -148,7 +176,12 @@ RENAMED = [
     ("model.layers.", "blk."), ("input_layernorm.", "attn_norm."), ("post_attention_layernorm.", "ffn_norm."),
     ("self_attn.q_proj.", "attn_q."), ("self_attn.k_proj.", "attn_k."), ("self_attn.v_proj.", "attn_v."),
     ("self_attn.o_proj.", "attn_output."), ("mlp.gate_proj.", "ffn_gate."), ("mlp.up_proj.", "ffn_up."),
-    ("mlp.down_proj.", "ffn_down."),
+    ("mlp.down_proj.", "ffn_down."), ("self_attn.q_norm.", "attn_q_norm."), ("self_attn.k_norm.", "attn_k_norm."),
+    ("self_attn.qkv_proj.", "attn_qkv."), ("block_sparse_moe.gate.", "ffn_gate_inp."),
+    ("block_sparse_moe.experts.w1.", "ffn_gate_exps."), ("block_sparse_moe.experts.w2.", "ffn_down_exps."),
+    ("block_sparse_moe.experts.w3.", "ffn_up_exps."), ("mlp.gate.", "ffn_gate_inp."),
+    ("mlp.experts.gate_proj.", "ffn_gate_exps."), ("mlp.experts.up_proj.", "ffn_up_exps."),
+    ("mlp.experts.down_proj.", "ffn_down_exps."),
 ]
 
 
@@ -156,10 +189,54 @@ def permute(array, heads):
     return array.reshape(heads, 2, array.shape[0] // heads // 2, *array.shape[1:]).swapaxes(1, 2).reshape(array.shape)
 
 
-def convert_llama(folder, out, quantize=None):
+ARCHS = {"llama": "llama", "mixtral": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "qwen3_moe": "qwen3moe", "gemma": "gemma",
+         "phi3": "phi3"}
+
+
+def add_rope(writer, config, head_dim):
+    scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    theta = config.get("rope_theta") or scaling.get("rope_theta", 10000.0)
+    kind = scaling.get("rope_type") or scaling.get("type")
+    writer.add_rope_freq_base(theta)
+    writer.add_rope_dimension_count(int(head_dim * config.get("partial_rotary_factor", 1)))
+    if kind == "linear":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(scaling["factor"])
+    if kind == "yarn":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(scaling["factor"])
+        writer.add_rope_scaling_orig_ctx_len(scaling["original_max_position_embeddings"])
+    if kind == "llama3":
+        writer.add_tensor("rope_freqs.weight", llama3_divisors(theta, head_dim, scaling))
+    if kind == "longrope":
+        original = config["original_max_position_embeddings"]
+        growth = config["max_position_embeddings"] / original
+        writer.add_rope_scaling_orig_ctx_len(original)
+        writer.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(growth) / math.log(original)))
+        for size in ("long", "short"):
+            writer.add_tensor(f"rope_factors_{size}.weight", np.array(scaling[f"{size}_factor"], dtype=np.float32))
+
+
+def stack_experts(tensors):
+    """The experts of a layer behind each other, under one name."""
+    stacked = {}
+    for name, (dtype, array) in tensors.items():
+        parts = re.match(r"(.*)\.experts\.(\d+)\.(.*)", name)
+        if parts:
+            key = f"{parts[1]}.experts.{parts[3]}"
+            stacked.setdefault(key, (dtype, {}))[1][int(parts[2])] = array
+        else:
+            stacked[name] = (dtype, array)
+    return {name: (dtype, np.stack([array[i] for i in range(len(array))]) if isinstance(array, dict) else array)
+            for name, (dtype, array) in stacked.items()}
+
+
+def convert(folder, out):
     config = json.loads((folder / "config.json").read_text())
+    kind = config["model_type"]
+    arch = ARCHS[kind]
     heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
-    writer = gguf.GGUFWriter(out, "llama")
+    writer = gguf.GGUFWriter(out, arch)
     writer.add_vocab_size(config["vocab_size"])
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
@@ -170,29 +247,28 @@ def convert_llama(folder, out, quantize=None):
     head_dim = config.get("head_dim") or config["hidden_size"] // heads
     writer.add_key_length(head_dim)
     writer.add_value_length(head_dim)
-    writer.add_rope_dimension_count(head_dim)
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
-    theta = config.get("rope_theta") or scaling.get("rope_theta", 10000.0)
-    writer.add_rope_freq_base(theta)
-    if scaling.get("rope_type") == "linear":
-        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
-        writer.add_rope_scaling_factor(scaling["factor"])
-    if scaling.get("rope_type") == "llama3":
-        writer.add_tensor("rope_freqs.weight", llama3_divisors(theta, head_dim, scaling))
-    for name, (dtype, array) in load_checkpoint(folder).items():
+    writer.add_layer_norm_rms_eps(config.get("rms_norm_eps", 1e-5 if kind == "phi3" else 1e-6))
+    if "num_local_experts" in config:
+        writer.add_expert_count(config["num_local_experts"])
+        writer.add_expert_used_count(config["num_experts_per_tok"])
+    if "moe_intermediate_size" in config:
+        writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
+    add_rope(writer, config, head_dim)
+    for name, (dtype, array) in stack_experts(load_checkpoint(folder)).items():
         for old, new in RENAMED:
             name = name.replace(old, new)
-        if "attn_q." in name or "attn_k." in name:
+        if kind == "phi3":
+            name = name.replace("mlp.gate_up_proj.", "ffn_up.")
+        if arch == "llama" and ("attn_q." in name or "attn_k." in name):
             array = permute(array, heads if "attn_q." in name else kv_heads)
         wide = (array.astype(np.uint32) << 16).view(np.float32) if dtype == "BF16" else array
-        kind = gguf.GGMLQuantizationType[quantize or dtype]
-        if array.ndim == 1:
+        if kind == "gemma" and name.endswith("norm.weight"):
+            wide = wide.astype(np.float32) + np.float32(1)
+        if array.ndim == 1 or "ffn_gate_inp" in name:
             writer.add_tensor(name, wide.astype(np.float32))
-        elif quantize is not None:
-            writer.add_tensor(name, gguf.quants.quantize(wide.astype(np.float32), kind), raw_dtype=kind)
         elif dtype == "BF16":
-            writer.add_tensor(name, array.view(np.uint8).reshape(array.shape[0], -1), raw_dtype=kind)
+            raw = array.view(np.uint8).reshape(*array.shape[:-1], -1)
+            writer.add_tensor(name, raw, raw_dtype=gguf.GGMLQuantizationType.BF16)
         else:
             writer.add_tensor(name, array)
     writer.write_header_to_file()
@@ -225,9 +301,11 @@ def main():
     record_blocks()
     record_all()
     record_split()
-    for name in ["gqa_bf16_llama3", "gqa_mixed", "mqa_f16_biases"]:
-        folder = HERE / "llama" / name
-        convert_llama(folder, OUT / f"llama_{folder.name}.gguf")
+    record_vocab()
+    for name in ["llama/gqa_bf16_llama3", "llama/gqa_mixed", "llama/mqa_f16_biases", "families/qwen2_yarn",
+                 "families/qwen3_linear", "families/gemma_mqa", "families/phi3_long", "families/mixtral_gqa_bf16",
+                 "families/qwen3_moe_norm"]:
+        convert(HERE / name, OUT / f"{name.replace('/', '_')}.gguf")
 
 
 if __name__ == "__main__":

@@ -397,7 +397,7 @@ static int measure_targets(struct plan *plan)
         const size_t rows = ((size_t)object.rows + PANEL - 1) / PANEL * PANEL;
         plan->weights->bytes += object.cols == 0
                                     ? (size_t)object.rows * sizeof(float)
-                                    : rows * (size_t)object.cols * dtype_bytes(object.dtype);
+                                    : rows * dtype_row_bytes(object.dtype, object.cols);
     }
     return 0;
 }

@@ -1,5 +1,6 @@
 /* The same model as GGUF and as safetensors: equal bits of logits. */
 #include <check.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,27 +27,51 @@ static int32_t run(const char *path, float *logits)
     return vocab_size;
 }
 
-static size_t run_both(const char *name)
+/* Returns the number of logits. */
+static size_t run_both(const char *folder, const char *name)
 {
     char path[256];
-    snprintf(path, sizeof(path), GOLDEN "/llama/%s/tokens.i32", name);
+    snprintf(path, sizeof(path), GOLDEN "/%s/%s/tokens.i32", folder, name);
     FILE *file = fopen(path, "rb");
     ck_assert_ptr_nonnull(file);
     ck_assert_uint_eq(fread(tokens, sizeof(int32_t), NUM_TOKENS, file), NUM_TOKENS);
     fclose(file);
-    snprintf(path, sizeof(path), GOLDEN "/llama/%s", name);
+    snprintf(path, sizeof(path), GOLDEN "/%s/%s", folder, name);
     const int32_t vocab_size = run(path, of_safetensors);
-    snprintf(path, sizeof(path), GOLDEN "/gguf/llama_%s.gguf", name);
+    snprintf(path, sizeof(path), GOLDEN "/gguf/%s_%s.gguf", folder, name);
     ck_assert_int_eq(run(path, of_gguf), vocab_size);
     return NUM_TOKENS * (size_t)vocab_size;
 }
 
-/* Heads of q and k are in order again, their biases too; a linear scaling; f32, f16 and bf16. */
+/* Heads of q and k are in order again, their biases too; scalings of positions; experts apart;
+ * norms that hold their one; f32, f16 and bf16. */
+static const char *const equal[][2] = {
+    { "llama", "gqa_mixed" },         { "llama", "mqa_f16_biases" },
+    { "families", "qwen2_yarn" },     { "families", "qwen3_linear" },
+    { "families", "gemma_mqa" },      { "families", "mixtral_gqa_bf16" },
+    { "families", "qwen3_moe_norm" },
+};
+enum { NUM_EQUAL = sizeof(equal) / sizeof(equal[0]) };
+
 START_TEST(a_gguf_file_gives_the_bits_of_the_safetensors_it_was_made_of)
 {
-    static const char *const names[] = { "gqa_mixed", "mqa_f16_biases" };
-    const size_t num = run_both(names[_i]);
+    const size_t num = run_both(equal[_i][0], equal[_i][1]);
     ck_assert_mem_eq(of_gguf, of_safetensors, num * sizeof(float));
+}
+END_TEST
+
+/* Divisors of frequencies, and what cos and sin are multiplied by, are rounded to float in the
+ * file. */
+static const char *const close_to[][2] = { { "llama", "gqa_bf16_llama3" },
+                                           { "families", "phi3_long" } };
+
+START_TEST(divisors_of_frequencies_cost_their_rounding_alone)
+{
+    const size_t num = run_both(close_to[_i][0], close_to[_i][1]);
+    double most = 0.0;
+    for (size_t i = 0; i < num; i++)
+        most = fmax(most, fabs((double)of_gguf[i] - (double)of_safetensors[i]));
+    ck_assert_msg(most <= 1e-4, "%s: %g", close_to[_i][1], most);
 }
 END_TEST
 
@@ -54,7 +79,9 @@ int main(void)
 {
     Suite *suite = suite_create("gguf_model");
     TCase *tc = tcase_create("gguf_model");
-    tcase_add_loop_test(tc, a_gguf_file_gives_the_bits_of_the_safetensors_it_was_made_of, 0, 2);
+    tcase_add_loop_test(tc, a_gguf_file_gives_the_bits_of_the_safetensors_it_was_made_of, 0,
+                        NUM_EQUAL);
+    tcase_add_loop_test(tc, divisors_of_frequencies_cost_their_rounding_alone, 0, 2);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
