@@ -207,6 +207,7 @@ static void open_engine(const struct law1_case *c)
         .complete_cells = c->is_read_slowly ? 8 : 4096,
         .policy = c->pest != LAW1_NO_PEST ? WAIT_PRIORITY : WAIT_FAIR,
         .without_prefixes = c->start == LAW1_OFF,
+        .without_overlap = !c->plans_ahead,
     };
     if (c->is_watched)
         setup.spy.before = watch;

@@ -8,7 +8,8 @@
  * of each position that was sampled.
  *
  * The reference of a model, KV type and number of ranks: each request alone in an engine without
- * a prefix cache, on one thread, its prompt in one chunk.
+ * a prefix cache, on one thread, its prompt in one chunk, each step planned when the one before
+ * has ended.
  */
 #ifndef TESTS_UNIT_WORKER_LAW1_H
 #define TESTS_UNIT_WORKER_LAW1_H
@@ -53,6 +54,7 @@ struct law1_case {
     enum law1_start start;
     enum law1_pest pest;
     int32_t num_restarts; /* of the engine, while a batch is answered */
+    bool plans_ahead;     /* a step while the one before runs */
     bool is_staggered;    /* requests of a batch come one after another */
     bool is_read_slowly;
     bool is_watched; /* all logits are compared */

@@ -1,7 +1,8 @@
 /*
  * spy.h - the cpu backend, watched where it samples: for tests that look at logits or spoil them
  *
- * One at a time in a process. A hook runs on the engine's thread while the device rests.
+ * One at a time in a process. A hook runs on the thread of the engine, when a list is submitted;
+ * what is watched has run when submit() returns.
  */
 #ifndef TESTS_UNIT_WORKER_SPY_H
 #define TESTS_UNIT_WORKER_SPY_H

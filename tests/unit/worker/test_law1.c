@@ -28,6 +28,7 @@ static struct law1_case some_of(int i)
     c.chunk = 64;
     c.num_threads = 2;
     c.start = LAW1_COLD;
+    c.plans_ahead = true;
     return c;
 }
 
@@ -94,6 +95,20 @@ START_TEST(before_and_after_restarts)
 }
 END_TEST
 
+START_TEST(planned_ahead_and_not)
+{
+    struct law1_case c = some_of(_i);
+    for (int k = 0; k < 4; k++) {
+        c.plans_ahead = k % 2 == 0;
+        c.is_watched = k < 2; /* a device that is watched has ended before it is waited for */
+        c.is_staggered = k < 2;
+        c.num = c.batch = 32;
+        c.first = 16;
+        law1_check(&c);
+    }
+}
+END_TEST
+
 START_TEST(read_at_once_and_slowly)
 {
     struct law1_case c = some_of(_i);
@@ -109,6 +124,7 @@ START_TEST(every_model_under_every_circumstance)
 {
     struct law1_case c = law1_usual(_i, _i % 2 == 0 ? DTYPE_F16 : DTYPE_F32, 1);
     c.first = 7 * _i % LAW1_NUM_REQUESTS;
+    c.plans_ahead = true;
     c.num = c.batch = 10;
     c.chunk = chunks[_i % NUM_CHUNKS];
     c.num_threads = 2;
@@ -118,6 +134,7 @@ START_TEST(every_model_under_every_circumstance)
     c.start = _i % 4 < 2 ? LAW1_WHOLE : LAW1_PARTIAL;
     law1_check(&c);
     c.num_restarts = 2;
+    c.is_watched = false;
     law1_check(&c);
     c.num = c.batch = 2;
     c.num_restarts = 0;
@@ -172,6 +189,7 @@ int main(void)
     tcase_add_loop_test(tc, cold_and_with_parts_or_all_of_the_prompts_cached, 0, NUM_LOOPS);
     tcase_add_loop_test(tc, never_preempted_and_preempted_five_times, 0, NUM_LOOPS);
     tcase_add_loop_test(tc, before_and_after_restarts, 0, NUM_LOOPS);
+    tcase_add_loop_test(tc, planned_ahead_and_not, 0, NUM_LOOPS);
     tcase_add_loop_test(tc, read_at_once_and_slowly, 0, NUM_LOOPS);
     tcase_add_loop_test(tc, every_model_under_every_circumstance, 0, law1_num_models);
     tcase_add_test(tc, another_seed_gives_another_answer);

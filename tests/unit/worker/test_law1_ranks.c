@@ -34,6 +34,7 @@ static struct law1_case some_of(int i)
     c.num = c.batch = 10;
     c.chunk = 64;
     c.start = LAW1_COLD;
+    c.plans_ahead = true;
     return c;
 }
 
@@ -56,6 +57,8 @@ START_TEST(on_two_threads_each_and_logits_not_watched)
     c.num = c.batch = 4;
     c.num_threads = 2;
     c.is_watched = false;
+    law1_check(&c);
+    c.plans_ahead = false;
     law1_check(&c);
 }
 END_TEST

@@ -104,6 +104,7 @@ void world_open(const struct world_setup *setup)
         .page = world.page,
         .doorbell = world.doorbell,
         .comm = leads ? &world.crew.ranks[0].comm : NULL,
+        .without_overlap = setup->without_overlap,
         .report = note_report,
     };
     ck_assert_msg(engine_create(&options, &world.engine, &err) == 0, "%s", err.message);

@@ -27,6 +27,7 @@ struct world_setup {
     uint32_t complete_cells;
     enum wait_policy policy;
     bool without_prefixes; /* no prefix cache */
+    bool without_overlap;  /* steps are planned one after another */
     struct spy spy;        /* on the leader */
 };
 
