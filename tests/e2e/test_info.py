@@ -43,7 +43,7 @@ def test_a_model_that_lies_is_refused_in_one_sentence(tmp_path):
     for change, words in (({"hidden_size": 48}, "tensor model.embed_tokens.weight"),
                           ({"num_hidden_layers": 5}, "tensor model.layers.4."),
                           ({"hidden_act": "relu"}, "hidden_act is \"relu\""),
-                          ({"rms_norm_eps": float("nan")}, "NaN")):
+                          ({"rms_norm_eps": float("nan")}, "rms_norm_eps is not a number")):
         (tmp_path / "config.json").write_text(json.dumps(config | change))
         code, out, err = run(tmp_path)
         assert code == 2 and out == "" and words in err and err.count("\n") == 1

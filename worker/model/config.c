@@ -305,6 +305,48 @@ static int read_arch(const json_t *config, struct arch *arch, const struct famil
     return r;
 }
 
+/* Where `at` is a value's first byte: the key in front of it, to its closing quote, or NULL. */
+static const char *key_before(const char *text, const char *at, int *ret_len)
+{
+    while (at > text && strchr(" \t\r\n-", at[-1]) != NULL)
+        at--;
+    if (at == text || *--at != ':')
+        return NULL;
+    while (at > text && strchr(" \t\r\n", at[-1]) != NULL)
+        at--;
+    if (at == text || *--at != '"')
+        return NULL;
+    const char *key = at;
+    while (key > text && key[-1] != '"')
+        key--;
+    *ret_len = (int)(at - key < 80 ? at - key : 80);
+    return key > text ? key : NULL;
+}
+
+/* Python writes numbers that JSON has not. */
+static const char *find_no_number(const char *text, size_t len, int *ret_len)
+{
+    static const char *const words[] = { "NaN", "Infinity" };
+    const char *key = NULL;
+    for (size_t i = 0; key == NULL && i < sizeof(words) / sizeof(words[0]); i++) {
+        const char *at = memmem(text, len, words[i], strlen(words[i]));
+        for (; at != NULL && key == NULL;
+             at = memmem(at + 1, len - (size_t)(at + 1 - text), words[i], strlen(words[i])))
+            key = key_before(text, at, ret_len);
+    }
+    return key;
+}
+
+static int refuse_text(const char *text, size_t len, int result, const struct error *why,
+                       struct error *err)
+{
+    int key_len = 0;
+    const char *key = find_no_number(text, len, &key_len);
+    if (key != NULL)
+        return error_set(err, result, "config.json: %.*s is not a number", key_len, key);
+    return error_set(err, result, "config.json: %s", why->message);
+}
+
 int config_parse(const char *text, size_t len, enum dtype kv_dtype, int32_t block_size,
                  struct arch *ret_arch, const struct family **ret_family, struct error *err)
 {
@@ -314,7 +356,7 @@ int config_parse(const char *text, size_t len, enum dtype kv_dtype, int32_t bloc
     json_t *config;
     int r = json_read(text, len, &limits, &config, &why);
     if (r < 0)
-        return error_set(err, r, "config.json: %s", why.message);
+        return refuse_text(text, len, r, &why, err);
     r = read_arch(config, &arch, &family, err);
     json_decref(config);
     if (r < 0)

@@ -384,7 +384,12 @@ END_TEST
 START_TEST(a_number_that_is_none_is_refused_where_it_stands)
 {
     ck_assert_int_eq(parse("{\"model_type\": \"llama\",\n \"rms_norm_eps\": NaN}"), -EINVAL);
-    ck_assert_ptr_nonnull(strstr(err.message, "NaN"));
+    ck_assert_str_eq(err.message, "config.json: rms_norm_eps is not a number");
+    ck_assert_int_eq(parse("{\"a\": \"NaN\", \"x\": {\"rope_theta\" :\n -Infinity}}"), -EINVAL);
+    ck_assert_str_eq(err.message, "config.json: rope_theta is not a number");
+    ck_assert_int_eq(parse("NaN"), -EINVAL);
+    ck_assert_int_eq(parse(":NaN"), -EINVAL);
+    ck_assert_int_eq(parse("\":NaN"), -EINVAL);
     ck_assert_int_eq(parse("{\"model_type\": \"llama\",\n \"rope_theta\": 1e999}"), -EINVAL);
 }
 END_TEST
