@@ -310,7 +310,9 @@ static void check_chunks(struct device *device)
     enum { POSITIONS = 600 };
 
     const bool is_scalar = strcmp(fixture_backend->device_isa(device), "scalar") == 0;
-    for (int32_t m = 0; m < NUM_MODELS; m += is_scalar ? 5 : 1) { /* it is slow */
+    for (int32_t m = 0; m < NUM_MODELS; m++) {
+        if (is_scalar && m != 0 && m != 5 && m != 9) /* it is slow */
+            continue;
         struct run run;
         run_open(&run, device, &models[m]);
         const int32_t row = models[m].num_heads * models[m].head_dim;
