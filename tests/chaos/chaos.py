@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""chaos.py [--minutes N] [--streams N] [--tokens N] [--every SECONDS]: a server whose worker is killed again and again.
+"""chaos.py [--minutes N] [--streams N] [--tokens N] [--every SECONDS] [--ranks N]: a server whose worker is killed again and again.
 
-Clients keep streams of every kind running; their worker is killed, stopped once, and a frontend is
-killed at the end. Each answer is compared with that of an undisturbed run. Prints a table; exits
-with 1 when an answer differs, a stream breaks, or something is left behind.
+Clients keep streams of every kind running; a random rank of their engine is killed, one is stopped, and a frontend is killed
+at the end. Each answer is compared with that of an undisturbed run. Prints a table; exits with 1 when an answer differs,
+a stream breaks, or something is left behind.
 """
 
 import argparse
@@ -18,10 +18,8 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
 sys.path.insert(0, HERE)
-from server import Server, wait_until  # noqa: E402
+from server import Server, children, wait_until  # noqa: E402
 from workload import Answer, Run, differences, request, run_one  # noqa: E402
-
-KINDS = 9
 
 
 def percentile(values, p):
@@ -54,7 +52,7 @@ class Clients:
                 if not answer.same_as(self.expected[i]):
                     self.bad.append(f"request {i}: {answer.difference(self.expected[i])}")
 
-    def join(self, timeout=120):
+    def join(self, timeout=180):
         self.over.set()
         deadline = time.monotonic() + timeout
         for thread in self.threads:
@@ -63,52 +61,79 @@ class Clients:
 
 
 class Kills:
-    def __init__(self, server):
-        self.server, self.moments, self.restarts = server, [], []
+    def __init__(self, server, ranks):
+        self.server = server
+        self.names = [f"worker 0.{rank}" for rank in range(ranks)]
+        self.moments, self.restarts = [], []
 
-    def strike(self, signum=signal.SIGKILL):
-        """Signal the worker; returns when the next one is ready."""
-        old = wait_until(lambda: self.server.child("worker 0.0"), 30)
+    def engine(self):
+        """Process ids of all ranks, or None while one is missing."""
+        pids = [self.server.child(name) for name in self.names]
+        return pids if all(pids) else None
+
+    def strike(self, rank, signum=signal.SIGKILL):
+        """Signal a rank; returns when the next engine is ready."""
+        old = wait_until(self.engine, 30)
         when = time.monotonic()
-        os.kill(old, signum)
-        wait_until(lambda: self.server.child("worker 0.0") not in (None, old), 30, 0.002)
-        wait_until(self.server.is_ready, 30, 0.005)
+        os.kill(old[rank], signum)
+        wait_until(lambda: (new := self.engine()) and not set(new) & set(old), 60, 0.002)
+        wait_until(self.server.is_ready, 60, 0.002)
         self.moments.append(when)
         self.restarts.append(time.monotonic() - when)
 
 
+def footprint(server):
+    """Memory (MiB; what is shared counts once) and open files of all processes together."""
+    kib = files = 0
+    for pid in [server.pid, *children(server.pid)]:
+        with open(f"/proc/{pid}/smaps_rollup") as f:
+            kib += next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+        files += len(os.listdir(f"/proc/{pid}/fd"))
+    return round(kib / 1024), files
 
 
-def chaos(server, seconds, streams=64, every=1.0, tokens=400, seed=1):
+def kill_a_frontend(server, requests, expected):
+    """Its own connections break; nobody else's, and nothing of them stays. Returns how many, and what was wrong."""
+    run = Run(server.port, requests)
+    time.sleep(0.3)
+    os.kill(server.child("frontend 0"), signal.SIGKILL)
+    answers = run.join()
+    wrong = [f"after a frontend's death: {d}" for a, e in zip(answers, expected) if a.done
+             for d in differences([a], [e])]
+    server.wait_ready()
+    server.wait_idle(20)
+    return sum(1 for a in answers if not a.done), wrong
+
+
+def chaos(server, seconds, streams=64, every=1.0, tokens=400, ranks=1, seed=1):
     """Returns (table rows, what was wrong)."""
     draw = random.Random(seed)
     requests = [request(i, tokens) for i in range(streams)]
     expected = Run(server.port, requests).join()
     wrong = [f"undisturbed request {i}: {a.error}" for i, a in enumerate(expected) if a.error]
-    clients, kills = Clients(server.port, requests, expected), Kills(server)
+    server.wait_idle(20)
+    time.sleep(0.5)  # until the last connections are closed
+    before = footprint(server)
+    clients, kills = Clients(server.port, requests, expected), Kills(server, ranks)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(every * draw.uniform(0.5, 1.5))
-        kills.strike()
+        kills.strike(draw.randrange(ranks))
     num_kills = len(kills.moments)
     stopped_from = time.monotonic()
-    kills.strike(signal.SIGSTOP)
+    kills.strike(draw.randrange(ranks), signal.SIGSTOP)
     stopped = time.monotonic() - stopped_from
     clients.join()
     wrong += clients.bad
+    broken, more = kill_a_frontend(server, requests, expected)
+    wrong += more
+    try:
+        wait_until(lambda: footprint(server)[1] <= before[1], 10, 0.1)
+    except AssertionError:
+        wrong.append(f"open files: {footprint(server)[1]}, {before[1]} before")
+    after = footprint(server)
 
-    # A frontend's own connections break when it dies; nobody else's, and nothing of them stays.
-    run = Run(server.port, requests)
-    time.sleep(0.3)
-    os.kill(server.child("frontend 0"), signal.SIGKILL)
-    answers = run.join()
-    broken = sum(1 for a in answers if not a.done)
-    wrong += [f"after a frontend's death: {d}" for a, e in zip(answers, expected) if a.done
-              for d in differences([a], [e])]
-    server.wait_ready()
-    server.wait_idle(20)
-
-    gaps = [g for a in clients.answers for g in a.gaps(kills.moments[:num_kills])]
+    gaps = [g for a in clients.answers if a.has_event_per_token for g in a.gaps(kills.moments[:num_kills])]
     single, all_gaps = [g for g, n in gaps if n == 1], [g for g, _ in gaps]
     rows = [
         ("worker kills", num_kills),
@@ -125,8 +150,26 @@ def chaos(server, seconds, streams=64, every=1.0, tokens=400, seed=1):
         ("restart p99", f"{percentile(kills.restarts[:num_kills], 0.99):.3f} s"),
         ("SIGSTOP until ready again", f"{stopped:.3f} s"),
         ("streams broken by a frontend's death", f"{broken} of {streams}"),
+        ("memory before and after", f"{before[0]}, {after[0]} MiB"),
+        ("open files before and after", f"{before[1]}, {after[1]}"),
     ]
     return rows, wrong
+
+
+def frontend_restarts(num):
+    """Seconds from the death of the only frontend until its successor answers who connected meanwhile."""
+    server, seconds = Server("--frontends", "1", "--log-level", "error"), []
+    try:
+        for _ in range(num):
+            when = time.monotonic()
+            os.kill(server.child("frontend 0"), signal.SIGKILL)
+            wait_until(server.is_ready, 30, 0.001)
+            seconds.append(time.monotonic() - when)
+            time.sleep(0.1)
+    finally:
+        server.kill()
+    return [("frontend killed until it answers, p50", f"{statistics.median(seconds):.3f} s"),
+            ("  worst of", f"{num}: {max(seconds):.3f} s")]
 
 
 def main():
@@ -134,16 +177,18 @@ def main():
     parser.add_argument("--minutes", type=float, default=1)
     parser.add_argument("--streams", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=400, help="output tokens of a choice")
-    parser.add_argument("--every", type=float, default=1.0, help="mean seconds between a worker's start and its end")
+    parser.add_argument("--every", type=float, default=1.0, help="mean seconds between an engine's start and its end")
+    parser.add_argument("--ranks", "--tensor-parallel", type=int, default=1)
     options = parser.parse_args()
-    server = Server("--frontends", "2", "--stall-kill", "2", "--log-level", "error")
+    server = Server("--frontends", "2", "--stall-kill", "2", "--log-level", "error", "--tensor-parallel", str(options.ranks))
     try:
-        rows, wrong = chaos(server, options.minutes * 60, options.streams, options.every, options.tokens)
+        rows, wrong = chaos(server, options.minutes * 60, options.streams, options.every, options.tokens, options.ranks)
         code = server.stop()
     finally:
         server.kill()
     if code != 0:
         wrong.append(f"the server ended with {code}")
+    rows += frontend_restarts(20) + [("load average (1 min)", f"{os.getloadavg()[0]:.1f}")]
     for name, value in rows:
         print(f"{name:<40}{value:>16}")
     for line in wrong:

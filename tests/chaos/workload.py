@@ -50,6 +50,7 @@ class Answer:
         self.usage = None
         self.error = None
         self.done = False
+        self.has_event_per_token = False  # others say nothing while tokens have no text: that is no pause
 
     def choice(self, index):
         return self.choices.setdefault(index, {"text": "", "logprobs": [], "finish": None})
@@ -111,6 +112,7 @@ class Answer:
 
 
 def run_one(port, path, body, answer):
+    answer.has_event_per_token = bool(body.get("stream") and body.get("logprobs"))
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=150)
     try:
         connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})

@@ -189,8 +189,10 @@ static void obey(const char *what)
     int number = 0;
     if (sscanf(what, "exit %d", &number) == 1)
         _exit(number);
-    if (sscanf(what, "signal %d", &number) == 1)
+    if (sscanf(what, "signal %d", &number) == 1) {
+        (void)signal(number, SIG_DFL); /* a sanitizer may have taken it */
         raise(number);
+    }
     while (strcmp(what, "sleep") == 0)
         pause();
 }
