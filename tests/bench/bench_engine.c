@@ -1,18 +1,29 @@
-/* What a step costs beside the forward pass: admission, plan, arrays of the batch, and cells for
- * the rings, with 1 to 1,024 sequences that decode. The device is none: every sampled token is the
- * same. `fair` is planned for 16 tenants. Time of this thread alone: a busy machine does not tell.
+/* What a step costs beside the forward pass, and what planning ahead gains.
+ *
+ * The first table is scheduler_plan() alone, by policy (`fair` for 16 tenants), sequences that
+ * decode. The second is the whole of engine_step() without the forward: cells taken from a real
+ * ring, checked and admitted, plan, arrays of the batch, recording of Ringlet's forward, results
+ * and cells for the ring. Operations are recorded and never run; every token drawn is the same.
+ * Answers end after 128 tokens and others take their place, so there are starts and ends in it.
+ * Both count CPU time of this thread alone: a busy machine does not tell.
+ *
+ * The third is Ringlet itself, tokens per second of wall time, with steps planned ahead and in
+ * turn: the median of rounds that alternate.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
+#include "engine_rig.h"
 #include "worker/batch.h"
-#include "worker/publish.h"
 
-enum { PROMPT = 100, STEPS = 400, WARM = 20, BLOCK = 16, MAX_LEN = 1024, CELLS = 1 << 14 };
+enum { PROMPT = 100, STEPS = 400, WARM = 20, BLOCK = 16, MAX_LEN = 1024 };
+
+static const int32_t sizes[] = { 1, 64, 256, 1024 };
+enum { NUM_SIZES = sizeof(sizes) / sizeof(sizes[0]) };
 
 static int64_t now_ns(void)
 {
@@ -21,34 +32,25 @@ static int64_t now_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-struct bench {
-    struct reserve reserve;
-    struct scheduler s;
-    struct batch batch;
-    int64_t plan_ns[STEPS], all_ns[STEPS];
-    struct ring_cell cells[CELLS];
-};
-
 static int compare(const void *a, const void *b)
 {
     const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
     return x < y ? -1 : x > y;
 }
 
-static double quantile_us(int64_t *ns, double q)
+static double quantile_us(int64_t *ns, size_t num, double q)
 {
-    qsort(ns, STEPS, sizeof(*ns), compare);
-    return (double)ns[(size_t)(q * (STEPS - 1))] / 1000;
+    qsort(ns, num, sizeof(*ns), compare);
+    return (double)ns[(size_t)(q * (double)(num - 1))] / 1000;
 }
 
-static void admit(struct bench *b, int32_t i)
+/* --- plan --------------------------------------------------------------------------------- */
+
+static void admit(struct scheduler *s, int32_t i)
 {
     int32_t prompt[PROMPT];
     const struct record_params params = { .max_tokens = MAX_LEN - PROMPT,
                                           .num_choices = 1,
-                                          .top_p = 1,
-                                          .typical_p = 1,
-                                          .repetition_penalty = 1,
                                           .num_logprobs = -1,
                                           .num_prompt_logprobs = -1,
                                           .tenant = (uint32_t)(i % 16) };
@@ -58,56 +60,40 @@ static void admit(struct bench *b, int32_t i)
     struct request *request;
     for (int32_t t = 0; t < PROMPT; t++)
         prompt[t] = i * PROMPT + t;
-    if (scheduler_admit(&b->s, 0, (uint64_t)i, &submit, &request) != 0)
+    if (scheduler_admit(s, 0, (uint64_t)i, &submit, &request) != 0)
         abort();
 }
 
-static void take_results(struct bench *b, const struct plan *plan)
+static void take_results(struct scheduler *s, const struct plan *plan)
 {
     for (int32_t i = 0; i < plan->num_rows; i++) {
         const struct plan_row *row = &plan->rows[i];
-        (void)scheduler_end_row(&b->s, row);
+        struct sequence *q = row->sequence;
+        (void)scheduler_end_row(s, row);
         if (row->samples)
-            sequence_append(row->sequence, 1);
-        scheduler_filled(&b->s, row->sequence, row->first_pos + row->num_tokens);
-    }
-}
-
-/* As publish.c does for each sequence, into memory instead of a ring. */
-static void write_cells(struct bench *b, const struct plan *plan)
-{
-    for (int32_t i = 0; i < plan->num_rows; i++) {
-        struct sequence *q = plan->rows[i].sequence;
-        const int32_t num = sequence_num_output(q) - q->num_published;
-        struct ring_cell cell = { .kind = RECORD_TOKENS,
-                                  .id = q->request->id,
-                                  .pos = (uint32_t)q->num_published + 1,
-                                  .count = (uint8_t)num };
-        if (num == 0)
-            continue;
-        memcpy(cell.tokens, q->tokens + q->num_prompt + q->num_published,
-               (size_t)num * sizeof(int32_t));
-        b->cells[i % CELLS] = cell;
+            sequence_append(q, 1);
+        scheduler_filled(s, q, row->first_pos + row->num_tokens);
         q->num_published = q->num_logprobs_published = sequence_num_output(q);
     }
 }
 
-static int32_t run_step(struct bench *b, int64_t *ret_plan_ns, int64_t *ret_all_ns)
+/* Plans a step and takes the results of the one before. */
+static const struct plan *plan_step(struct scheduler *s, const struct plan *before, int64_t *ret_ns)
 {
     const int64_t started = now_ns();
-    scheduler_tell_time(&b->s, started / 1000);
-    const struct plan *plan = scheduler_plan(&b->s);
-    *ret_plan_ns = now_ns() - started;
-    batch_build(&b->batch, plan, &b->batch);
-    take_results(b, plan);
-    write_cells(b, plan);
-    *ret_all_ns = now_ns() - started;
-    return plan->num_rows;
+    scheduler_tell_time(s, started / 1000);
+    const struct plan *plan = scheduler_plan(s);
+    *ret_ns = now_ns() - started;
+    if (before != NULL)
+        take_results(s, before);
+    return plan;
 }
 
-static int run(int32_t num_seqs, enum wait_policy policy, const char *name)
+static int bench_plan(int32_t num_seqs, enum wait_policy policy, const char *name)
 {
-    static struct bench b;
+    static struct scheduler s;
+    static int64_t ns[STEPS];
+    struct reserve reserve = { 0 };
     const struct scheduler_limits limits = { .max_num_seqs = num_seqs,
                                              .max_num_batched_tokens = 8192,
                                              .max_logits = num_seqs + SEQUENCE_WINDOW,
@@ -120,32 +106,113 @@ static int run(int32_t num_seqs, enum wait_policy policy, const char *name)
                                              .vocab_size = 200000,
                                              .enable_prefix_caching = true,
                                              .policy = policy };
-    int64_t plan_ns, all_ns;
-    b = (struct bench){ 0 };
-    if (scheduler_init(&b.s, &limits, &b.reserve) < 0 ||
-        batch_init(&b.batch, &limits, &b.reserve) < 0)
+    const struct plan *plan = NULL;
+    if (scheduler_init(&s, &limits, &reserve) < 0)
         return -ENOMEM;
     for (int32_t i = 0; i < num_seqs; i++)
-        admit(&b, i);
-    for (int32_t i = 0, rows = 0; i < WARM || rows < num_seqs; i++)
-        rows = run_step(&b, &plan_ns, &all_ns);
+        admit(&s, i);
+    for (int32_t i = 0; i < WARM || plan->num_rows < num_seqs; i++)
+        plan = plan_step(&s, plan, &ns[0]);
     for (int32_t i = 0; i < STEPS; i++)
-        run_step(&b, &b.plan_ns[i], &b.all_ns[i]);
-    printf("%6d  %-8s  %8.1f %8.1f  %8.1f %8.1f\n", num_seqs, name, quantile_us(b.plan_ns, 0.5),
-           quantile_us(b.plan_ns, 0.99), quantile_us(b.all_ns, 0.5), quantile_us(b.all_ns, 0.99));
-    reserve_finish(&b.reserve);
+        plan = plan_step(&s, plan, &ns[i]);
+    printf("%6d  %-8s  %8.1f %8.1f\n", num_seqs, name, quantile_us(ns, STEPS, 0.5),
+           quantile_us(ns, STEPS, 0.99));
+    reserve_finish(&reserve);
     return 0;
+}
+
+static int bench_plans(void)
+{
+    static const char *const names[] = { "fcfs", "priority", "fair" };
+    printf("scheduler_plan(), us of CPU; goal: 256 within 50, 150 at p99\n");
+    printf("  seqs  policy         p50      p99\n");
+    for (int policy = WAIT_FCFS; policy <= WAIT_FAIR; policy++)
+        for (size_t i = 0; i < NUM_SIZES; i++)
+            if (bench_plan(sizes[i], (enum wait_policy)policy, names[policy]) < 0)
+                return -ENOMEM;
+    return 0;
+}
+
+/* --- steps without the forward ------------------------------------------------------------ */
+
+enum { ANSWER = 128, NUM_TIMED = 1500, SETTLE = 2 * ANSWER };
+
+static void bench_steps(int32_t num_seqs)
+{
+    static int64_t ns[NUM_TIMED];
+    struct engine_rig rig;
+    engine_rig_open(&rig, &(struct engine_rig_options){ .num_seqs = num_seqs, .is_dry = true });
+    for (int32_t i = 0; i < num_seqs; i++) /* so that they end one after another */
+        engine_rig_submit(&rig, PROMPT, 1 + i % ANSWER);
+    for (int32_t i = -SETTLE; i < NUM_TIMED; i++) {
+        const int64_t started = now_ns();
+        engine_step(rig.engine);
+        if (i >= 0)
+            ns[i] = now_ns() - started;
+        for (int32_t ended = engine_rig_take(&rig); ended > 0; ended--)
+            engine_rig_submit(&rig, PROMPT, ANSWER);
+    }
+    const double p50 = quantile_us(ns, NUM_TIMED, 0.5);
+    printf("%6d  %8.1f %8.1f  %8.2f\n", num_seqs, p50, quantile_us(ns, NUM_TIMED, 0.99),
+           p50 / num_seqs);
+    engine_rig_close(&rig);
+}
+
+/* --- Ringlet ------------------------------------------------------------------------------ */
+
+enum { ROUNDS = 7, LENGTH = 200, TAKE_EVERY = 16 };
+
+static double tokens_per_second(int32_t num_seqs, bool without_overlap)
+{
+    struct engine_rig rig;
+    int32_t left = num_seqs;
+    engine_rig_open(&rig, &(struct engine_rig_options){ .num_seqs = num_seqs,
+                                                        .without_overlap = without_overlap });
+    for (int32_t i = 0; i < num_seqs; i++)
+        engine_rig_submit(&rig, 16, LENGTH);
+    engine_step(rig.engine);
+    const int64_t started = clock_now_us();
+    for (int32_t i = 0; left > 0; i++) {
+        engine_step(rig.engine);
+        if (i % TAKE_EVERY == 0)
+            left -= engine_rig_take(&rig);
+    }
+    const int64_t us = clock_now_us() - started;
+    engine_rig_close(&rig);
+    return (double)num_seqs * LENGTH * 1e6 / (double)us;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void bench_ringlet(int32_t num_seqs)
+{
+    double in_turn[ROUNDS], ahead[ROUNDS];
+    for (int i = 0; i < ROUNDS; i++) {
+        in_turn[i] = tokens_per_second(num_seqs, true);
+        ahead[i] = tokens_per_second(num_seqs, false);
+    }
+    qsort(in_turn, ROUNDS, sizeof(*in_turn), compare_doubles);
+    qsort(ahead, ROUNDS, sizeof(*ahead), compare_doubles);
+    const double a = in_turn[ROUNDS / 2], b = ahead[ROUNDS / 2];
+    printf("%6d  %10.0f  %10.0f  %8.3f\n", num_seqs, a, b, b / a);
 }
 
 int main(void)
 {
-    static const int32_t sizes[] = { 1, 64, 256, 1024 };
-    static const char *const names[] = { "fcfs", "priority", "fair" };
-    printf("time of a step beside the forward, in us; goal: plan of 256 within 50, 150 at p99\n");
-    printf("  seqs  policy    plan p50      p99   all p50      p99\n");
-    for (int policy = WAIT_FCFS; policy <= WAIT_FAIR; policy++)
-        for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
-            if (run(sizes[i], (enum wait_policy)policy, names[policy]) < 0)
-                return EXIT_FAILURE;
+    static const int32_t streams[] = { 1, 8, 64 };
+    if (bench_plans() < 0)
+        return EXIT_FAILURE;
+    printf("\nengine_step() without the forward, us of CPU\n");
+    printf("  seqs       p50      p99  per seq\n");
+    for (size_t i = 0; i < NUM_SIZES; i++)
+        bench_steps(sizes[i]);
+    printf("\nRinglet, tokens/s, median of %d rounds\n", ROUNDS);
+    printf("  seqs     in turn       ahead     ratio\n");
+    for (size_t i = 0; i < sizeof(streams) / sizeof(streams[0]); i++)
+        bench_ringlet(streams[i]);
     return EXIT_SUCCESS;
 }
