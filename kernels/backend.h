@@ -24,7 +24,7 @@
 
 #include "base/error.h"
 
-enum { BACKEND_ABI = 5, BACKEND_SPAN = 256, BACKEND_MAX_GROUPS = 4, BACKEND_MAX_LOGPROBS = 20 };
+enum { BACKEND_ABI = 6, BACKEND_SPAN = 256, BACKEND_MAX_GROUPS = 4, BACKEND_MAX_LOGPROBS = 20 };
 enum { MOE_MAX_EXPERTS = 1024 };
 
 /* The last two are of weights alone, in blocks of 32 inputs as GGUF files have them. */
@@ -311,6 +311,8 @@ struct backend {
     void (*begin)(struct device *device);
     int (*submit)(struct device *device); /* 0, or -ENOSPC when max_ops was passed */
     int (*wait)(struct device *device);   /* 0, or a negative errno of the device */
+    /* The same for `us` at most: 1 when all is done, 0 when the time is over. */
+    int (*wait_for)(struct device *device, int64_t us);
 
     /* to[moves[i].to] = from[moves[i].from]: ids that a list before has drawn, and that nobody but
      * the device knows yet. */

@@ -10,6 +10,9 @@
 #include "worker/results.h"
 #include "worker/step_plan.h"
 
+/* A step that is worth the wait, and how long nobody looks for what has come. */
+enum { LONG_US = 2 * 1000, LOOK_US = 10 * 1000 };
+
 static int alloc_pools(struct engine *engine, struct error *err)
 {
     const struct arch *arch = model_arch(engine->options.model);
@@ -103,6 +106,25 @@ bool engine_is_empty(const struct engine *engine)
 /* --- the step ----------------------------------------------------------------------------------
  */
 
+/* In a long step there is time: what comes while it runs is answered soon, and takes part in the
+ * next one, which is planned when this one's end is near. */
+static int linger(struct engine *engine)
+{
+    const int64_t until = meter_near_end_us(&engine->meter);
+    int64_t left = engine->in_air != NULL ? until - clock_now_us() : 0;
+    int r = 0;
+    if (left < LONG_US)
+        return 0;
+    for (; r == 0 && left > 0; left = until - clock_now_us()) {
+        r = flight_wait_for(engine, left < LOOK_US ? left : LOOK_US);
+        bool any = intake_admit(engine);
+        any |= intake_expire(engine, clock_now_us());
+        if (any)
+            engine_links_publish(engine);
+    }
+    return r;
+}
+
 /* Take what the step in the air gives. Returns whether there was one. */
 static int land(struct engine *engine)
 {
@@ -138,10 +160,14 @@ static bool goes_in_turn(const struct engine *engine)
 int engine_step(struct engine *engine)
 {
     struct scheduler *s = &engine->scheduler;
+    bool any = engine->in_air != NULL;
+    int r = linger(engine);
+    if (r < 0)
+        return r;
     scheduler_tell_time(s, clock_now_us());
-    bool any = intake_admit(engine) || engine->in_air != NULL;
+    any |= intake_admit(engine);
     any |= intake_expire(engine, clock_now_us());
-    int r = goes_in_turn(engine) ? land(engine) : 0;
+    r = goes_in_turn(engine) ? land(engine) : 0;
     if (r < 0)
         return r;
     const struct plan *plan = scheduler_plan(s);

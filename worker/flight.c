@@ -106,6 +106,11 @@ int flight_start(struct engine *engine, const struct plan *plan)
     return r;
 }
 
+int flight_wait_for(struct engine *engine, int64_t us)
+{
+    return engine->backend->wait_for(engine->device, us);
+}
+
 int flight_wait(struct engine *engine)
 {
     const int r = engine->backend->wait(engine->device);

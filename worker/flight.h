@@ -17,6 +17,10 @@ void flight_prepare(struct engine *engine, const struct plan *plan);
  * memory said. */
 int flight_start(struct engine *engine, const struct plan *plan);
 
+/* Wait for the one in the air for `us` at most: 1 when it is over (flight_wait() then returns at
+ * once), 0, or what the device said. */
+int flight_wait_for(struct engine *engine, int64_t us);
+
 /* Wait until the one in the air has landed. Returns 0 or what the device said. */
 int flight_wait(struct engine *engine);
 

@@ -28,6 +28,13 @@ void meter_begin_step(struct meter *meter, const struct plan *plan, int64_t now)
     stat_add(page->words, STAT_PREFIX_HIT_TOKENS, (uint64_t)plan->num_hit);
 }
 
+int64_t meter_near_end_us(const struct meter *meter)
+{
+    const uint64_t expected =
+        atomic_load_explicit(&meter->page->step_expected_us, memory_order_relaxed);
+    return meter->step_started_us + (int64_t)(expected / 4 * 3);
+}
+
 /* The cost grows with the contexts; one slow step (a busy machine) does not count for much. */
 static void learn(struct meter *meter, const struct plan *plan, int64_t us)
 {

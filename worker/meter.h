@@ -21,6 +21,9 @@ struct meter {
 void meter_begin_step(struct meter *meter, const struct plan *plan, int64_t now);
 void meter_end_step(struct meter *meter, const struct plan *plan, int64_t now);
 
+/* When the step that runs has most of its time behind it, by what was expected. */
+int64_t meter_near_end_us(const struct meter *meter);
+
 /* Gauges of the scheduler, and a heartbeat. */
 void meter_show(struct meter *meter, const struct scheduler *scheduler);
 

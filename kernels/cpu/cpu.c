@@ -369,6 +369,7 @@ const struct backend cpu_backend = {
     .begin = device_begin,
     .submit = device_submit,
     .wait = device_wait,
+    .wait_for = device_wait_for,
     .move_ids = cpu_move_ids,
     .embed = cpu_embed,
     .add_rms_norm = cpu_add_rms_norm,

@@ -183,6 +183,14 @@ int device_submit(struct device *device)
     return 0;
 }
 
+int device_wait_for(struct device *device, int64_t us)
+{
+    if (device->in_flight && !pool_wait_for(device->pool, us))
+        return 0;
+    device->in_flight = false;
+    return device->error < 0 ? device->error : 1;
+}
+
 int device_wait(struct device *device)
 {
     if (device->in_flight)

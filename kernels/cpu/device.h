@@ -45,6 +45,7 @@ int32_t device_threads(const struct device *device);
 void device_begin(struct device *device);
 int device_submit(struct device *device);
 int device_wait(struct device *device);
+int device_wait_for(struct device *device, int64_t us);
 
 /*
  * Append an operation that takes one thread about `cost_ns`; a small one becomes solo. The

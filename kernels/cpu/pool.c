@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -92,6 +93,20 @@ static void gate_wait(struct gate *gate, uint32_t turn, int64_t spin_us)
     atomic_fetch_sub_explicit(&gate->sleepers, 1, memory_order_relaxed);
 }
 
+/* The same until `deadline_us`. Returns whether the gate has opened. */
+static bool gate_wait_until(struct gate *gate, uint32_t turn, int64_t deadline_us)
+{
+    atomic_fetch_add_explicit(&gate->sleepers, 1, memory_order_seq_cst);
+    int64_t left_us;
+    while (!gate_is_past(gate, turn) && (left_us = deadline_us - clock_now_us()) > 0) {
+        const struct timespec left = { .tv_sec = left_us / 1000000,
+                                       .tv_nsec = left_us % 1000000 * 1000 };
+        syscall(SYS_futex, &gate->turn, FUTEX_WAIT_PRIVATE, turn, &left, NULL, 0);
+    }
+    atomic_fetch_sub_explicit(&gate->sleepers, 1, memory_order_relaxed);
+    return gate_is_past(gate, turn);
+}
+
 /* True for the last of the threads to arrive. The others' writes are then visible to it. */
 static bool pool_is_last(struct pool *pool)
 {
@@ -138,6 +153,14 @@ void pool_wait(struct pool *pool)
 {
     gate_wait(&pool->done, pool->waited_turn, 0);
     pool->waited_turn++;
+}
+
+bool pool_wait_for(struct pool *pool, int64_t us)
+{
+    if (!gate_wait_until(&pool->done, pool->waited_turn, clock_now_us() + us))
+        return false;
+    pool->waited_turn++;
+    return true;
 }
 
 static int create_threads(struct pool *pool)

@@ -35,6 +35,9 @@ void pool_close(struct pool *pool); /* accepts NULL and a pool at rest */
 void pool_start(struct pool *pool);
 void pool_wait(struct pool *pool);
 
+/* Wait for `us` at most. Returns whether all have returned: then it was the wait. */
+bool pool_wait_for(struct pool *pool, int64_t us);
+
 /* Called by every thread, from within work: none returns before all have called. */
 void pool_barrier(struct pool *pool);
 

@@ -112,6 +112,78 @@ static void check_overflow(struct device *device)
     ck_assert_float_eq(x[3], 64.0f);
 }
 
+/* Each list draws from what the one before drew, and penalizes it. */
+static void check_drawn_on(struct device *device)
+{
+    enum { VOCAB = 8, LISTS = 12 };
+    float logits[2][VOCAB];
+    struct sample_row rows[2]; /* one is read while the other is written */
+    int32_t drawn[2][2] = { { 0 } }, ids[3] = { 7, 7, 7 };
+    const int32_t known[1] = { VOCAB - 1 };
+    const struct id_move moves[2] = { { 2, 1 }, { 0, 0 } };
+    bool bad = false;
+    for (int32_t i = 0; i < LISTS; i++) {
+        rows[i % 2] = (struct sample_row){ .repetition_penalty = 4.0f,
+                                           .top_p = 1.0f,
+                                           .typical_p = 1.0f,
+                                           .tokens = known,
+                                           .num_prompt = 1,
+                                           .num_tokens = i > 0 ? 2 : 1,
+                                           .last_token = i > 0 ? &drawn[(i + 1) % 2][1] : NULL,
+                                           .num_logprobs = -1,
+                                           .forced_id = -1,
+                                           .bad = &bad,
+                                           .ret_id = &drawn[i % 2][1] };
+        for (int32_t v = 0; v < VOCAB; v++)
+            logits[i % 2][v] = v < 2 ? 2.0f + (float)v / 8 : 1.0f; /* 1 is best, then 0 */
+        fixture_backend->begin(device);
+        fixture_backend->move_ids(device, ids, drawn[(i + 1) % 2], moves, 2);
+        fixture_backend->sample(device, logits[i % 2], VOCAB, &rows[i % 2], 1);
+        ck_assert_int_eq(fixture_backend->submit(device), 0);
+    }
+    ck_assert_int_eq(fixture_backend->wait(device), 0);
+    ck_assert(!bad);
+    ck_assert_int_eq(drawn[(LISTS - 1) % 2][1], (LISTS - 1) % 2 == 0 ? 1 : 0);
+    ck_assert_int_eq(ids[2], (LISTS - 2) % 2 == 0 ? 1 : 0);
+    ck_assert_int_eq(ids[1], 7);
+    ck_assert_int_eq(ids[0], 0);
+}
+
+START_TEST(a_list_goes_on_from_ids_that_only_the_device_knows)
+{
+    fixture_each_device(check_drawn_on);
+}
+END_TEST
+
+static void check_wait_for(struct device *device)
+{
+    enum { COLS = 50000, OPS = 60 };
+    float *x = calloc(COLS, sizeof(float)), *ones = malloc(COLS * sizeof(float));
+    for (int32_t i = 0; i < COLS; i++)
+        ones[i] = 1.0f;
+    ck_assert_int_eq(fixture_backend->wait_for(device, 0), 1); /* nothing runs */
+    for (int round = 1; round <= 3; round++) {
+        fixture_backend->begin(device);
+        for (int32_t i = 0; i < OPS; i++)
+            fixture_backend->add_rms_norm(device, NULL, x, ones, NULL, 0.0f, 1, COLS);
+        ck_assert_int_eq(fixture_backend->submit(device), 0);
+        int r = 0;
+        while (r == 0)
+            r = fixture_backend->wait_for(device, 5);
+        ck_assert_int_eq(r, 1);
+        ck_assert_float_eq(x[COLS - 1], (float)(OPS * round));
+        ck_assert_int_eq(fixture_backend->wait(device), 0);
+    }
+    free(ones);
+    free(x);
+}
+
+START_TEST(a_list_may_be_waited_for_in_pieces)
+{
+    fixture_each_device(check_wait_for);
+}
+END_TEST
+
 START_TEST(a_list_that_is_too_long_is_not_run)
 {
     fixture_each_device(check_overflow);
@@ -183,6 +255,8 @@ int main(void)
     tcase_add_test(tests, device_open_takes_the_threads_and_set_it_is_given);
     tcase_add_test(tests, an_operation_sees_what_those_before_it_wrote);
     tcase_add_test(tests, a_list_may_be_recorded_while_another_runs);
+    tcase_add_test(tests, a_list_goes_on_from_ids_that_only_the_device_knows);
+    tcase_add_test(tests, a_list_may_be_waited_for_in_pieces);
     tcase_add_test(tests, a_list_that_is_too_long_is_not_run);
     tcase_add_test(tests, alloc_gives_aligned_zeroes_or_null);
     tcase_add_test(tests, sample_takes_each_row_of_logits);
