@@ -45,15 +45,19 @@ static void tell_step(struct engine *engine, const struct plan *plan)
     status_step_close(page, number);
 }
 
+static void build(struct engine *engine, const struct plan *plan)
+{
+    const struct batch *before = &engine->batches[engine->newest];
+    engine->newest = !engine->newest;
+    batch_build(&engine->batches[engine->newest], plan, before);
+}
+
 static void record(struct engine *engine, const struct plan *plan)
 {
     const struct backend *backend = engine->backend;
-    const struct batch *before = &engine->batches[engine->newest];
-    engine->newest = !engine->newest;
-    struct batch *batch = &engine->batches[engine->newest];
+    const struct batch *batch = &engine->batches[engine->newest];
     float *logits;
 
-    batch_build(batch, plan, before);
     backend->begin(engine->device);
     for (int g = 0; g < engine->options.limits.num_groups; g++)
         if (plan->copies[g].num > 0)
@@ -72,12 +76,15 @@ void flight_prepare(struct engine *engine, const struct plan *plan)
 {
     start_requests(engine, plan);
     tell_step(engine, plan);
-    record(engine, plan);
+    build(engine, plan);
+    if (engine->options.comm == NULL)
+        record(engine, plan);
 }
 
 /* --- after it ------------------------------------------------------------------------------ */
 
-/* With the tokens that the step before has drawn, which is over. */
+/* With the tokens that the step before has drawn, which is over. Followers read and record it
+ * while the leader records: it has nothing to gain by having done so before. */
 static int tell_followers(struct engine *engine, const struct plan *plan)
 {
     struct comm *comm = engine->options.comm;
@@ -95,13 +102,21 @@ static int tell_followers(struct engine *engine, const struct plan *plan)
     return broadcast_publish(comm, engine->plan_words, num * (uint32_t)sizeof(*engine->plan_words));
 }
 
+static int submit(struct engine *engine, const struct plan *plan)
+{
+    const int r = tell_followers(engine, plan);
+    if (r < 0)
+        return r;
+    if (engine->options.comm != NULL)
+        record(engine, plan);
+    return engine->backend->submit(engine->device);
+}
+
 int flight_start(struct engine *engine, const struct plan *plan)
 {
     meter_begin_step(&engine->meter, plan, clock_now_us());
     hook_step(plan);
-    int r = tell_followers(engine, plan);
-    if (r == 0)
-        r = engine->backend->submit(engine->device);
+    const int r = submit(engine, plan);
     engine->in_air = plan;
     return r;
 }
@@ -122,9 +137,9 @@ int flight_wait(struct engine *engine)
 
 int flight_measure(struct engine *engine, const struct plan *plan)
 {
-    record(engine, plan);
-    int r = tell_followers(engine, plan);
-    if (r == 0)
-        r = engine->backend->submit(engine->device);
+    build(engine, plan);
+    if (engine->options.comm == NULL)
+        record(engine, plan);
+    const int r = submit(engine, plan);
     return r == 0 ? engine->backend->wait(engine->device) : r;
 }

@@ -10,7 +10,8 @@
 
 #include "worker/engine_internal.h"
 
-/* Tell the survivors who takes part, and record the list. One may be in the air. */
+/* Tell the survivors who takes part, and record the list (beside followers it is recorded when they
+ * are told of it). One may be in the air. */
 void flight_prepare(struct engine *engine, const struct plan *plan);
 
 /* Start what was prepared; none is in the air. Returns 0, or what the device or the followers'
