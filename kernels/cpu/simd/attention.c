@@ -62,17 +62,24 @@ static void widen(float *to, enum dtype dtype, const void *plane, int64_t index,
         vec_store_part(to + i, vec_load_f16_part(halves + i, num - i), num - i);
 }
 
-/* Values that are part of the keys: columns [at, at + num) of these become rows. */
+/* Values that are part of the keys: columns [at, at + num) of these become rows. A square of them
+ * at a time, also where it holds more columns than asked for: `at` + a square is in the block, and
+ * rows of other positions are written anew when theirs come. */
 static void turn_latents(const struct attention_args *args, int32_t num, int32_t at,
                          struct attention_scratch *scratch)
 {
-    enum { EDGE = 16 }; /* a square stays in the first-level cache */
-    for (int32_t first = 0; first < args->value_dim; first += EDGE) {
-        const int32_t end = min_i32(first + EDGE, args->value_dim);
-        for (int32_t i = at; i < at + num; i++)
-            for (int32_t d = first; d < end; d++)
-                scratch->values[i * args->padded_dim + d] = scratch->keys[d * BLOCK + i];
-    }
+    const int32_t first = at / VEC_LANES * VEC_LANES;
+    for (int32_t i = first; i < at + num; i += VEC_LANES)
+        for (int32_t d = 0; d < args->value_dim; d += VEC_LANES) {
+            vec square[VEC_LANES];
+            UNROLLED
+            for (int32_t k = 0; k < VEC_LANES; k++)
+                square[k] = vec_load(scratch->keys + (d + k) * BLOCK + i);
+            vec_transpose(square);
+            UNROLLED
+            for (int32_t k = 0; k < VEC_LANES; k++)
+                vec_store(scratch->values + (i + k) * args->padded_dim + d, square[k]);
+        }
 }
 
 /* `num` positions of K and V from `offset` in a page, to column or row `at` of the scratch. */

@@ -174,6 +174,38 @@ static ALWAYS_INLINE void vec_load_bf16_panel(const uint16_t *from, vec out[2])
     out[1] = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32((int)0xffff0000)));
 }
 
+/* Lane j of row i becomes lane i of row j. */
+static ALWAYS_INLINE void vec_transpose(vec r[16])
+{
+    vec t[16];
+    UNROLLED
+    for (int i = 0; i < 16; i += 2) { /* pairs of rows */
+        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    }
+    UNROLLED
+    for (int i = 0; i < 16; i += 4) { /* columns of four rows, within 128 bits */
+        r[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
+        r[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xee);
+        r[i + 2] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        r[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+    }
+    UNROLLED
+    for (int i = 0; i < 4; i++) { /* quarters of columns i, i + 4, i + 8, i + 12 */
+        const vec a = _mm512_shuffle_f32x4(r[i], r[i + 4], 0x88);
+        const vec b = _mm512_shuffle_f32x4(r[i], r[i + 4], 0xdd);
+        const vec c = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0x88);
+        const vec d = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0xdd);
+        t[i] = _mm512_shuffle_f32x4(a, c, 0x88);
+        t[i + 4] = _mm512_shuffle_f32x4(b, d, 0x88);
+        t[i + 8] = _mm512_shuffle_f32x4(a, c, 0xdd);
+        t[i + 12] = _mm512_shuffle_f32x4(b, d, 0xdd);
+    }
+    UNROLLED
+    for (int i = 0; i < 16; i++)
+        r[i] = t[i];
+}
+
 #else /* AVX2 with FMA and F16C */
 
 #define SIMD(name) name##_avx2
@@ -325,6 +357,32 @@ static ALWAYS_INLINE void vec_load_bf16_panel(const uint16_t *from, vec out[4])
         out[i] = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
         out[i + 2] = _mm256_castsi256_ps(_mm256_and_si256(pairs, high));
     }
+}
+
+/* Lane j of row i becomes lane i of row j. */
+static ALWAYS_INLINE void vec_transpose(vec r[8])
+{
+    vec t[8];
+    UNROLLED
+    for (int i = 0; i < 8; i += 2) { /* pairs of rows */
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    UNROLLED
+    for (int i = 0; i < 8; i += 4) { /* columns of four rows, within 128 bits */
+        r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+        r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+        r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+    }
+    UNROLLED
+    for (int i = 0; i < 4; i++) { /* halves of columns i and i + 4 */
+        t[i] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x20);
+        t[i + 4] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x31);
+    }
+    UNROLLED
+    for (int i = 0; i < 8; i++)
+        r[i] = t[i];
 }
 
 #endif
