@@ -52,7 +52,7 @@ static const struct weight_row rows[] = {
 };
 /* clang-format on */
 
-enum { MAX_RANK = 1 << 16, MAX_HEAD = 1024, MAX_WIDTH = 1 << 20 };
+enum { MAX_RANK = 1 << 16, MAX_HEAD = 1024, MAX_WIDTH = 1 << 20, MAX_KEY = 576 };
 
 static int read_latents(const json_t *config, struct arch *arch, struct error *err)
 {
@@ -74,6 +74,11 @@ static int read_latents(const json_t *config, struct arch *arch, struct error *e
         return error_set(err, -EINVAL, "config.json: qk_rope_head_dim is %d, wanted an even number",
                          arch->latent.rope_dim);
     const int64_t key = (int64_t)arch->latent.dim + arch->latent.rope_dim;
+    if (key > MAX_KEY)
+        return error_set(err, -ENOTSUP,
+                         "config.json: kv_lora_rank and qk_rope_head_dim are %d and %d, supported "
+                         "are %d together",
+                         arch->latent.dim, arch->latent.rope_dim, MAX_KEY);
     const int64_t head = (int64_t)arch->latent.nope_dim + arch->latent.rope_dim;
     const int64_t width = arch->num_attention_heads * (key > head ? key : head);
     if (width > MAX_WIDTH)

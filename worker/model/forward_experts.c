@@ -49,6 +49,17 @@ int experts_alloc(struct model *m, int32_t rows, struct error *err)
     return r;
 }
 
+size_t experts_row_bytes(const struct arch *arch)
+{
+    const size_t hidden = (size_t)arch->hidden_size, top_k = (size_t)arch->moe.top_k;
+    const size_t shared = (size_t)arch->moe.shared_intermediate_size;
+    const size_t pair = 4 + hidden + 3 * (size_t)arch->moe.intermediate_size; /* 4 of the plan */
+    const size_t beside = (shared > 0 ? 3 * shared + hidden : 0) + arch->moe.shared_gate;
+    return arch->moe.num_experts == 0
+               ? 0
+               : sizeof(float) * ((size_t)arch->moe.num_experts + top_k * pair + beside);
+}
+
 void experts_free(struct model *m)
 {
     const struct expert_space *space = &m->experts;

@@ -7,6 +7,9 @@
 
 #include "worker/model/forward.h"
 
+/* Bytes of a step's row; of experts_alloc(), but for what does not grow with rows. */
+size_t experts_row_bytes(const struct arch *arch);
+
 /* Memory of a step's `rows` rows. Returns 0 or -ENOMEM. */
 int experts_alloc(struct model *m, int32_t rows, struct error *err);
 void experts_free(struct model *m); /* accepts what is not or half allocated */

@@ -35,6 +35,16 @@ int latent_alloc(struct model *m, int32_t rows, struct error *err)
     return 0;
 }
 
+size_t latent_row_bytes(const struct arch *arch)
+{
+    const size_t heads = (size_t)arch->num_attention_heads, dim = (size_t)arch->latent.dim;
+    const size_t key = (size_t)family_dim(arch, DIM_LATENT_KEY);
+    return arch->latent.dim == 0 ? 0
+                                 : sizeof(float) * ((size_t)arch->latent.q_rank +
+                                                    (size_t)family_dim(arch, DIM_LATENT_Q) + key +
+                                                    heads * (key + dim));
+}
+
 void latent_free(struct model *m)
 {
     const struct latent_space *space = &m->latent;

@@ -12,6 +12,9 @@
 
 #include "worker/model/forward.h"
 
+/* Bytes of a step's row. */
+size_t latent_row_bytes(const struct arch *arch);
+
 /* Returns 0 or -ENOMEM. */
 int latent_alloc(struct model *m, int32_t rows, struct error *err);
 void latent_free(struct model *m); /* accepts what is not or half allocated */

@@ -45,6 +45,15 @@ int mu_alloc(struct model *m, int32_t rows, struct error *err)
     return r < 0 ? error_set(err, r, "no memory for mu of %d rows", rows) : 0;
 }
 
+size_t mu_row_bytes(const struct arch *arch)
+{
+    const size_t hidden = (size_t)arch->hidden_size, size = (size_t)arch->mu.controller_size;
+    const size_t moves = arch->mu.kind == MU_DYNAMICS ? 6 * hidden + 2 * size : 0;
+    return arch->mu.kind == MU_NONE
+               ? 0
+               : sizeof(float) * (hidden + (size_t)family_dim(arch, DIM_QKV) + 1 + moves);
+}
+
 void mu_free(struct model *m)
 {
     const struct mu_space *space = &m->mu;

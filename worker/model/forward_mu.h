@@ -10,6 +10,9 @@
 
 #include "worker/model/forward.h"
 
+/* Bytes of a step's row; of mu_alloc(), but for what does not grow with rows. */
+size_t mu_row_bytes(const struct arch *arch);
+
 /* Returns 0 or -ENOMEM. */
 int mu_alloc(struct model *m, int32_t rows, struct error *err);
 void mu_free(struct model *m); /* accepts what is not or half allocated */

@@ -6,6 +6,9 @@
 #include "worker/families/family.h"
 #include "worker/model/checkpoint.h"
 #include "worker/model/config.h"
+#include "worker/model/forward_experts.h"
+#include "worker/model/forward_latent.h"
+#include "worker/model/forward_mu.h"
 
 static int read_whole(const struct model_options *options, struct measure *m,
                       const struct family **ret_family, struct error *err)
@@ -26,22 +29,27 @@ static int read_whole(const struct model_options *options, struct measure *m,
 }
 
 static int measure_weights(const struct model_options *options, const struct family *family,
-                           struct measure *m, struct error *err)
+                           int32_t num_ranks, struct measure *m, struct error *err)
 {
     struct checkpoint checkpoint;
     int r = checkpoint_open(options->dir, &checkpoint, err);
     if (r < 0)
         return r;
+    if (family->probe != NULL)
+        r = family->probe(&checkpoint, &m->whole, err);
+    if (r == 0)
+        r = model_shard(&m->whole, 0, num_ranks, &m->own, err);
     m->num_files = checkpoint.num_files;
     m->num_tensors = checkpoint.num_tensors;
     for (int32_t i = 0; i < checkpoint.num_tensors; i++)
         m->checkpoint_bytes += checkpoint.tensors[i].info->end - checkpoint.tensors[i].info->begin;
-    r = weights_measure(&m->whole, &m->own, family, &checkpoint, &m->weight_bytes, err);
+    if (r == 0)
+        r = weights_measure(&m->whole, &m->own, family, &checkpoint, &m->weight_bytes, err);
     checkpoint_close(&checkpoint);
     return r;
 }
 
-/* The wide buffers of a step. */
+/* The wide buffers of a step, and what some kinds of layers add. */
 static size_t measure_activations(const struct model_options *options, const struct arch *arch)
 {
     static const enum dim dims[] = { DIM_HIDDEN, DIM_HIDDEN,  DIM_HIDDEN, DIM_QKV,
@@ -49,8 +57,10 @@ static size_t measure_activations(const struct model_options *options, const str
     size_t cols = 0;
     for (size_t i = 0; i < sizeof(dims) / sizeof(dims[0]); i++)
         cols += (size_t)family_dim(arch, dims[i]);
-    return sizeof(float) * (cols * (size_t)options->max_rows +
-                            (size_t)arch->vocab_size * (size_t)options->max_logits);
+    const size_t row_bytes = cols * sizeof(float) + experts_row_bytes(arch) +
+                             latent_row_bytes(arch) + mu_row_bytes(arch);
+    return row_bytes * (size_t)options->max_rows +
+           (size_t)arch->vocab_size * (size_t)options->max_logits * sizeof(float);
 }
 
 static void measure_rest(const struct model_options *options, struct measure *m)
@@ -72,9 +82,7 @@ int measure_model(const struct model_options *options, int32_t num_ranks,
     *m = (struct measure){ 0 };
     int r = read_whole(options, m, &family, err);
     if (r == 0)
-        r = model_shard(&m->whole, 0, num_ranks, &m->own, err);
-    if (r == 0)
-        r = measure_weights(options, family, m, err);
+        r = measure_weights(options, family, num_ranks, m, err);
     if (r == 0)
         measure_rest(options, m);
     return r;

@@ -134,6 +134,7 @@ static const struct {
       "n_group is 3, wanted a divisor of the 8" },
     { v2, "{\"mlp_bias\": true}", -ENOTSUP, "mlp_bias is true" },
     { v2, "{\"kv_lora_rank\": null}", -EINVAL, "kv_lora_rank is missing" },
+    { v2, "{\"kv_lora_rank\": 569}", -ENOTSUP, "are 569 and 8, supported are 576 together" },
     { v2, "{\"qk_rope_head_dim\": 7}", -EINVAL, "qk_rope_head_dim is 7, wanted an even number" },
     { v2, "{\"n_shared_experts\": 1000, \"moe_intermediate_size\": 10000}", -EINVAL,
       "n_shared_experts is 1000" },

@@ -10,6 +10,7 @@
 
 #include "deep_model.h"
 #include "rig.h"
+#include "worker/model/measure.h"
 
 enum { V = DEEP_VOCAB, PROMPT = 5 };
 #define NUM(rows) (sizeof(rows) / sizeof((rows)[0]))
@@ -193,6 +194,26 @@ START_TEST(no_circumstance_changes_a_bit)
 }
 END_TEST
 
+START_TEST(what_is_said_before_loading_is_what_loading_finds)
+{
+    struct measure measure;
+    struct error err = { 0 };
+    struct rig rig;
+    (_i ? deep_model_b : deep_model_a)(&file);
+    const struct rig_options options = { .kv_dtype = DTYPE_F16 };
+    const struct model_options wanted = { .dir = file.dir,
+                                          .kv_dtype = DTYPE_F16,
+                                          .block_size = RIG_BLOCK_SIZE,
+                                          .max_rows = 8,
+                                          .max_logits = 8 };
+    ck_assert_msg(measure_model(&wanted, 1, &measure, &err) == 0, "%s", err.message);
+    open_rig(&rig, &options);
+    ck_assert_uint_eq(measure.weight_bytes, model_weight_bytes(rig.model));
+    rig_close(&rig);
+    tensor_file_finish(&file);
+}
+END_TEST
+
 static void refuse(const char *config, const char *sentence)
 {
     struct rig rig;
@@ -248,6 +269,7 @@ int main(void)
     tcase_add_test(tc, a_soft_clamp_and_a_missing_highway_change_them_as_known);
     tcase_add_loop_test(tc, old_names_mean_the_same_model, 0, 2);
     tcase_add_loop_test(tc, no_circumstance_changes_a_bit, 0, 2);
+    tcase_add_loop_test(tc, what_is_said_before_loading_is_what_loading_finds, 0, 2);
     tcase_add_test(tc, a_directory_that_lies_is_refused_in_one_sentence);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
