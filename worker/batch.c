@@ -32,10 +32,12 @@ int batch_init(struct batch *batch, const struct scheduler_limits *limits, struc
     b.blocks = reserve_array(reserve, seqs * (size_t)limits->num_groups * blocks_of(limits),
                              sizeof(*b.blocks));
     b.banned = reserve_array(reserve, seqs, b.banned_words * sizeof(*b.banned));
+    b.told_ids = reserve_array(reserve, logits, sizeof(*b.told_ids));
     b.top_ids = reserve_array(reserve, logits, STRIDE * sizeof(*b.top_ids));
     if (b.token_ids == NULL || b.positions == NULL || b.logits_rows == NULL || b.samples == NULL ||
         b.ids == NULL || b.ranks == NULL || b.bad == NULL || b.logprobs == NULL ||
-        b.top_ids == NULL || b.banned == NULL || b.moves == NULL || b.blocks == NULL)
+        b.top_ids == NULL || b.told_ids == NULL || b.banned == NULL || b.moves == NULL ||
+        b.blocks == NULL)
         return -ENOMEM;
     for (int g = 0; g < limits->num_groups; g++) {
         b.slots[g] = reserve_array(reserve, rows, sizeof(*b.slots[g]));
@@ -159,6 +161,22 @@ static void add_attention(struct batch *batch, const struct plan_row *part, int3
                                                     .blocks = copy_blocks(batch, part, g) };
 }
 
+bool batch_is_plain(const struct sample_row *row)
+{
+    return row->forced_id < 0 && row->num_biases == 0 && row->banned == NULL &&
+           (row->repetition_penalty <= 0 || row->repetition_penalty == 1) &&
+           row->presence_penalty == 0 && row->frequency_penalty == 0;
+}
+
+static void want_best(struct batch *batch)
+{
+    for (int32_t i = 0; i < batch->model.num_logits; i++) {
+        struct sample_row *row = &batch->samples[i];
+        if (!batch_is_plain(row) && row->num_logprobs < 1)
+            row->num_logprobs = 1;
+    }
+}
+
 static void add_samples(struct batch *batch, const struct plan_row *part, int32_t first_row)
 {
     for (int32_t i = 0; i < part->num_scores; i++) {
@@ -185,6 +203,8 @@ void batch_build(struct batch *batch, const struct plan *plan, const struct batc
         add_samples(batch, part, first_row);
         batch->model.num_rows += part->num_tokens;
     }
+    if (batch->is_followed)
+        want_best(batch);
 }
 
 void batch_fill_ids(struct batch *batch)
@@ -194,6 +214,15 @@ void batch_fill_ids(struct batch *batch)
 }
 
 /* --- results ------------------------------------------------------------------------------ */
+
+const int32_t *batch_told_ids(const struct batch *batch)
+{
+    for (int32_t i = 0; i < batch->model.num_logits; i++)
+        batch->told_ids[i] = batch_is_plain(&batch->samples[i])
+                                 ? batch->ids[i]
+                                 : batch->top_ids[(size_t)i * STRIDE + 1];
+    return batch->told_ids;
+}
 
 void batch_read_logprobs(const struct batch *batch, int32_t i, int32_t num,
                          struct record_logprob *ret_logprobs)

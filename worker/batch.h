@@ -41,6 +41,9 @@ struct batch {
     uint32_t *banned; /* [max_num_seqs][banned_words]: bit sets of this step's draws */
     size_t banned_words;
 
+    bool is_followed;  /* other ranks compare: the best of each row's logits is found, too */
+    int32_t *told_ids; /* [num_logits] */
+
     int32_t num_groups, block_size, vocab_size, num_draws;
 };
 
@@ -53,6 +56,15 @@ void batch_build(struct batch *batch, const struct plan *plan, const struct batc
 
 /* Fill in the tokens of the batch before, which has run. */
 void batch_fill_ids(struct batch *batch);
+
+/* Do logits and seed alone decide this row's token? */
+bool batch_is_plain(const struct sample_row *row);
+
+/*
+ * What every rank finds of a batch that has run and is followed, by sample: the token drawn where
+ * logits and seed alone decide, else the best of the logits; -1 where a mask left nothing.
+ */
+const int32_t *batch_told_ids(const struct batch *batch);
 
 /* Log-probabilities of sample i as the ring carries them: [1 + num]. */
 void batch_read_logprobs(const struct batch *batch, int32_t i, int32_t num,

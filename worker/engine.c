@@ -40,6 +40,7 @@ static int alloc_plan(struct engine *engine, struct error *err)
                          engine->options.limits.max_num_seqs, engine->options.limits.max_model_len,
                          (unsigned long long)bytes, comm->geometry.plan_bytes);
     engine->plan_words = reserve_array(&engine->reserve, (size_t)bytes, 1);
+    engine->batches[0].is_followed = engine->batches[1].is_followed = true;
     return engine->plan_words != NULL ? 0 : error_set(err, -ENOMEM, "no memory for plans");
 }
 

@@ -92,7 +92,7 @@ static int tell_followers(struct engine *engine, const struct plan *plan)
     struct batch *batch = &engine->batches[engine->newest];
     if (comm == NULL)
         return 0;
-    const struct step_plan_news news = { .last_ids = before->ids,
+    const struct step_plan_news news = { .last_ids = batch_told_ids(before),
                                          .num_last = before->model.num_logits,
                                          .expected_us = atomic_load_explicit(
                                              &engine->options.page->step_expected_us,

@@ -12,7 +12,7 @@ struct follower {
     struct step_plan plan;
     struct kv_pool *pools[BACKEND_MAX_GROUPS];
     int32_t *words;    /* the plan that is executed */
-    int32_t *last_ids; /* what this rank drew in the step before, -1 where it did not draw */
+    int32_t *last_ids; /* what this rank found in the step before, -1 where it could not */
     int32_t num_last;
     uint64_t step;
 };
@@ -70,8 +70,8 @@ static int compare(const struct follower *f, struct error *err)
                          f->options.comm->rank, f->num_last, (unsigned long long)f->step,
                          news->num_last);
     for (int32_t i = 0; i < f->num_last; i++)
-        if (f->last_ids[i] >= 0 && f->last_ids[i] != news->last_ids[i])
-            return error_set(err, -EBADMSG, "rank %d drew token %d in step %llu, the leader %d",
+        if (f->last_ids[i] >= 0 && news->last_ids[i] >= 0 && f->last_ids[i] != news->last_ids[i])
+            return error_set(err, -EBADMSG, "rank %d found token %d in step %llu, the leader %d",
                              f->options.comm->rank, f->last_ids[i], (unsigned long long)f->step,
                              news->last_ids[i]);
     return 0;
@@ -82,7 +82,7 @@ static void note_ids(struct follower *f)
     const struct step_plan *plan = &f->plan;
     f->num_last = plan->model.num_logits;
     for (int32_t i = 0; i < f->num_last; i++)
-        f->last_ids[i] = plan->is_drawn[i] && !plan->bad[i] ? plan->ids[i] : -1;
+        f->last_ids[i] = plan->bad[i] ? -1 : plan->ids[i];
 }
 
 static int compute(struct follower *f)

@@ -31,7 +31,7 @@ void follower_destroy(struct follower *follower); /* accepts NULL */
 /*
  * Wait at most `max_us` for a plan and execute it. Returns 1; 0 when none came (ordinary);
  * -EPIPE, -ETIMEDOUT of the other ranks; -EPROTO for a plan that cannot be; -EBADMSG when this
- * rank drew another token than the leader: a sentence each.
+ * rank found another token than the leader: a sentence each.
  */
 int follower_step(struct follower *follower, int64_t max_us, struct error *err);
 

@@ -18,7 +18,6 @@ enum {
 enum { SEQ_WORDS = 2 }; /* rows, first position; then a count of blocks for each group */
 
 struct sample_words {
-    int32_t is_drawn;
     float temperature, top_p, min_p, typical_p;
     int32_t top_k;
     uint32_t seed_low, seed_high, choice, output_pos;
@@ -48,17 +47,10 @@ static int32_t *put(int32_t *at, const void *from, int32_t num_words)
     return at + num_words;
 }
 
-static bool is_plain(const struct sample_row *row)
-{
-    return row->forced_id < 0 && row->num_biases == 0 && row->banned == NULL &&
-           (row->repetition_penalty <= 0 || row->repetition_penalty == 1) &&
-           row->presence_penalty == 0 && row->frequency_penalty == 0;
-}
-
+/* Where more than logits and seed decide, followers look for the best of the logits. */
 static int32_t *put_sample(int32_t *at, const struct sample_row *row)
 {
-    const struct sample_words words = { .is_drawn = is_plain(row),
-                                        .temperature = row->temperature,
+    const struct sample_words words = { .temperature = batch_is_plain(row) ? row->temperature : 0,
                                         .top_p = row->top_p,
                                         .min_p = row->min_p,
                                         .typical_p = row->typical_p,
@@ -121,12 +113,10 @@ int step_plan_init(struct step_plan *plan, const struct scheduler_limits *limits
     struct step_plan p = {
         .samples = reserve_array(reserve, logits, sizeof(*p.samples)),
         .ids = reserve_array(reserve, logits, sizeof(*p.ids)),
-        .is_drawn = reserve_array(reserve, logits, sizeof(*p.is_drawn)),
         .bad = reserve_array(reserve, logits, sizeof(*p.bad)),
         .positions = reserve_array(reserve, rows, sizeof(*p.positions)),
     };
-    bool whole = p.samples != NULL && p.ids != NULL && p.is_drawn != NULL && p.bad != NULL &&
-                 p.positions != NULL;
+    bool whole = p.samples != NULL && p.ids != NULL && p.bad != NULL && p.positions != NULL;
     for (int g = 0; g < limits->num_groups; g++) {
         p.slots[g] = reserve_array(reserve, rows, sizeof(*p.slots[g]));
         p.seqs[g] = reserve_array(reserve, seqs, sizeof(*p.seqs[g]));
@@ -181,7 +171,6 @@ static void read_samples(struct reader *r, struct step_plan *plan)
         struct sample_words s;
         memcpy(&s, words, sizeof(s));
         plan->bad[i] = false;
-        plan->is_drawn[i] = s.is_drawn != 0;
         plan->samples[i] = (struct sample_row){ .temperature = s.temperature,
                                                 .top_p = s.top_p,
                                                 .min_p = s.min_p,
@@ -192,7 +181,7 @@ static void read_samples(struct reader *r, struct step_plan *plan)
                                                 .choice = s.choice,
                                                 .output_pos = s.output_pos,
                                                 .num_logprobs = -1,
-                                                .forced_id = s.is_drawn != 0 ? -1 : 0,
+                                                .forced_id = -1,
                                                 .bad = &plan->bad[i],
                                                 .ret_id = &plan->ids[i] };
     }

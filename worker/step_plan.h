@@ -4,8 +4,8 @@
  * A plan says which positions of which sequences are computed, in which KV blocks, whose logits
  * are wanted and how their tokens are drawn. It repeats the tokens that the leader drew in the
  * step before, so that a follower that drew others is noticed. A follower draws too where
- * nothing but logits and seed decide; penalties, biases and masks would need the whole state of
- * the request, and their rows are not compared.
+ * nothing but logits and seed decide. Penalties, biases and masks would need the whole state of
+ * the request: of their rows, and of scored ones, the best of the logits is compared.
  *
  * The words are checked as they are read: against the limits, which all ranks share, and the
  * model's sizes. Nothing here allocates but step_plan_init().
@@ -20,7 +20,7 @@ uint64_t step_plan_max_words(const struct scheduler_limits *limits);
 
 /* What the leader wants to say beside the batch. */
 struct step_plan_news {
-    const int32_t *last_ids; /* [num_last]: drawn in the step before, by sample */
+    const int32_t *last_ids; /* [num_last]: batch_told_ids() of the step before */
     int32_t num_last;
     uint64_t expected_us; /* time that the step should take */
 };
@@ -35,8 +35,7 @@ struct step_plan {
     struct plan_copies copies[BACKEND_MAX_GROUPS];
     struct step_plan_news news;
     struct sample_row *samples; /* [num_logits] */
-    int32_t *ids;               /* results: forced ones are 0 */
-    bool *is_drawn;             /* [num_logits]: to be compared */
+    int32_t *ids;               /* results */
     /* own arrays */
     bool *bad;
     int32_t *positions;

@@ -69,7 +69,7 @@ START_TEST(a_follower_that_drew_another_token_than_the_leader_ends_the_engine)
 
         const struct crew_rank *follower = &world.crew.ranks[1];
         ck_assert_int_eq(follower->result, -EBADMSG);
-        ck_assert_ptr_nonnull(strstr(follower->err.message, "rank 1 drew token"));
+        ck_assert_ptr_nonnull(strstr(follower->err.message, "rank 1 found token"));
         ck_assert_int_le(world.seat.answers[i].choices[0].num_tokens, 4);
         world_close();
     }
@@ -91,6 +91,80 @@ START_TEST(every_follower_compares)
     const int first = world.crew.ranks[1].result, second = world.crew.ranks[2].result;
     ck_assert(first == -EBADMSG || second == -EBADMSG);
     ck_assert((first == -EBADMSG || first == -EPIPE) && (second == -EBADMSG || second == -EPIPE));
+    world_close();
+}
+END_TEST
+
+/* Penalties, biases and masks are the leader's alone: their rows are compared by their logits. */
+static void bend_logits(const struct sample_row *rows, int32_t num, float *logits,
+                        int32_t num_vocab)
+{
+    for (int32_t i = 0; i < num; i++)
+        if (rows[i].output_pos == 3 || rows[i].forced_id >= 0)
+            logits[(size_t)i * (size_t)num_vocab + 900] = 1e4f;
+}
+
+static const struct bent {
+    float repetition_penalty;
+    bool is_biased, is_masked, is_scored;
+} bent[] = { { .repetition_penalty = 1.3f },
+             { .repetition_penalty = 1, .is_biased = true },
+             { .repetition_penalty = 1, .is_masked = true },
+             { .repetition_penalty = 1, .is_scored = true } };
+
+static void submit_bent(const struct bent *what)
+{
+    static const int32_t allowed[] = { 1, 2, 3, 4, 5, 6 };
+    struct world_asked a;
+    world_ask(&a, 2);
+    a.params.flags = RECORD_IGNORE_EOS;
+    a.params.repetition_penalty = what->repetition_penalty;
+    a.params.num_logprobs = -1;
+    a.params.num_prompt_logprobs = what->is_scored ? 0 : -1;
+    a.submit.num_biases = what->is_biased ? 2 : 0;
+    a.submit.allowed_ids = allowed;
+    a.submit.num_allowed_ids = what->is_masked ? 6 : 0;
+    seat_submit(&world.seat, 2, &a.submit);
+}
+
+START_TEST(rows_that_a_follower_cannot_draw_are_compared_by_their_best)
+{
+    struct world_setup setup = ranks_of(2);
+    world_open(&setup);
+    submit_bent(&bent[_i]);
+    world_run(2, 3);
+    ck_assert_int_eq(world.seat.answers[2].failure, 0);
+    world_close();
+
+    setup.spy.before = bend_logits;
+    world_open(&setup);
+    submit_bent(&bent[_i]);
+    ck_assert_int_eq(step_until_it_ends(), -EPIPE);
+    crew_await(&world.crew, 1);
+    ck_assert_int_eq(world.crew.ranks[1].result, -EBADMSG);
+    world_close();
+}
+END_TEST
+
+/* Such a row fails its request, not the engine. */
+START_TEST(a_row_whose_mask_leaves_nothing_is_not_compared)
+{
+    static const int32_t allowed[] = { 7 };
+    struct world_setup setup = ranks_of(2);
+    struct world_asked a;
+    world_open(&setup);
+    world_ask(&a, 2);
+    a.params.min_tokens = 3;
+    a.params.flags = 0;
+    a.eos_ids[0] = 7;
+    a.submit.allowed_ids = allowed;
+    a.submit.num_allowed_ids = 1;
+    seat_submit(&world.seat, 2, &a.submit);
+    submit_plain(1);
+    world_run(1, 3);
+
+    ck_assert_int_eq(world.seat.answers[2].failure, RECORD_FAILURE_NAN_LOGITS);
+    ck_assert_int_eq(world.seat.answers[1].failure, 0);
     world_close();
 }
 END_TEST
@@ -173,6 +247,9 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, a_follower_that_drew_another_token_than_the_leader_ends_the_engine);
     tcase_add_test(tc, every_follower_compares);
+    tcase_add_loop_test(tc, rows_that_a_follower_cannot_draw_are_compared_by_their_best, 0,
+                        (int)(sizeof(bent) / sizeof(bent[0])));
+    tcase_add_test(tc, a_row_whose_mask_leaves_nothing_is_not_compared);
     tcase_add_loop_test(tc, cancelled_requests_leave_the_ranks_in_step, 2, 4);
     tcase_add_loop_test(tc, a_choice_is_cancelled_alone_at_all_ranks, 2, 4);
     suite_add_tcase(suite, tc);

@@ -98,13 +98,13 @@ START_TEST(a_follower_reads_what_the_leader_wrote)
 }
 END_TEST
 
-START_TEST(only_rows_that_logits_and_seed_decide_are_drawn)
+START_TEST(rows_that_more_than_logits_and_seed_decide_are_greedy)
 {
     struct error err;
     open_all();
     ck_assert_int_eq(step_plan_read(&found, &limits, words, num_words, &err), 0);
-    ck_assert(!found.is_drawn[0] && !found.is_drawn[1] && found.is_drawn[2]);
-    ck_assert_int_eq(found.samples[0].forced_id, 0);
+    for (int i = 0; i < 2; i++)
+        ck_assert(found.samples[i].temperature == 0 && found.samples[i].forced_id == -1);
     const struct sample_row *row = &found.samples[2];
     ck_assert_int_eq(row->forced_id, -1);
     ck_assert_uint_eq(row->seed, UINT64_C(0x123456789abcdef0));
@@ -161,5 +161,5 @@ START_TEST(no_word_leads_out_of_bounds)
 END_TEST
 
 RUN_SUITE("step_plan", a_follower_reads_what_the_leader_wrote,
-          only_rows_that_logits_and_seed_decide_are_drawn, a_plan_cut_short_or_too_long_is_refused,
-          no_word_leads_out_of_bounds)
+          rows_that_more_than_logits_and_seed_decide_are_greedy,
+          a_plan_cut_short_or_too_long_is_refused, no_word_leads_out_of_bounds)
