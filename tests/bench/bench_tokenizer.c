@@ -1,10 +1,12 @@
 /*
- * bench_tokenizer.c - MB/s of splitting and encoding a text
+ * bench_tokenizer.c - MB/s of splitting and encoding texts
  *
- *     bench_tokenizer TEXT [MODEL_DIR]
+ *     bench_tokenizer split TEXT            the splitters by hand and in PCRE2
+ *     bench_tokenizer encode MODEL TEXT...  each text in prompts of 4 KiB; and single pieces of 1
+ * MiB
  *
- * The splitters by hand and in PCRE2, then encoding in all: with the word cache as it fills,
- * and with texts that are one piece. Best of five, one thread.
+ * The word cache is empty at the beginning of each text. Best of five, one thread.
+ * tests/bench/tokenizer.py calls it with texts and models, and HF tokenizers beside it.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +20,7 @@
 #include "text/tokenizer.h"
 #include "text/unicode.h"
 
-enum { RUNS = 5, TEXT_BYTES_MAX = 256 << 20, ONE_PIECE_BYTES = 1 << 20 };
+enum { RUNS = 5, TEXT_BYTES_MAX = 256 << 20, ONE_PIECE_BYTES = 1 << 20, PROMPT_BYTES = 4096 };
 
 static struct regex_work *regex_work;
 
@@ -63,6 +65,15 @@ static int bench_pattern(const char *name, const char *pattern, const char *text
     return 0;
 }
 
+/* Bytes up to the line's end behind the first PROMPT_BYTES. */
+static size_t next_prompt(const char *text, size_t len)
+{
+    if (len <= PROMPT_BYTES)
+        return len;
+    const char *end = memchr(text + PROMPT_BYTES, '\n', len - PROMPT_BYTES);
+    return end != NULL ? (size_t)(end - text) + 1 : len;
+}
+
 static int encode(const struct tokenizer *tokenizer, const char *text, size_t len,
                   struct token_ids *ids)
 {
@@ -71,7 +82,10 @@ static int encode(const struct tokenizer *tokenizer, const char *text, size_t le
     if (r < 0)
         return r;
     ids->num = 0;
-    r = tokenizer_encode(tokenizer, scratch, text, len, TOKENIZER_PARSE_SPECIAL, 0, ids);
+    for (size_t at = 0, n; r == 0 && at < len; at += n) {
+        n = next_prompt(text + at, len - at);
+        r = tokenizer_encode(tokenizer, scratch, text + at, n, TOKENIZER_PARSE_SPECIAL, 0, ids);
+    }
     tokenizer_scratch_destroy(scratch);
     return r;
 }
@@ -88,7 +102,7 @@ static int bench_encode(const char *name, const struct tokenizer *tokenizer, con
         const double rate = (double)len / (double)(clock_now_us() - start + 1);
         best = rate > best ? rate : best;
     }
-    printf("encode %-20s %10.1f MB/s %12zu tokens\n", name, best, ids.num);
+    printf("  %-24s %8.1f MB/s %10zu tokens\n", name, best, ids.num);
     token_ids_finish(&ids);
     return r;
 }
@@ -108,7 +122,18 @@ static int bench_one_piece(const struct tokenizer *tokenizer)
     return r;
 }
 
-static int bench(const char *dir, const char *text, size_t len)
+static int read_text(const char *path, char **ret_text, size_t *ret_len)
+{
+    struct error err;
+    const int r = file_read(path, TEXT_BYTES_MAX, ret_text, ret_len, &err);
+    if (r < 0)
+        fprintf(stderr, "%s\n", err.message);
+    else
+        *ret_len = utf8_valid_prefix(*ret_text, *ret_len);
+    return r;
+}
+
+static int bench_model(const char *dir, char **paths, int num)
 {
     struct tokenizer *tokenizer;
     struct error err;
@@ -118,32 +143,32 @@ static int bench(const char *dir, const char *text, size_t len)
         fprintf(stderr, "%s\n", err.message);
         return r;
     }
-    printf("opened %s in %.1f ms\n", dir, (double)(clock_now_us() - start) / 1e3);
-    r = bench_encode("the text", tokenizer, text, len);
+    printf("%s: opened in %.1f ms\n", dir, (double)(clock_now_us() - start) / 1e3);
+    for (int i = 0; r == 0 && i < num; i++) {
+        const char *slash = strrchr(paths[i], '/');
+        char *text = NULL;
+        size_t len;
+        r = read_text(paths[i], &text, &len);
+        if (r == 0)
+            r = bench_encode(slash != NULL ? slash + 1 : paths[i], tokenizer, text, len);
+        free(text);
+    }
     if (r == 0)
         r = bench_one_piece(tokenizer);
     tokenizer_close(tokenizer);
     return r;
 }
 
-int main(int argc, char **argv)
+static int bench_patterns(const char *path)
 {
     char *text;
     size_t len;
-    struct error err;
-    if (argc < 2 || argc > 3) {
-        fprintf(stderr, "usage: %s TEXT [MODEL_DIR]\n", argv[0]);
-        return EXIT_FAILURE;
-    }
-    if (file_read(argv[1], TEXT_BYTES_MAX, &text, &len, &err) < 0) {
-        fprintf(stderr, "%s\n", err.message);
-        return EXIT_FAILURE;
-    }
-    len = utf8_valid_prefix(text, len);
-    int r = unicode_load();
+    int r = read_text(path, &text, &len);
+    if (r < 0)
+        return r;
+    r = unicode_load();
     if (r == 0)
         r = regex_work_create(&regex_work);
-    printf("%zu bytes of text\n", len);
     printf("%-16s %10s %10s %9s %12s\n", "MB/s", "by hand", "PCRE2", "ratio", "pieces");
     if (r == 0)
         r = bench_pattern("GPT-2", splitter_gpt2_pattern, text, len);
@@ -151,9 +176,19 @@ int main(int argc, char **argv)
         r = bench_pattern("Llama 3", splitter_llama3_pattern, text, len);
     if (r == 0)
         r = bench_pattern("Qwen2", splitter_qwen2_pattern, text, len);
-    if (r == 0)
-        r = bench(argc == 3 ? argv[2] : SOURCE_ROOT "/models/ringlet", text, len);
     regex_work_destroy(regex_work);
     free(text);
+    return r;
+}
+
+int main(int argc, char **argv)
+{
+    int r = -1;
+    if (argc == 3 && strcmp(argv[1], "split") == 0)
+        r = bench_patterns(argv[2]);
+    else if (argc > 3 && strcmp(argv[1], "encode") == 0)
+        r = bench_model(argv[2], argv + 3, argc - 3);
+    else
+        fprintf(stderr, "usage: %s split TEXT | encode MODEL TEXT...\n", argv[0]);
     return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

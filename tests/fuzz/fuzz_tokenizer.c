@@ -2,12 +2,13 @@
  * fuzz_tokenizer.c - tokenizer.json of any kind, and any text through good ones
  *
  * The first byte chooses: 'j' is followed by a tokenizer.json, a byte FF and a text; a digit
- * by a text for one of the recorded tokenizers. There, splitting by hand must give what PCRE2
- * gives, and of Ringlet's ids the bytes must be the text in NFC.
+ * by a text for one of the recorded tokenizers, of every kind. There, splitting by hand must give
+ * what PCRE2 gives, and of Ringlet's ids the bytes must be the text in NFC.
  */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,9 +25,12 @@ static const char *const files[] = {
     SOURCE_ROOT "/tests/golden/tokenizer/llama3/tokenizer.json",
     SOURCE_ROOT "/tests/golden/tokenizer/qwen2/tokenizer.json",
 };
-enum { NUM_FILES = 4, RINGLET = 0, BY_HAND = 0, PCRE2 = 1 };
+enum { NUM_FILES = 4, NUM_KINDS = 18, NUM_TOKENIZERS = NUM_FILES + NUM_KINDS };
+enum { RINGLET = 0, BY_HAND = 0, PCRE2 = 1 };
 
-static struct tokenizer *tokenizers[NUM_FILES][2];
+#define STRESS_DIR SOURCE_ROOT "/tests/golden/tokenizer_stress/"
+
+static struct tokenizer *tokenizers[NUM_TOKENIZERS][2];
 
 static void check(bool good)
 {
@@ -34,17 +38,49 @@ static void check(bool good)
         abort();
 }
 
+static void load_both(int i, const char *json, size_t len)
+{
+    for (int how = BY_HAND; how <= PCRE2; how++)
+        check(tokenizer_parts_from_json(json, len, NULL, 0, how == BY_HAND, &tokenizers[i][how],
+                                        NULL) == 0);
+}
+
+/* A tokenizer file with the parts of a kind in place of its own. */
+static void load_kind(int i, const json_t *kind)
+{
+    char path[512];
+    const char *key;
+    json_t *file, *value;
+    snprintf(path, sizeof(path), "%s%s.json", STRESS_DIR,
+             json_string_value(json_object_get(kind, "tokenizer")));
+    check(json_read_file(path, 1 << 20, &json_limits_file, &file, NULL) == 0);
+    json_object_foreach(json_object_get(kind, "parts"), key, value)
+    {
+        const bool of_model = strncmp(key, "model.", 6) == 0;
+        json_object_set(of_model ? json_object_get(file, "model") : file, key + 6 * of_model,
+                        value);
+    }
+    char *json = json_dumps(file, JSON_COMPACT);
+    load_both(i, json, strlen(json));
+    free(json);
+    json_decref(file);
+}
+
 static void load_tokenizers(void)
 {
+    json_t *kinds;
     for (int i = 0; i < NUM_FILES; i++) {
         char *json;
         size_t len;
         check(file_read(files[i], 1 << 20, &json, &len, NULL) == 0);
-        for (int how = BY_HAND; how <= PCRE2; how++)
-            check(tokenizer_parts_from_json(json, len, NULL, 0, how == BY_HAND, &tokenizers[i][how],
-                                            NULL) == 0);
+        load_both(i, json, len);
         free(json);
     }
+    check(json_read_file(STRESS_DIR "kinds.json", 1 << 20, &json_limits_file, &kinds, NULL) == 0);
+    check(json_array_size(kinds) == NUM_KINDS);
+    for (int i = 0; i < NUM_KINDS; i++)
+        load_kind(NUM_FILES + i, json_array_get(kinds, (size_t)i));
+    json_decref(kinds);
 }
 
 /* The text with '?' for what is not UTF-8. */
@@ -105,6 +141,15 @@ static void check_round_trip(const struct tokenizer *tokenizer, const struct str
     strbuf_finish(&back);
 }
 
+/* Whatever the ids are, what they decode to is text. */
+static void check_decoded(const struct tokenizer *tokenizer, const struct token_ids *ids)
+{
+    struct strbuf back = { 0 };
+    check(tokenizer_decode(tokenizer, ids->ids, ids->num, true, &back) == 0);
+    check(back.len == 0 || utf8_valid_prefix(back.data, back.len) == back.len);
+    strbuf_finish(&back);
+}
+
 static void try_text(int i, unsigned flags, const struct strbuf *text)
 {
     struct token_ids by_hand = { 0 }, in_pcre2 = { 0 };
@@ -115,6 +160,7 @@ static void try_text(int i, unsigned flags, const struct strbuf *text)
           memcmp(by_hand.ids, in_pcre2.ids, by_hand.num * sizeof(*by_hand.ids)) == 0);
     if (i == RINGLET)
         check_round_trip(tokenizers[i][BY_HAND], text, &by_hand);
+    check_decoded(tokenizers[i][BY_HAND], &by_hand);
     token_ids_finish(&by_hand);
     token_ids_finish(&in_pcre2);
 }
@@ -136,6 +182,7 @@ static void try_json(const char *data, size_t size)
             encode(tokenizer, &text, TOKENIZER_ADD_SPECIAL | TOKENIZER_PARSE_SPECIAL, &ids);
         check(got == 0 || got == -ERANGE);
         append_bytes(tokenizer, &ids, &back);
+        check_decoded(tokenizer, &ids);
         strbuf_finish(&back);
         strbuf_finish(&text);
         token_ids_finish(&ids);
@@ -154,7 +201,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     struct strbuf text = clean((const char *)data + 1, size - 1);
-    try_text(data[0] % NUM_FILES, data[0] / NUM_FILES % 4, &text);
+    const unsigned choice = (uint8_t)(data[0] - '0');
+    try_text((int)(choice % NUM_TOKENIZERS), choice / NUM_TOKENIZERS % 4, &text);
     strbuf_finish(&text);
     return 0;
 }

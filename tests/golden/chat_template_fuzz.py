@@ -162,7 +162,7 @@ class Generator:
 
 # What we refuse on purpose or leave to Python: addresses in texts, integers beyond 64 bits, complex numbers.
 UNRELIABLE = re.compile(r"built-in| at 0x[0-9a-f]+>|<function |<built-in |<class |<bound method|<jinja2\.|<dict_|-?\d{19,}|<reversed|<method", re.I)
-LIMITS = re.compile(r"64 bits|complex|is not supported|a precision beyond|padding wants|more than|cannot be sliced so")
+LIMITS = re.compile(r"64 bits|a loop cannot be iterated|complex|is not supported|a precision beyond|padding wants|more than|cannot be sliced so")
 
 
 def same(wanted, found):

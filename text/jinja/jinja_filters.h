@@ -44,4 +44,11 @@ jinja_filter_fn jinja_filter_batch, jinja_filter_dictsort, jinja_filter_first, j
     jinja_filter_min, jinja_filter_reverse, jinja_filter_slice, jinja_filter_sort, jinja_filter_sum,
     jinja_filter_unique;
 
+/* Filters over text, in jinja_filters_text.c. */
+jinja_filter_raw_fn jinja_filter_format;
+jinja_filter_fn jinja_filter_upper, jinja_filter_lower, jinja_filter_capitalize, jinja_filter_title,
+    jinja_filter_trim, jinja_filter_string, jinja_filter_safe, jinja_filter_escape,
+    jinja_filter_forceescape, jinja_filter_replace, jinja_filter_indent, jinja_filter_center,
+    jinja_filter_wordcount, jinja_filter_urlencode, jinja_filter_truncate;
+
 #endif

@@ -176,6 +176,83 @@ START_TEST(pair_listed_twice_has_its_last_rank)
 }
 END_TEST
 
+/* A model over characters whose tokens hold the mark in front, behind a, or not at all. */
+static const char char_model[] =
+    "{\"vocab\":{\"_\":0,\"a\":1,\"b\":2,\"\xE2\x96\x81\":3,\"\xE2\x96\x81"
+    "b\":4,\"a\xE2\x96\x81\":5,\"ab\":6,\"<0xC3>\":7,\"<0xA9>\":8},"
+    "\"merges\":[\"\xE2\x96\x81 b\",\"a \xE2\x96\x81\",\"a b\"],\"unk_token\":\"_\"%s}";
+
+static void read_chars(const char *options)
+{
+    char text[512];
+    snprintf(text, sizeof(text), char_model, options);
+    read_text(text, false);
+}
+
+START_TEST(characters_without_a_token_become_bytes_or_unk)
+{
+    read_chars(",\"byte_fallback\":true");
+
+    expect("a\xC3\xA9"
+           "b",
+           (const int32_t[]){ 1, 7, 8, 2 }, 4);
+    expect("a\xC3\xA8"
+           "b",
+           (const int32_t[]){ 1, 0, 2 }, 3); /* <0xA8> is missing */
+    expect("xyb", (const int32_t[]){ 0, 0, 2 }, 3);
+}
+END_TEST
+
+START_TEST(unks_fuse_past_characters_that_become_bytes)
+{
+    read_chars(",\"byte_fallback\":true,\"fuse_unk\":true");
+
+    expect("x\xC3\xA9y"
+           "b",
+           (const int32_t[]){ 7, 8, 0, 2 }, 4); /* as HF orders them */
+}
+END_TEST
+
+START_TEST(text_is_cut_only_where_no_token_joins)
+{
+    read_chars("");
+
+    ck_assert(bpe.cuts && bpe.joins['a'] && !bpe.joins['b']);
+    expect("b\xE2\x96\x81"
+           "b",
+           (const int32_t[]){ 2, 4 }, 2);
+    expect("a\xE2\x96\x81"
+           "a",
+           (const int32_t[]){ 5, 1 }, 2);
+    expect("ab\xE2\x96\x81", (const int32_t[]){ 6, 3 }, 2);
+}
+END_TEST
+
+/* Random texts with and without the cuts; a vocabulary in which some words end in the mark. */
+START_TEST(cutting_changes_no_id)
+{
+    static const char *const parts[] = { "a", "b", "\xE2\x96\x81", "\xC3\xA9", "x" };
+    struct token_ids uncut = { 0 };
+    uint64_t state = 5;
+    read_chars(",\"byte_fallback\":true,\"fuse_unk\":true");
+
+    for (int round = 0; round < 3000; round++) {
+        struct strbuf text = { 0 };
+        for (uint64_t n = 1 + golden_random(&state) % 40; n > 0; n--)
+            strbuf_append_text(&text, parts[golden_random(&state) % 5]);
+        ids.num = uncut.num = 0;
+        bpe.cuts = true;
+        ck_assert_int_eq(bpe_encode(&bpe, &pieces, &cache, work, text.data, text.len, &ids), 0);
+        bpe.cuts = false;
+        ck_assert_int_eq(bpe_encode(&bpe, &pieces, &cache, work, text.data, text.len, &uncut), 0);
+        ck_assert_uint_eq(ids.num, uncut.num);
+        ck_assert_mem_eq(ids.ids, uncut.ids, ids.num * sizeof(*ids.ids));
+        strbuf_finish(&text);
+    }
+    token_ids_finish(&uncut);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("bpe");
@@ -187,6 +264,10 @@ int main(void)
     tcase_add_test(tc, byte_without_a_token_becomes_unk);
     tcase_add_test(tc, run_of_unks_is_fused);
     tcase_add_test(tc, pair_listed_twice_has_its_last_rank);
+    tcase_add_test(tc, characters_without_a_token_become_bytes_or_unk);
+    tcase_add_test(tc, unks_fuse_past_characters_that_become_bytes);
+    tcase_add_test(tc, text_is_cut_only_where_no_token_joins);
+    tcase_add_test(tc, cutting_changes_no_id);
     suite_add_tcase(suite, tc);
 
     SRunner *runner = srunner_create(suite);
