@@ -33,7 +33,7 @@ def compact(context):
     """A context with the conversation by name and the tools as a mark."""
     row = dict(context)
     row["messages"] = next(name for name, value in CONVERSATIONS.items() if value is context["messages"])
-    if row.get("tools"):
+    if row.get("tools") == [WEATHER, TIME]:
         row["tools"] = "TOOLS"
     return row
 

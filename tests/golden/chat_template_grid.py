@@ -76,6 +76,15 @@ CONVERSATIONS = {
                   say("assistant", None, tool_calls=[{"name": "time", "arguments": {"a": 1}}]), say("tool", "noon")],
     "no_calls": [say("user", "Hi"), say("assistant", "Yes", tool_calls=[]), say("user", "B"),
                  say("assistant", "No", tool_calls=None), say("user", "C")],
+    "named": [say("user", "Hi", name="ann"), say("assistant", "Hello", name="bot", refusal=None), say("user", "Bye", name="")],
+    "odd_calls": [say("user", "W"), say("assistant", "", tool_calls=[{"function": {"name": "time"}}]), say("tool", ""),
+                  say("assistant", None, tool_calls=[call("time", "not json"), call("time", None, None)]), say("tool", None, name="time"),
+                  say("user", "B")],
+    "result_parts": [say("user", "W"), say("assistant", None, tool_calls=[call("time", {}), call("time", [])], reasoning_content=""),
+                     say("tool", [{"type": "text", "text": "a"}, {"type": "text", "text": ""}]), say("tool", [], tool_call_id="abcdefghi")],
+    "odd_parts": [say("user", [{"type": "text"}, "bare", {"text": "t"}]), say("assistant", []), say("user", {"text": "an object"})],
+    "blank_think": [say("user", "2?"), say("assistant", "<think></think>"), say("user", "3?"), say("assistant", "</think>\n\nthree"), say("user", "4?"),
+                    say("assistant", "<think>never closed"), say("user", "5?")],
     "long_id": [say("user", "W"), say("assistant", None, tool_calls=[call("time", {}, "call_1234567890")]),
                 say("tool", "x", tool_call_id="call_1234567890")],
 }
@@ -89,6 +98,15 @@ MORE = {
                "functions": "[{\"name\": \"f\"}]", "datetime": "Monday", "response_format": "json",
                "xml_tools": [TIME], "python_tools": ["p"], "system_message": "SM",
                "controls": [{"type": "c", "content": "d"}]},
+}
+
+
+EDGES = {
+    "no_tools": {"tools": []}, "one_tool": {"tools": [TIME]}, "bare_tool": {"tools": [TIME["function"]]}, "no_documents": {"documents": []},
+    "null_documents": {"documents": None}, "null_thinking": {"enable_thinking": None, "thinking": None}, "thinking_false": {"thinking": False},
+    "low_effort": {"reasoning_effort": "low"}, "null_effort": {"reasoning_effort": None}, "no_effort": {"reasoning_effort": "none"},
+    "null_marks": {"bos_token": None, "eos_token": None}, "choice": {"tool_choice": "required", "parallel_tool_calls": False},
+    "continued": {"continue_final_message": True, "add_generation_prompt": False},
 }
 
 
@@ -112,3 +130,6 @@ def contexts():
                 yield (f"{name}/{more_name}/{tools is not None}",
                        {"messages": CONVERSATIONS[name], "add_generation_prompt": True, "tools": tools, **MARKS, **more})
         yield f"{name}/bare", {"messages": CONVERSATIONS[name]}
+    for name in ("user", "reasoning", "tool_calls", "odd_calls"):
+        for edge_name, edge in EDGES.items():
+            yield f"{name}/{edge_name}", {"messages": CONVERSATIONS[name], "add_generation_prompt": True, "tools": None, **MARKS, **edge}
