@@ -43,10 +43,14 @@ static int read_bos(struct tokenizer *t, const json_t *config, struct error *err
     return 0;
 }
 
+enum { UTF8_MAX = 4 };
+
 static size_t bound_token_bytes(const struct tokenizer *t)
 {
     const size_t shrinks = normalizer_shrinks(&t->normalizer);
-    size_t bytes = t->vocab.max_token_bytes > 0 ? t->vocab.max_token_bytes : 1;
+    size_t bytes = UTF8_MAX; /* of one unk */
+    if (t->vocab.max_token_bytes > bytes)
+        bytes = t->vocab.max_token_bytes;
     if (t->pieces.max_bytes > bytes)
         bytes = t->pieces.max_bytes;
     if (t->added_raw.strips || t->added_normalized.strips || model_loses_text(&t->model) ||

@@ -81,7 +81,7 @@ static json_t *random_model(uint64_t seed)
         json_array_append_new(
             vocab, json_pack("[sf]", token, -(double)(1 + golden_random(&seed) % 80) / 8.0));
     }
-    return json_pack("{sisO}", "unk_id", 0, "vocab", vocab);
+    return json_pack("{siso}", "unk_id", 0, "vocab", vocab);
 }
 
 static double best_of(const char *piece, size_t len)
