@@ -133,6 +133,24 @@ static bool method_is_served(struct http_request *request, const struct route *r
     return false;
 }
 
+/* A right key passes from wherever it comes: others may share the address with who is guessing. */
+static void refuse_key(struct frontend *frontend, struct http_request *request)
+{
+    struct wire_error error = { 0 };
+    struct in6_addr address;
+    const int64_t now = clock_now_us();
+    const uint32_t wait_ms =
+        http_address(request, &address) ? guess_refuse(&frontend->guesses, &address, now) : 0;
+    if (wait_ms == 0)
+        wire_error_set(&error, WIRE_INVALID_API_KEY, "",
+                       "Incorrect API key provided: send it as 'Authorization: Bearer KEY'.");
+    else
+        wire_error_set(&error, WIRE_KEY_RATE_EXCEEDED, "",
+                       "Too many incorrect API keys came from this address.");
+    error.retry_after_ms = wait_ms + wait_ms / 4;
+    reply_error(request, &error);
+}
+
 static bool key_is_good(struct frontend *frontend, struct http_request *request,
                         const struct route *route)
 {
@@ -149,8 +167,7 @@ static bool key_is_good(struct frontend *frontend, struct http_request *request,
         return true;
     }
     stat_add(frontend->own->words, STAT_REJECTED_AUTH, 1);
-    reply_code(request, WIRE_INVALID_API_KEY,
-               "Incorrect API key provided: send it as 'Authorization: Bearer KEY'.");
+    refuse_key(frontend, request);
     return false;
 }
 

@@ -18,7 +18,7 @@ static uint32_t loading_ms(const struct frontend *frontend)
         return 0;
     const double done = (double)atomic_load(&worker->load_done_bytes);
     const double total = (double)atomic_load(&worker->load_total_bytes);
-    const double ms = (double)(clock_now_us() - frontend->started_us) / 1000;
+    const double ms = (double)(clock_now_us() - frontend->worker_since_us) / 1000;
     if (done <= 0 || total <= done)
         return 0;
     const double left = ms * (total - done) / done;

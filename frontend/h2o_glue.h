@@ -1,7 +1,7 @@
 /*
- * h2o_glue.h - the only door to libh2o: included by loop.c, server.c and request.c
+ * h2o_glue.h - the only door to libh2o: included by loop.c, server.c, request.c and request_head.c
  *
- * What those three share of the library's objects. Everybody else sees loop.h, server.h and
+ * What those share of the library's objects. Everybody else sees loop.h, server.h and
  * http.h, which name no type of the library, so that it can be replaced.
  */
 #ifndef FRONTEND_H2O_GLUE_H

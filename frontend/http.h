@@ -56,6 +56,10 @@ int64_t http_began_us(const struct http_request *request); /* clock_now_us() */
 const char *http_request_id(const struct http_request *request);
 void http_set_request_id(struct http_request *request, const char *id);
 
+/* Where it came from, as IPv6; false for peers that are not told apart: loopback, unix sockets. */
+struct in6_addr;
+bool http_address(const struct http_request *request, struct in6_addr *ret_address);
+
 /* Whose key it came with, zeros where none is needed: set once by the dispatcher. */
 struct account;
 struct http_caller {

@@ -150,6 +150,8 @@ static void peer_status(struct frontend *frontend, const struct control_message 
         return;
     segment_unmap(place);
     *place = (struct segment){ 0 };
+    if (place == &frontend->worker_page)
+        frontend->worker_since_us = clock_now_us();
     if (segment_map(&mapping, fds[0], false, &header, &err) == 0)
         *place = mapping;
     else

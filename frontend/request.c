@@ -4,47 +4,13 @@
  * nothing of the request after the final one; no second answer. The destructor of the record in
  * the request's pool is the only notification that always comes.
  */
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "frontend/connection.h"
-#include "frontend/h2o_glue.h"
 #include "frontend/hangup.h"
-#include "frontend/raw_head.h"
-#include "frontend/request.h"
+#include "frontend/request_internal.h"
 #include "proto/records/stats.h"
-
-struct http_request {
-    h2o_generator_t generator; /* first: the library hands back its address */
-    h2o_timeout_entry_t deferred;
-    h2o_req_t *req;
-    struct server *server;
-    struct connection *connection;
-    struct http_request_link link;
-    enum http_method method;
-    bool watched;   /* for hang-up */
-    bool started;   /* h2o_start_response() was called by http_stream_begin() */
-    bool in_flight; /* between h2o_send() and proceed */
-    bool last;      /* the buffer's end is the answer's */
-    bool ended;     /* the final send was made, or the connection was given up */
-    bool gave_up;   /* client gone: end at the next proceed */
-    bool quiet;
-    int status;
-    struct http_caller caller;
-    struct strbuf buffers[2]; /* one in flight, one filling */
-    int filling;
-    size_t num_sent;
-    int64_t began_us, written_us;
-    const struct http_owner *owner_kind;
-    void *owner;
-    void (*work)(void *data, struct http_request *request);
-    void *work_data;
-    char id[HTTP_REQUEST_ID_BYTES + 1];
-};
 
 struct http_request_link *request_link(struct http_request *request)
 {
@@ -54,116 +20,6 @@ struct http_request_link *request_link(struct http_request *request)
 struct http_request *request_of_link(struct http_request_link *link)
 {
     return (struct http_request *)(void *)((char *)link - offsetof(struct http_request, link));
-}
-
-/* --- what was asked ----------------------------------------------------------------------- */
-
-static struct http_text text_of(h2o_iovec_t v)
-{
-    return (struct http_text){ v.base, v.base == NULL ? 0 : v.len };
-}
-
-static enum http_method method_of(h2o_iovec_t text)
-{
-    static const struct {
-        const char *name;
-        enum http_method method;
-    } rows[] = { { "GET", HTTP_GET },
-                 { "HEAD", HTTP_HEAD },
-                 { "POST", HTTP_POST },
-                 { "OPTIONS", HTTP_OPTIONS } };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (h2o_memis(text.base, text.len, rows[i].name, strlen(rows[i].name)))
-            return rows[i].method;
-    return HTTP_OTHER;
-}
-
-enum http_method http_method(const struct http_request *request)
-{
-    return request->method;
-}
-
-struct http_text http_method_text(const struct http_request *request)
-{
-    return text_of(request->req->input.method);
-}
-
-struct http_text http_path(const struct http_request *request)
-{
-    return text_of(request->req->path_normalized);
-}
-
-struct http_text http_authority(const struct http_request *request)
-{
-    return text_of(request->req->input.authority);
-}
-
-struct http_text http_body(const struct http_request *request)
-{
-    return text_of(request->req->entity);
-}
-
-struct http_text http_header(const struct http_request *request, const char *lower_case_name)
-{
-    const h2o_headers_t *headers = &request->req->headers;
-    const size_t len = strlen(lower_case_name);
-    for (size_t i = 0; i < headers->size; i++)
-        if (h2o_memis(headers->entries[i].name->base, headers->entries[i].name->len,
-                      lower_case_name, len))
-            return text_of(headers->entries[i].value);
-    return (struct http_text){ NULL, 0 };
-}
-
-size_t http_header_bytes(const struct http_request *request)
-{
-    const h2o_headers_t *headers = &request->req->headers;
-    size_t bytes = request->req->input.path.len;
-    for (size_t i = 0; i < headers->size; i++)
-        bytes += headers->entries[i].name->len + headers->entries[i].value.len + 4;
-    return bytes;
-}
-
-size_t http_num_headers(const struct http_request *request)
-{
-    return request->req->headers.size;
-}
-
-/* The library leaves the head in the socket's buffer until the request has been answered. */
-const char *http_head_fault(const struct http_request *request)
-{
-    const h2o_req_t *req = request->req;
-    const h2o_socket_t *socket = request->connection->socket;
-    const h2o_buffer_t *input = socket->input;
-    const size_t n = req->input.method.len;
-    if (req->version >= 0x200 || input->size <= n ||
-        memcmp(input->bytes, req->input.method.base, n) != 0)
-        return NULL;
-    return raw_head_fault(input->bytes, input->size);
-}
-
-int64_t http_began_us(const struct http_request *request)
-{
-    return request->began_us;
-}
-
-const char *http_request_id(const struct http_request *request)
-{
-    return request->id;
-}
-
-void http_set_request_id(struct http_request *request, const char *id)
-{
-    snprintf(request->id, sizeof(request->id), "%s", id);
-}
-
-const struct http_caller *http_caller(const struct http_request *request)
-{
-    return &request->caller;
-}
-
-void http_set_caller(struct http_request *request, const struct http_caller *caller)
-{
-    request->caller = *caller;
 }
 
 /* --- the end of a request ----------------------------------------------------------------- */
@@ -476,7 +332,7 @@ int request_begin(struct server *server, h2o_req_t *req)
         .req = req,
         .server = server,
         .connection = server_connection_of(req),
-        .method = method_of(req->input.method),
+        .method = request_method_of(req->input.method),
         .began_us = clock_now_us(),
     };
     server_link_request(server, request);

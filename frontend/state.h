@@ -8,6 +8,7 @@
 
 #include "frontend/auth.h"
 #include "frontend/cors.h"
+#include "frontend/guess.h"
 #include "frontend/http.h"
 #include "frontend/loop.h"
 #include "frontend/server.h"
@@ -35,6 +36,7 @@ struct frontend {
     struct model_card *card;
     struct auth *auth;
     struct account_book *accounts;
+    struct guess_table guesses;
     struct cors cors;
     struct loop *loop;
     struct server *server;
@@ -49,6 +51,7 @@ struct frontend {
     const struct status_page *supervisor; /* read */
     struct segment peers[CONTROL_MAX_FRONTENDS]; /* other frontends' pages */
     struct segment worker_page;                  /* from its start on: how far it has loaded */
+    int64_t worker_since_us;                     /* when that page came */
     struct frontend_engine engines[FRONTEND_MAX_ENGINES];
     char fingerprint[96]; /* system_fingerprint, "" before the first engine */
     char backend[32];
