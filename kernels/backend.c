@@ -9,27 +9,33 @@ static const struct backend *const backends[] = { &cpu_backend };
 
 static const struct dtype_row {
     const char *name;
-    size_t bytes, block_bytes; /* of one element, of DTYPE_BLOCK */
+    int32_t block;
+    size_t bytes; /* of a block */
 } dtype_rows[] = {
-    [DTYPE_F32] = { "f32", 4, 128 },  [DTYPE_F16] = { "f16", 2, 64 },
-    [DTYPE_BF16] = { "bf16", 2, 64 }, [DTYPE_Q8_0] = { "q8_0", 0, 34 },
-    [DTYPE_Q4_0] = { "q4_0", 0, 18 },
+    [DTYPE_F32] = { "f32", 1, 4 },       [DTYPE_F16] = { "f16", 1, 2 },
+    [DTYPE_BF16] = { "bf16", 1, 2 },     [DTYPE_Q8_0] = { "q8_0", 32, 34 },
+    [DTYPE_Q4_0] = { "q4_0", 32, 18 },   [DTYPE_Q4_K] = { "q4_k", 256, 144 },
+    [DTYPE_Q6_K] = { "q6_k", 256, 210 },
 };
 
 size_t dtype_bytes(enum dtype dtype)
 {
-    return dtype_rows[dtype].bytes;
+    return dtype_is_quant(dtype) ? 0 : dtype_rows[dtype].bytes;
+}
+
+int32_t dtype_block(enum dtype dtype)
+{
+    return dtype_rows[dtype].block;
 }
 
 size_t dtype_row_bytes(enum dtype dtype, int32_t cols)
 {
-    return dtype_is_quant(dtype) ? (size_t)cols / DTYPE_BLOCK * dtype_rows[dtype].block_bytes
-                                 : (size_t)cols * dtype_rows[dtype].bytes;
+    return (size_t)(cols / dtype_rows[dtype].block) * dtype_rows[dtype].bytes;
 }
 
 bool dtype_is_quant(enum dtype dtype)
 {
-    return dtype_rows[dtype].bytes == 0;
+    return dtype_rows[dtype].block > 1;
 }
 
 const char *dtype_name(enum dtype dtype)

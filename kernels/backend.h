@@ -27,15 +27,14 @@
 enum { BACKEND_ABI = 6, BACKEND_SPAN = 256, BACKEND_MAX_GROUPS = 4, BACKEND_MAX_LOGPROBS = 20 };
 enum { MOE_MAX_EXPERTS = 1024 };
 
-/* The last two are of weights alone, in blocks of 32 inputs as GGUF files have them. */
-enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0, DTYPE_Q4_0 };
-
-enum { DTYPE_BLOCK = 32 };
+/* The last four are of weights alone, in blocks of inputs as GGUF files have them. */
+enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0, DTYPE_Q4_0, DTYPE_Q4_K, DTYPE_Q6_K };
 
 size_t dtype_bytes(enum dtype dtype);                   /* of one element; 0 for a type of blocks */
 size_t dtype_row_bytes(enum dtype dtype, int32_t cols); /* cols: whole blocks */
 bool dtype_is_quant(enum dtype dtype);
-const char *dtype_name(enum dtype dtype); /* "f32", "f16", "bf16", "q8_0", "q4_0" */
+int32_t dtype_block(enum dtype dtype);    /* inputs of a block, 1 for the others */
+const char *dtype_name(enum dtype dtype); /* "f32", "f16", "bf16", "q8_0", "q4_0", "q4_k", "q6_k" */
 
 struct device;
 struct weight; /* a repacked matrix [rows][cols], y = W x */

@@ -28,9 +28,10 @@ int quant_reserve(struct device *device, int32_t cols)
     if (cols <= device->quant_cols)
         return 0;
     quant_release(device);
-    device->quants = (struct quant_rows){ .q = memory_alloc(rows * (size_t)cols),
-                                          .scales = memory_alloc(rows * blocks * sizeof(float)),
-                                          .sums = memory_alloc(rows * blocks * sizeof(int32_t)) };
+    device->quants =
+        (struct quant_rows){ .q = memory_alloc(rows * (size_t)cols),
+                             .scales = memory_alloc(rows * blocks * sizeof(float)),
+                             .sums = memory_alloc(rows * blocks * 2 * sizeof(int32_t)) };
     device->quant_cols = cols;
     if (device->quants.q && device->quants.scales && device->quants.sums)
         return 0;
@@ -39,52 +40,145 @@ int quant_reserve(struct device *device, int32_t cols)
     return -ENOMEM;
 }
 
-/* Where element `k` (of 32) of a row lies among a block's quants. */
+/* Where element `k` (of 32, or of 16 in nibbles) of a row lies among a block's quants. */
 static size_t place_of(int32_t k, int32_t lane)
 {
     return (size_t)(k / 4) * PANEL_ROWS * 4 + (size_t)lane * 4 + (size_t)(k % 4);
 }
 
-static void load_q8_0(unsigned char *block, int32_t lane, const unsigned char *from)
+/* --- loading: a row's block of the file into its lane of the panel ------------------------ */
+
+static void load_q8_0(unsigned char *head, unsigned char *block, int32_t lane,
+                      const unsigned char *from)
 {
+    (void)head;
     memcpy(block + quant_bytes(DTYPE_Q8_0) + (size_t)lane * 2, from, 2);
     for (int32_t k = 0; k < QUANT_BLOCK; k++)
         block[place_of(k, lane)] = (unsigned char)(from[2 + k] ^ 0x80);
 }
 
 /* The file's bytes hold inputs j and 16 + j, as the panel's do. */
-static void load_q4_0(unsigned char *block, int32_t lane, const unsigned char *from)
+static void load_q4_0(unsigned char *head, unsigned char *block, int32_t lane,
+                      const unsigned char *from)
 {
+    (void)head;
     memcpy(block + quant_bytes(DTYPE_Q4_0) + (size_t)lane * 2, from, 2);
     for (int32_t j = 0; j < QUANT_BLOCK / 2; j++)
         block[place_of(j, lane)] = from[2 + j];
 }
 
-void quant_load_panel(struct weight *weight, int32_t first_row, int32_t num_rows,
+/* Sub-scale and sub-minimum `j` of 12 bytes: six bits each. */
+static void unpack_q4_k(const unsigned char *s, int32_t j, unsigned char *scale,
+                        unsigned char *minimum)
+{
+    *scale = (unsigned char)(j < 4 ? s[j] & 63 : (s[j + 4] & 15) | s[j - 4] >> 6 << 4);
+    *minimum = (unsigned char)(j < 4 ? s[j + 4] & 63 : s[j + 4] >> 4 | s[j] >> 6 << 4);
+}
+
+static void load_q4_k(unsigned char *head, unsigned char *block, int32_t lane,
                       const unsigned char *from)
 {
-    const size_t row_bytes = dtype_row_bytes(weight->dtype, weight->cols);
-    const size_t in_file = dtype_row_bytes(weight->dtype, QUANT_BLOCK);
-    unsigned char *block =
-        weight->panels + (size_t)(first_row / PANEL_ROWS) * weight_panel_bytes(weight);
-
-    for (int32_t b = 0; b < weight->cols / QUANT_BLOCK; b++) {
-        for (int32_t r = 0; r < num_rows; r++) {
-            const unsigned char *row = from + (size_t)r * row_bytes + (size_t)b * in_file;
-            (weight->dtype == DTYPE_Q8_0 ? load_q8_0
-                                         : load_q4_0)(block, (first_row + r) % PANEL_ROWS, row);
-        }
-        block += quant_block_bytes(weight->dtype);
+    memcpy(head + (size_t)lane * 2, from, 2);
+    memcpy(head + PANEL_ROWS * 2 + (size_t)lane * 2, from + 2, 2);
+    for (int32_t b = 0; b < QUANT_SUPER; b++, block += quant_block_bytes(DTYPE_Q4_K)) {
+        unsigned char *scales = block + quant_bytes(DTYPE_Q4_K) + lane;
+        const unsigned char *quants = from + 16 + b / 2 * 32;
+        const int32_t shift = b % 2 * 4;
+        unpack_q4_k(from + 4, b, scales, scales + PANEL_ROWS);
+        for (int32_t k = 0; k < QUANT_BLOCK / 2; k++)
+            block[place_of(k, lane)] =
+                (unsigned char)((quants[k] >> shift & 15) | (quants[16 + k] >> shift & 15) << 4);
     }
 }
 
-/* q of element `k` of a block. */
-static int32_t quant_of(enum dtype dtype, const unsigned char *block, int32_t k, int32_t lane)
+/* q of element `e` of 256, 0 to 63. */
+static int32_t unpack_q6_k(const unsigned char *from, int32_t e)
+{
+    const int32_t half = e / 128, part = e % 128 / 32, l = e % 32;
+    const int32_t low = from[64 * half + 32 * (part % 2) + l] >> 4 * (part / 2) & 15;
+    return low | (from[128 + 32 * half + l] >> 2 * part & 3) << 4;
+}
+
+static void load_q6_k(unsigned char *head, unsigned char *block, int32_t lane,
+                      const unsigned char *from)
+{
+    memcpy(head + (size_t)lane * 2, from + 208, 2);
+    for (int32_t b = 0; b < QUANT_SUPER; b++, block += quant_block_bytes(DTYPE_Q6_K)) {
+        unsigned char *high = block + quant_bytes(DTYPE_Q4_K);
+        unsigned char *scales = block + quant_bytes(DTYPE_Q6_K) + lane;
+        scales[0] = from[192 + 2 * b];
+        scales[PANEL_ROWS] = from[192 + 2 * b + 1];
+        for (int32_t k = 0; k < QUANT_BLOCK / 2; k++) {
+            const int32_t a = unpack_q6_k(from, 32 * b + k), z = unpack_q6_k(from, 32 * b + 16 + k);
+            const int32_t bits = (a >> 4 | (z >> 4) << 4) << (k / 4 % 2 * 2);
+            unsigned char *at = &high[place_of(k / 8 * 4 + k % 4, lane)];
+            block[place_of(k, lane)] = (unsigned char)((a & 15) | (z & 15) << 4);
+            *at = (unsigned char)(k / 4 % 2 == 0 ? bits : *at | bits);
+        }
+    }
+}
+
+static void (*const loads[])(unsigned char *head, unsigned char *block, int32_t lane,
+                             const unsigned char *from) = {
+    [DTYPE_Q8_0] = load_q8_0,
+    [DTYPE_Q4_0] = load_q4_0,
+    [DTYPE_Q4_K] = load_q4_k,
+    [DTYPE_Q6_K] = load_q6_k,
+};
+
+void quant_load_panel(struct weight *weight, int32_t first_row, int32_t num_rows,
+                      const unsigned char *from)
+{
+    const enum dtype dtype = weight->dtype;
+    const size_t row_bytes = dtype_row_bytes(dtype, weight->cols);
+    const size_t in_file = dtype_row_bytes(dtype, dtype_block(dtype));
+    const int32_t step = dtype_block(dtype) / QUANT_BLOCK;
+    unsigned char *panel =
+        weight->panels + (size_t)(first_row / PANEL_ROWS) * weight_panel_bytes(weight);
+
+    for (int32_t b = 0; b < weight->cols / QUANT_BLOCK; b += step)
+        for (int32_t r = 0; r < num_rows; r++) {
+            const unsigned char *row = from + (size_t)r * row_bytes + (size_t)(b / step) * in_file;
+            loads[dtype](panel + quant_head_at(dtype, b), panel + quant_block_at(dtype, b),
+                         (first_row + r) % PANEL_ROWS, row);
+        }
+}
+
+/* --- reading -------------------------------------------------------------------------------- */
+
+int32_t quant_of(enum dtype dtype, const unsigned char *block, int32_t lane, int32_t k)
 {
     if (dtype == DTYPE_Q8_0)
         return block[place_of(k, lane)] - 128;
     const unsigned char byte = block[place_of(k % 16, lane)];
-    return (k < 16 ? byte & 15 : byte >> 4) - 8;
+    const int32_t low = k < 16 ? byte & 15 : byte >> 4;
+    if (dtype != DTYPE_Q6_K)
+        return dtype == DTYPE_Q4_0 ? low - 8 : low;
+    const unsigned char *high = block + quant_bytes(DTYPE_Q4_K);
+    const int32_t shift = k / 4 % 2 * 2 + k / 16 * 4;
+    return (low | (high[place_of(k % 16 / 8 * 4 + k % 4, lane)] >> shift & 3) << 4) - 32;
+}
+
+static float read_f16(const unsigned char *from)
+{
+    uint16_t half;
+    memcpy(&half, from, sizeof(half));
+    return half_from_f16(half);
+}
+
+void quant_scale_of(enum dtype dtype, const unsigned char *head, const unsigned char *block,
+                    int32_t lane, int32_t k, float *scale, float *minimum)
+{
+    const unsigned char *scales = block + quant_bytes(dtype);
+    *minimum = 0.0f;
+    if (dtype == DTYPE_Q4_K) {
+        *scale = read_f16(head + lane * 2) * (float)scales[lane];
+        *minimum = read_f16(head + PANEL_ROWS * 2 + lane * 2) * (float)scales[PANEL_ROWS + lane];
+    } else if (dtype == DTYPE_Q6_K) {
+        *scale = read_f16(head + lane * 2) * (float)(int8_t)scales[k / 16 * PANEL_ROWS + lane];
+    } else {
+        *scale = read_f16(scales + lane * 2);
+    }
 }
 
 void quant_read_row(const struct weight *weight, int32_t row, int32_t first_col, int32_t num_cols,
@@ -95,10 +189,12 @@ void quant_read_row(const struct weight *weight, int32_t row, int32_t first_col,
     const int32_t lane = row % PANEL_ROWS;
 
     for (int32_t i = 0; i < num_cols; i++) {
-        const int32_t col = first_col + i;
-        const unsigned char *block = panel + (size_t)(col / QUANT_BLOCK) * quant_block_bytes(dtype);
-        uint16_t scale;
-        memcpy(&scale, block + quant_bytes(dtype) + (size_t)lane * 2, sizeof(scale));
-        out[i] = half_from_f16(scale) * (float)quant_of(dtype, block, col % QUANT_BLOCK, lane);
+        const int32_t b = (first_col + i) / QUANT_BLOCK, k = (first_col + i) % QUANT_BLOCK;
+        const unsigned char *block = panel + quant_block_at(dtype, b);
+        float scale, minimum;
+        quant_scale_of(dtype, panel + quant_head_at(dtype, b), block, lane, k, &scale, &minimum);
+        out[i] = scale * (float)quant_of(dtype, block, lane, k);
+        if (dtype == DTYPE_Q4_K)
+            out[i] -= minimum;
     }
 }

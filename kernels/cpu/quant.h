@@ -1,30 +1,22 @@
 /*
- * quant.h - weights in blocks of 32 inputs, and activations rounded to such blocks
+ * quant.h - weights in blocks (quant_layout.h), and activations rounded to blocks of 32
  *
- * A panel of 32 rows holds for each block of inputs, one behind the other,
- *     Q8_0 : [8 groups][32 rows][4 inputs] q + 128 as unsigned bytes | [32 rows] scale, f16
- *     Q4_0 : [4 groups][32 rows][4] bytes: inputs 4 g + i below, 16 + 4 g + i above | scales
- * which is as many bytes as the file has: 32 rows of a block are one stream, scales beside what
- * they scale. Four inputs of a row lie together because that is what one lane of an integer dot
- * product takes.
- *
- * A row of activations becomes blocks too: scale = max |x| / 127, q = x 127 / max |x| to the
+ * A block of activations: scale = max |x| / 127, q = x 127 / max |x| to the
  * nearest, ties to even. So y = sum over blocks, in order, of (integer sum) * (weight's scale *
- * activation's scale): integer sums are exact, and the order is that of inputs. A block that is not
- * finite has scale NaN; one below 2^-100 counts as zero.
+ * activation's scale), and less minimum * (activation's scale * sum of its q) for Q4_K; Q6_K has
+ * two such terms per block. Integer sums are exact, and the order is that of inputs. A block that
+ * is not finite has scale NaN; one below 2^-100 counts as zero.
  */
 #ifndef KERNELS_CPU_QUANT_H
 #define KERNELS_CPU_QUANT_H
 
 #include "kernels/cpu/weight.h"
 
-enum { QUANT_BLOCK = DTYPE_BLOCK };
-
 /* Rows of activations; the arrays of a row lie behind those of the row before. */
 struct quant_rows {
     int8_t *q;     /* [rows][cols] */
     float *scales; /* [rows][cols / QUANT_BLOCK] */
-    int32_t *sums; /* as many: of a block's q */
+    int32_t *sums; /* twice as many: of the q of each half of a block */
 };
 
 #define QUANT_TINY 0x1p-100f
@@ -40,19 +32,14 @@ void quant_release(struct device *device);
 void quant_load_panel(struct weight *weight, int32_t first_row, int32_t num_rows,
                       const unsigned char *from);
 
+/* Of element `k` of 32 in row `lane` of a block: its integer (of Q4_K without the minimum), its
+ * scale and minimum. */
+int32_t quant_of(enum dtype dtype, const unsigned char *block, int32_t lane, int32_t k);
+void quant_scale_of(enum dtype dtype, const unsigned char *head, const unsigned char *block,
+                    int32_t lane, int32_t k, float *scale, float *minimum);
+
 /* Elements of one row as float: scale times q, as the file means it. */
 void quant_read_row(const struct weight *weight, int32_t row, int32_t first_col, int32_t num_cols,
                     float *out);
-
-/* Bytes of the quants of one block of a panel; scales lie behind them. */
-static inline size_t quant_bytes(enum dtype dtype)
-{
-    return (dtype == DTYPE_Q8_0 ? 32 : 16) * PANEL_ROWS;
-}
-
-static inline size_t quant_block_bytes(enum dtype dtype)
-{
-    return quant_bytes(dtype) + PANEL_ROWS * sizeof(uint16_t);
-}
 
 #endif

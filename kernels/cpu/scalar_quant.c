@@ -1,11 +1,9 @@
 /* Products over blocks as their formula reads, in plain C: part of the instruction set `scalar`. */
 #include <math.h>
-#include <string.h>
 
-#include "base/half.h"
 #include "kernels/cpu/scalar_quant.h"
 
-static void quantize_block(const float *x, int8_t *q, float *scale, int32_t *sum)
+static void quantize_block(const float *x, int8_t *q, float *scale, int32_t sums[2])
 {
     float largest = 0.0f, none = 0.0f;
     for (int32_t k = 0; k < QUANT_BLOCK; k++) {
@@ -15,10 +13,10 @@ static void quantize_block(const float *x, int8_t *q, float *scale, int32_t *sum
     const bool is_finite = none == 0.0f, is_zero = !is_finite || largest < QUANT_TINY;
     const float inverse = is_zero ? 0.0f : 127.0f / largest;
     *scale = !is_finite ? NAN : is_zero ? 0.0f : largest / 127.0f;
-    *sum = 0;
+    sums[0] = sums[1] = 0;
     for (int32_t k = 0; k < QUANT_BLOCK; k++) {
         q[k] = is_zero ? 0 : (int8_t)lrintf(x[k] * inverse);
-        *sum += q[k];
+        sums[k / 16] += q[k];
     }
 }
 
@@ -27,29 +25,22 @@ void scalar_quantize(const struct quantize_args *args, int32_t row_from, int32_t
     const int64_t blocks = args->cols / QUANT_BLOCK;
     for (int64_t i = row_from * blocks; i < row_to * blocks; i++)
         quantize_block(args->x + i * QUANT_BLOCK, args->out.q + i * QUANT_BLOCK,
-                       &args->out.scales[i], &args->out.sums[i]);
+                       &args->out.scales[i], &args->out.sums[2 * i]);
 }
 
-/* The sum of q times q of one block, for one row of the panel. */
-static int32_t dot_q8_0(const unsigned char *block, int32_t lane, const int8_t *q)
+/* A half of a block in lane `lane`: its integers times those of x, and what that is worth. */
+static float add_half(enum dtype dtype, const unsigned char *head, const unsigned char *block,
+                      int32_t lane, const int8_t *q, float x_scale, int32_t half, float total)
 {
+    float scale, minimum;
     int32_t sum = 0;
-    for (int32_t k = 0; k < QUANT_BLOCK; k++)
-        sum += (block[k / 4 * PANEL_ROWS * 4 + lane * 4 + k % 4] - 128) * q[k];
-    return sum;
+    quant_scale_of(dtype, head, block, lane, 16 * half, &scale, &minimum);
+    for (int32_t k = 16 * half; k < 16 * half + 16; k++)
+        sum += quant_of(dtype, block, lane, k) * q[k];
+    return total + (float)sum * (scale * x_scale);
 }
 
-static int32_t dot_q4_0(const unsigned char *block, int32_t lane, const int8_t *q)
-{
-    int32_t sum = 0;
-    for (int32_t k = 0; k < QUANT_BLOCK / 2; k++) {
-        const unsigned char pair = block[k / 4 * PANEL_ROWS * 4 + lane * 4 + k % 4];
-        sum += ((pair & 15) - 8) * q[k] + ((pair >> 4) - 8) * q[16 + k];
-    }
-    return sum;
-}
-
-static float sum_blocks(const struct linear_args *args, const unsigned char *block, int32_t lane,
+static float sum_blocks(const struct linear_args *args, const unsigned char *panel, int32_t lane,
                         int64_t row)
 {
     const enum dtype dtype = args->weight->dtype;
@@ -58,11 +49,16 @@ static float sum_blocks(const struct linear_args *args, const unsigned char *blo
     for (int32_t b = 0; b < blocks; b++) {
         const int64_t at = row * blocks + b;
         const int8_t *q = args->quants.q + at * QUANT_BLOCK;
-        uint16_t half;
-        memcpy(&half, block + quant_bytes(dtype) + (size_t)lane * 2, sizeof(half));
-        const int32_t sum = (dtype == DTYPE_Q8_0 ? dot_q8_0 : dot_q4_0)(block, lane, q);
-        total += (float)sum * (half_from_f16(half) * args->quants.scales[at]);
-        block += quant_block_bytes(dtype);
+        const unsigned char *head = panel + quant_head_at(dtype, b);
+        const unsigned char *block = panel + quant_block_at(dtype, b);
+        const float x_scale = args->quants.scales[at];
+        float scale, minimum;
+        for (int32_t half = 0; half < 2; half++)
+            total = add_half(dtype, head, block, lane, q, x_scale, half, total);
+        quant_scale_of(dtype, head, block, lane, 0, &scale, &minimum);
+        const int32_t *sums = args->quants.sums + 2 * at;
+        if (dtype == DTYPE_Q4_K)
+            total -= minimum * (x_scale * (float)(sums[0] + sums[1]));
     }
     return total;
 }

@@ -13,7 +13,7 @@ enum { LOAD_COLS = 64 }; /* 64 columns of a panel stay in the first-level cache 
 
 int weight_describe(enum dtype dtype, int32_t rows, int32_t cols, struct weight *ret_weight)
 {
-    if (rows < 1 || cols < 1 || (dtype_is_quant(dtype) && cols % DTYPE_BLOCK != 0))
+    if (rows < 1 || cols < 1 || cols % dtype_block(dtype) != 0)
         return -EINVAL;
     const struct weight weight = {
         .dtype = dtype,
@@ -137,6 +137,8 @@ void weight_read_row(const struct weight *weight, int32_t row, int32_t first_col
         break;
     case DTYPE_Q8_0:
     case DTYPE_Q4_0:
+    case DTYPE_Q4_K:
+    case DTYPE_Q6_K:
         quant_read_row(weight, row, first_col, num_cols, out);
         break;
     }

@@ -12,8 +12,7 @@
 #define KERNELS_CPU_WEIGHT_H
 
 #include "kernels/backend.h"
-
-enum { PANEL_ROWS = 32 };
+#include "kernels/cpu/quant_layout.h"
 
 struct weight {
     enum dtype dtype;
@@ -46,7 +45,9 @@ static inline int32_t weight_lane(enum dtype dtype, int32_t row_in_panel)
 /* Bytes of one panel, and where it begins. */
 static inline size_t weight_panel_bytes(const struct weight *weight)
 {
-    return PANEL_ROWS * dtype_row_bytes(weight->dtype, weight->cols);
+    return dtype_is_quant(weight->dtype)
+               ? quant_panel_bytes(weight->dtype, weight->cols)
+               : PANEL_ROWS * dtype_row_bytes(weight->dtype, weight->cols);
 }
 
 static inline const void *weight_panel(const struct weight *weight, int32_t panel)

@@ -276,11 +276,17 @@ static void fill_rows(enum dtype dtype, int32_t cols, unsigned char *rows, uint6
 /* 32 rows of random blocks, whose scales are 2^-10 and more. */
 static void fill_blocks(enum dtype dtype, int32_t cols, unsigned char *rows, uint64_t *state)
 {
-    const size_t size = dtype_row_bytes(dtype, DTYPE_BLOCK), num = 32 * (size_t)cols / DTYPE_BLOCK;
+    const size_t size = dtype_row_bytes(dtype, dtype_block(dtype));
+    const size_t num = 32 * (size_t)(cols / dtype_block(dtype));
+    const size_t at = dtype == DTYPE_Q6_K ? 208 : 0; /* of the scale */
     for (size_t i = 0; i < num * size; i++)
         rows[i] = (unsigned char)(next_random(state) >> 32);
-    for (size_t i = 0; i < num; i++)
-        rows[i * size + 1] = (unsigned char)((rows[i * size + 1] & 0x83) | 0x14);
+    for (size_t i = 0; i < num; i++) {
+        unsigned char *scale = rows + i * size + at;
+        scale[1] = (unsigned char)((scale[1] & 0x83) | 0x14);
+        if (dtype == DTYPE_Q4_K)
+            scale[3] = scale[1];
+    }
 }
 
 static struct weight *make_weight(enum dtype dtype, int32_t rows, int32_t cols)
@@ -576,6 +582,8 @@ static void bench_isa(const struct probe *probe, const char *only)
     if (is_wanted(only, "quant")) {
         bench_linear(DTYPE_Q8_0, 4096, 4096, total, rows, num_rows, probe);
         bench_linear(DTYPE_Q4_0, 4096, 4096, total, rows, num_rows, probe);
+        bench_linear(DTYPE_Q4_K, 4096, 4096, total, rows, num_rows, probe);
+        bench_linear(DTYPE_Q6_K, 4096, 4096, total, rows, num_rows, probe);
     }
     if (is_wanted(only, "linear")) {
         bench_linear(DTYPE_BF16, 4096, 4096, total, rows, num_rows, probe);

@@ -31,6 +31,10 @@ static enum dtype kept_as(uint32_t type)
         return DTYPE_Q8_0;
     case BLOCK_Q4_0:
         return DTYPE_Q4_0;
+    case BLOCK_Q4_K:
+        return DTYPE_Q4_K;
+    case BLOCK_Q6_K:
+        return DTYPE_Q6_K;
     default:
         return DTYPE_F16;
     }

@@ -202,10 +202,11 @@ static int plan_rows(struct plan *plan, struct error *err)
 static bool keeps_blocks(const struct plan *plan, const struct target *target)
 {
     const struct loader_part *parts = plan->parts + target->first_part;
-    bool keeps = target->row->blocks == DIM_NONE &&
-                 family_dim(plan->arch, target->row->cols) % DTYPE_BLOCK == 0;
+    const int32_t block = dtype_block(parts[0].tensor->info->dtype->dtype);
+    bool keeps =
+        target->row->blocks == DIM_NONE && family_dim(plan->arch, target->row->cols) % block == 0;
     for (int32_t i = 0; i < target->num_parts; i++)
-        keeps = keeps && !parts[i].turned && parts[i].tensor_col % DTYPE_BLOCK == 0;
+        keeps = keeps && !parts[i].turned && parts[i].tensor_col % block == 0;
     return keeps;
 }
 

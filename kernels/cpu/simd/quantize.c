@@ -4,10 +4,10 @@
 
 enum { BLOCK_VECS = QUANT_BLOCK / VEC_LANES };
 
-static ALWAYS_INLINE void quantize_block(const float *x, int8_t *q, float *scale, int32_t *sum)
+static ALWAYS_INLINE void quantize_block(const float *x, int8_t *q, float *scale, int32_t sums[2])
 {
     const vec zero = vec_set(0.0f);
-    vec v[BLOCK_VECS], largest = zero, none = zero, total = zero;
+    vec v[BLOCK_VECS], largest = zero, none = zero, total[2] = { zero, zero };
 
     UNROLLED
     for (int i = 0; i < BLOCK_VECS; i++) {
@@ -23,10 +23,11 @@ static ALWAYS_INLINE void quantize_block(const float *x, int8_t *q, float *scale
     for (int i = 0; i < BLOCK_VECS; i++) {
         const vec rounded = is_zero ? zero : vec_round(vec_mul(v[i], inverse));
         vec_store_i8(q + i * VEC_LANES, rounded);
-        total = vec_add(total, rounded);
+        total[i * VEC_LANES / 16] = vec_add(total[i * VEC_LANES / 16], rounded);
     }
     *scale = !is_finite ? NAN : is_zero ? 0.0f : max / 127.0f;
-    *sum = (int32_t)vec_sum(total); /* whole numbers: exact in any order */
+    for (int h = 0; h < 2; h++)
+        sums[h] = (int32_t)vec_sum(total[h]); /* whole numbers: exact in any order */
 }
 
 void SIMD(quantize)(const struct quantize_args *args, int32_t row_from, int32_t row_to)
@@ -34,5 +35,5 @@ void SIMD(quantize)(const struct quantize_args *args, int32_t row_from, int32_t 
     const int64_t blocks = args->cols / QUANT_BLOCK;
     for (int64_t i = row_from * blocks; i < row_to * blocks; i++)
         quantize_block(args->x + i * QUANT_BLOCK, args->out.q + i * QUANT_BLOCK,
-                       &args->out.scales[i], &args->out.sums[i]);
+                       &args->out.scales[i], &args->out.sums[2 * i]);
 }

@@ -160,6 +160,19 @@ static ALWAYS_INLINE void vec_store_f16(uint16_t *to, vec a)
                         _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
+/* 16 bytes as whole numbers. */
+static ALWAYS_INLINE vec vec_load_u8(const unsigned char *from)
+{
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)from);
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
+}
+
+static ALWAYS_INLINE vec vec_load_s8(const unsigned char *from)
+{
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)from);
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+}
+
 /* Whole numbers of at most 127 as bytes. */
 static ALWAYS_INLINE void vec_store_i8(int8_t *to, vec a)
 {
@@ -338,6 +351,18 @@ static ALWAYS_INLINE void vec_store_f16(uint16_t *to, vec a)
 {
     _mm_storeu_si128((__m128i *)(void *)to,
                      _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+static ALWAYS_INLINE vec vec_load_u8(const unsigned char *from)
+{
+    const __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)from);
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
+}
+
+static ALWAYS_INLINE vec vec_load_s8(const unsigned char *from)
+{
+    const __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)from);
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
 }
 
 static ALWAYS_INLINE void vec_store_i8(int8_t *to, vec a)

@@ -13,8 +13,12 @@
 static const struct form {
     enum dtype dtype;
     enum block_type type;
-} forms[] = { { DTYPE_Q8_0, BLOCK_Q8_0 }, { DTYPE_Q4_0, BLOCK_Q4_0 } };
-enum { NUM_FORMS = 2 };
+    size_t scales[2]; /* where the 16-bit floats of a block lie */
+} forms[] = { { DTYPE_Q8_0, BLOCK_Q8_0, { 0, 0 } },
+              { DTYPE_Q4_0, BLOCK_Q4_0, { 0, 0 } },
+              { DTYPE_Q4_K, BLOCK_Q4_K, { 0, 2 } },
+              { DTYPE_Q6_K, BLOCK_Q6_K, { 208, 208 } } };
+enum { NUM_FORMS = 4 };
 
 static const struct shape {
     int32_t rows, inputs, outputs;
@@ -39,14 +43,15 @@ static void each_device(void (*test)(struct device *device))
 static unsigned char *make_blocks(const struct form *form, int32_t rows, int32_t cols)
 {
     const struct block_info *info = block_info(form->type);
-    const size_t num = (size_t)rows * (size_t)cols / 32, size = (size_t)info->bytes;
+    const size_t num = (size_t)rows * (size_t)(cols / info->elements), size = (size_t)info->bytes;
     unsigned char *blocks = malloc(num * size);
     ck_assert_ptr_nonnull(blocks);
     for (size_t i = 0; i < num * size; i++)
         blocks[i] = (unsigned char)fixture_random_below(256);
-    for (size_t i = 0; i < num; i++) {
-        const uint16_t scale = half_to_f16(fixture_random() / 64.0f);
-        memcpy(blocks + i * size, &scale, 2);
+    for (size_t i = 0; i < 2 * num; i++) {
+        const float wide = info->elements > 32 ? 4096.0f : 64.0f; /* sub-scales reach 63 and 127 */
+        const uint16_t scale = half_to_f16(fixture_random() / wide);
+        memcpy(blocks + i / 2 * size + form->scales[i % 2], &scale, 2);
     }
     return blocks;
 }
@@ -86,7 +91,7 @@ static void expect(const struct form *form, const struct shape *shape, const uns
     float *w = malloc(num_w * sizeof(float));
     double *rounded = malloc(num_x * sizeof(double));
     ck_assert(w != NULL && rounded != NULL);
-    block_widen(form->type, blocks, w, num_w / 32);
+    block_widen(form->type, blocks, w, num_w / (size_t)block_info(form->type)->elements);
     for (size_t i = 0; i < num_x; i += 32)
         round_block(x + i, rounded + i);
     for (int32_t r = 0; r < shape->rows; r++)
@@ -108,9 +113,13 @@ static void run_linear(struct device *device, float *out, const struct weight *w
     fixture_run(device);
 }
 
-static void check_shape(struct device *device, const struct form *form, const struct shape *shape,
+static void check_shape(struct device *device, const struct form *form, const struct shape *given,
                         bool with_bias)
 {
+    const int32_t block = block_info(form->type)->elements;
+    const struct shape whole = { given->rows, (given->inputs + block - 1) / block * block,
+                                 given->outputs };
+    const struct shape *shape = &whole;
     const size_t num_x = (size_t)shape->rows * (size_t)shape->inputs;
     const size_t num_out = (size_t)shape->rows * (size_t)shape->outputs;
     unsigned char *blocks = make_blocks(form, shape->outputs, shape->inputs);
@@ -147,7 +156,7 @@ START_TEST(products_equal_the_sum_in_double)
 }
 END_TEST
 
-enum { ROWS = 64, INPUTS = 704, OUTPUTS = 331 };
+enum { ROWS = 64, INPUTS = 768, OUTPUTS = 331 };
 
 /* Law 1: a row's bits whoever is beside it. */
 static void check_rows_alone(struct device *device)
@@ -211,24 +220,30 @@ END_TEST
 /* Scales zero, subnormal, largest and negative; quants at both ends, -128 among them. */
 static void check_extremes(struct device *device)
 {
+    enum { N = 36, K = 512 };
     static const uint16_t scales[] = { 0x0000, 0x0001, 0x83ff, 0x7bff, 0xc500, 0x8000 };
     static const unsigned char fills[] = { 0x00, 0xff, 0x80, 0x7f, 0x0f, 0xf0 };
-    const struct shape shape = { 3, 64, 36 };
-    float x[3 * 64], out[3 * 36];
-    double wanted[3 * 36];
-    for (int i = 0; i < 3 * 64; i++)
-        x[i] = i < 64 ? 1.0f : i < 128 ? (i % 2 ? -3.0f : 2.0f) : fixture_random() * 1e-20f;
+    const struct shape shape = { 3, K, N };
+    static float x[3 * K];
+    float out[3 * N];
+    double wanted[3 * N];
+    for (int i = 0; i < 3 * K; i++)
+        x[i] = i < K ? 1.0f : i < 2 * K ? (i % 2 ? -3.0f : 2.0f) : fixture_random() * 1e-20f;
     for (int f = 0; f < NUM_FORMS; f++) {
-        const size_t size = (size_t)block_info(forms[f].type)->bytes;
-        unsigned char *blocks = make_blocks(&forms[f], 36, 64);
-        for (size_t i = 0; i < 72; i++) {
-            memset(blocks + i * size, fills[i / 6 % 6], size);
-            memcpy(blocks + i * size, &scales[i % 6], 2);
+        const struct block_info *info = block_info(forms[f].type);
+        const size_t size = (size_t)info->bytes, each = (size_t)(K / info->elements);
+        unsigned char *blocks = make_blocks(&forms[f], N, K);
+        for (size_t i = 0; i < N * each; i++) {
+            memset(blocks + i * size, fills[i / each / 6], size);
+            for (int s = 0; s < 2; s++)
+                memcpy(blocks + i * size + forms[f].scales[s], &scales[i / each % 6], 2);
         }
-        struct weight *weight = load(device, &forms[f], 36, 64, blocks);
+        struct weight *weight = load(device, &forms[f], N, K, blocks);
         expect(&forms[f], &shape, blocks, NULL, x, wanted);
         run_linear(device, out, weight, NULL, x, 3);
-        fixture_compare("extremes", out, wanted, 3 * 36, 1e-2, 1e-6);
+        for (int i = 0; i < 3 * N; i++) /* against the size of the terms: they may cancel */
+            ck_assert_double_le(fabs((double)out[i] - wanted[i]),
+                                1e-6 * (fabs(wanted[i]) + (double)K * 3.0 * 65504.0 * 63.0 * 63.0));
         fixture_backend->weight_free(weight);
         free(blocks);
     }
@@ -243,14 +258,16 @@ END_TEST
 static void check_not_finite(struct device *device)
 {
     static const float odd[] = { NAN, INFINITY, -INFINITY };
-    float x[5 * 64], out[5 * 40], clean[5 * 40];
+    enum { K = 256 };
+    static float x[5 * K];
+    float out[5 * 40], clean[5 * 40];
     for (int f = 0; f < NUM_FORMS; f++) {
-        unsigned char *blocks = make_blocks(&forms[f], 40, 64);
-        struct weight *weight = load(device, &forms[f], 40, 64, blocks);
-        fixture_fill(x, 5 * 64);
+        unsigned char *blocks = make_blocks(&forms[f], 40, K);
+        struct weight *weight = load(device, &forms[f], 40, K, blocks);
+        fixture_fill(x, 5 * K);
         run_linear(device, clean, weight, NULL, x, 5);
         for (int i = 0; i < 3; i++)
-            x[(1 + i) * 64 + 40] = odd[i];
+            x[(1 + i) * K + 40] = odd[i];
         run_linear(device, out, weight, NULL, x, 5);
         for (int i = 0; i < 5 * 40; i++)
             ck_assert(i / 40 >= 1 && i / 40 <= 3 ? isnan(out[i]) : out[i] == clean[i]);
@@ -287,13 +304,14 @@ END_TEST
 
 static void check_embed(struct device *device)
 {
-    enum { VOCAB = 77, HIDDEN = 1056, NUM = 6 };
+    enum { VOCAB = 77, HIDDEN = 1280, NUM = 6 };
     const int32_t ids[NUM] = { 0, 76, 31, 32, 33, 0 };
     static float w[VOCAB * HIDDEN], out[NUM * HIDDEN];
     for (int f = 0; f < NUM_FORMS; f++) {
         unsigned char *blocks = make_blocks(&forms[f], VOCAB, HIDDEN);
         struct weight *weight = load(device, &forms[f], VOCAB, HIDDEN, blocks);
-        block_widen(forms[f].type, blocks, w, VOCAB * HIDDEN / 32);
+        block_widen(forms[f].type, blocks, w,
+                    VOCAB * HIDDEN / (size_t)block_info(forms[f].type)->elements);
         fixture_backend->begin(device);
         fixture_backend->embed(device, out, weight, 1.0f, ids, NUM);
         fixture_run(device);
@@ -319,9 +337,11 @@ START_TEST(memory_is_what_the_file_has_and_rows_are_whole_blocks)
     ck_assert_ptr_nonnull(strstr(err.message, "no whole blocks"));
     for (int f = 0; f < NUM_FORMS; f++) {
         ck_assert_int_eq(
-            fixture_backend->weight_alloc(device, forms[f].dtype, 64, 96, &weight, &err), 0);
+            fixture_backend->weight_alloc(device, forms[f].dtype, 64, 512, &weight, &err), 0);
+        const struct block_info *info = block_info(forms[f].type);
+        const size_t in_file = 64 * 512 / (size_t)info->elements * (size_t)info->bytes;
         ck_assert_uint_eq(fixture_backend->weight_bytes(weight),
-                          64 * 3 * (size_t)block_info(forms[f].type)->bytes);
+                          forms[f].dtype == DTYPE_Q4_K ? in_file / 144 * 148 : in_file);
         fixture_backend->weight_free(weight);
     }
     fixture_backend->device_close(device);

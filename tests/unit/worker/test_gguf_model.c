@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "gguf_maker.h"
 #include "rig.h"
 #include "tests/unit/runner.h"
 
@@ -75,6 +77,44 @@ START_TEST(divisors_of_frequencies_cost_their_rounding_alone)
 }
 END_TEST
 
+/* Against a float32 forward over what the blocks mean: activations are rounded to eight bits where
+ * blocks are kept, weights to f16 where they are not. */
+static const struct {
+    enum block_type type;
+    double most; /* of the logits' difference, by their root mean square */
+} types[] = {
+    { BLOCK_Q8_0, 0.03 },  { BLOCK_Q4_0, 0.03 },  { BLOCK_Q4_K, 0.03 },  { BLOCK_Q6_K, 0.03 },
+    { BLOCK_Q4_1, 0.002 }, { BLOCK_Q5_0, 0.002 }, { BLOCK_Q5_1, 0.002 }, { BLOCK_Q2_K, 0.002 },
+    { BLOCK_Q3_K, 0.002 }, { BLOCK_Q5_K, 0.002 },
+};
+enum { NUM_TYPES = sizeof(types) / sizeof(types[0]) };
+
+START_TEST(blocks_give_nearly_the_logits_of_what_they_mean)
+{
+    char path[] = "/tmp/test_gguf_model_XXXXXX";
+    const int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    for (int i = 0; i < NUM_TOKENS; i++)
+        tokens[i] = (i * 37 + 11) % 96;
+    gguf_maker_write(path, types[_i].type, false);
+    const int32_t vocab_size = run(path, of_gguf);
+    gguf_maker_write(path, types[_i].type, true);
+    ck_assert_int_eq(run(path, of_safetensors), vocab_size);
+    unlink(path);
+
+    double squares = 0.0, differences = 0.0;
+    for (int32_t i = 0; i < NUM_TOKENS * vocab_size; i++) {
+        const double wanted = (double)of_safetensors[i], off = (double)of_gguf[i] - wanted;
+        squares += wanted * wanted;
+        differences += off * off;
+    }
+    ck_assert_msg(squares > 0.0 && sqrt(differences / squares) <= types[_i].most, "%s: %g",
+                  block_info(types[_i].type)->name, sqrt(differences / squares));
+    ck_assert_double_gt(differences, 0.0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("gguf_model");
@@ -82,6 +122,7 @@ int main(void)
     tcase_add_loop_test(tc, a_gguf_file_gives_the_bits_of_the_safetensors_it_was_made_of, 0,
                         NUM_EQUAL);
     tcase_add_loop_test(tc, divisors_of_frequencies_cost_their_rounding_alone, 0, 2);
+    tcase_add_loop_test(tc, blocks_give_nearly_the_logits_of_what_they_mean, 0, NUM_TYPES);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
