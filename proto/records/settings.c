@@ -176,6 +176,10 @@ int settings_check(const struct settings *settings, struct error *err)
         settings->api_key.num == 0 && settings->api_key_file == NULL)
         return error_set_param(err, -EINVAL, "api_key",
                                "limits per key need keys: --api-key or --api-key-file");
+    if (settings->mu_enabled && settings->mu_clamp_min >= settings->mu_clamp_max)
+        return error_set_param(err, -EINVAL, "mu_clamp_min",
+                               "--mu-clamp-min is %g, wanted less than --mu-clamp-max %g",
+                               settings->mu_clamp_min, settings->mu_clamp_max);
     for (int32_t i = 0; i < settings->api_key.num; i++)
         if (settings->api_key.items[i].len < 8 || settings->api_key.items[i].len > 256)
             return error_set_param(err, -EINVAL, "api_key",

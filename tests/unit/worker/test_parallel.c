@@ -83,6 +83,7 @@ struct rank {
 
 static struct crew crew;
 static struct rank ranks[MAX_RANKS];
+static struct mu_clamp mu_clamp;
 static int32_t tokens[NUM_TOKENS];
 static float whole[NUM_TOKENS * MAX_VOCAB];
 
@@ -92,6 +93,7 @@ static void *run_rank(void *argument)
     const struct rig_options options = { .dir = rank->dir,
                                          .num_threads = 1,
                                          .kv_dtype = DTYPE_F32,
+                                         .mu_clamp = mu_clamp,
                                          .communicator = &crew.ranks[rank->number].communicator };
     rank->result = rig_open(&rank->rig, &options, &rank->err);
     if (rank->result < 0)
@@ -122,7 +124,9 @@ static void run_ranks(const char *dir, int32_t num_ranks)
 /* The whole model's logits, and its vocabulary and weights. */
 static void run_whole(const char *dir, int32_t *ret_vocab_size, size_t *ret_weight_bytes)
 {
-    const struct rig_options options = { .dir = dir, .num_threads = 1, .kv_dtype = DTYPE_F32 };
+    const struct rig_options options = {
+        .dir = dir, .num_threads = 1, .kv_dtype = DTYPE_F32, .mu_clamp = mu_clamp
+    };
     struct rig rig;
     struct error err = { 0 };
     ck_assert_msg(rig_open(&rig, &options, &err) == 0, "%s", err.message);
@@ -161,6 +165,28 @@ START_TEST(ranks_together_compute_what_one_computes)
     const size_t weight_bytes = compare_ranks(cases[_i].dir, cases[_i].num_ranks);
     for (int32_t r = 0; r < cases[_i].num_ranks; r++)
         ck_assert_uint_lt(ranks[r].weight_bytes, weight_bytes);
+}
+END_TEST
+
+/* The soft clamp is of sums that are whole, also where two parts share one; and it shows. */
+START_TEST(a_soft_clamp_is_behind_the_sums_of_ranks)
+{
+    static const char *const dirs[] = { GOLDEN "/families/phi_partial",
+                                        GOLDEN "/families/gemma2_caps",
+                                        GOLDEN "/families/qwen2_moe_mlp_only",
+                                        GOLDEN "/families/deepseek_v3" };
+    int32_t vocab_size;
+    size_t weight_bytes;
+    mu_clamp = (struct mu_clamp){ 0 };
+    run_whole(dirs[_i], &vocab_size, &weight_bytes);
+    const float plain = whole[0];
+    mu_clamp = (struct mu_clamp){ true, 0.1f, -1.5f, 2.0f };
+    compare_ranks(dirs[_i], 2);
+    ck_assert_double_gt(fabs((double)(whole[0] - plain)), 1e-4);
+    mu_clamp = (struct mu_clamp){ true, 0.0f, -1e5f, 1e5f }; /* wide: nearly nothing */
+    run_whole(dirs[_i], &vocab_size, &weight_bytes);
+    ck_assert_double_le(fabs((double)(whole[0] - plain)), 0.1);
+    mu_clamp = (struct mu_clamp){ 0 };
 }
 END_TEST
 
@@ -246,6 +272,7 @@ int main(void)
     TCase *tc = tcase_create("parallel");
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, ranks_together_compute_what_one_computes, 0, NUM_CASES);
+    tcase_add_loop_test(tc, a_soft_clamp_is_behind_the_sums_of_ranks, 0, 4);
     tcase_add_loop_test(tc, ranks_carry_mu_beside_the_stream, 0, 2);
     tcase_add_test(tc, the_parts_of_all_ranks_cover_the_model_once);
     tcase_add_test(tc, heads_that_cannot_be_shared_out_are_refused_by_name);
