@@ -118,32 +118,6 @@ START_TEST(read_at_once_and_slowly)
 }
 END_TEST
 
-/* --- every model -------------------------------------------------------------------------- */
-
-START_TEST(every_model_under_every_circumstance)
-{
-    struct law1_case c = law1_usual(_i, _i % 2 == 0 ? DTYPE_F16 : DTYPE_F32, 1);
-    c.first = 7 * _i % LAW1_NUM_REQUESTS;
-    c.plans_ahead = true;
-    c.num = c.batch = 10;
-    c.chunk = chunks[_i % NUM_CHUNKS];
-    c.num_threads = 2;
-    c.start = LAW1_COLD;
-    law1_check(&c);
-    c.chunk = chunks[(_i + 4) % NUM_CHUNKS];
-    c.start = _i % 4 < 2 ? LAW1_WHOLE : LAW1_PARTIAL;
-    law1_check(&c);
-    c.num_restarts = 2;
-    c.is_watched = false;
-    law1_check(&c);
-    c.num = c.batch = 2;
-    c.num_restarts = 0;
-    c.chunk = 64;
-    c.pest = LAW1_TINY_POOL;
-    law1_check(&c);
-}
-END_TEST
-
 /* --- the comparison finds what is to be found --------------------------------------------- */
 
 static const char *difference_of(const struct law1_case *c)
@@ -191,7 +165,6 @@ int main(void)
     tcase_add_loop_test(tc, before_and_after_restarts, 0, NUM_LOOPS);
     tcase_add_loop_test(tc, planned_ahead_and_not, 0, NUM_LOOPS);
     tcase_add_loop_test(tc, read_at_once_and_slowly, 0, NUM_LOOPS);
-    tcase_add_loop_test(tc, every_model_under_every_circumstance, 0, law1_num_models);
     tcase_add_test(tc, another_seed_gives_another_answer);
     tcase_add_test(tc, a_last_bit_that_depends_on_the_batch_is_found);
     suite_add_tcase(suite, tc);
