@@ -180,7 +180,7 @@ int main(void)
     TCase *tc = tcase_create("tokenizer_stress");
 
     tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_set_timeout(tc, 60);
+    tcase_set_timeout(tc, 240);
     tcase_add_loop_test(tc, ids_and_text_are_those_of_hf_tokenizers, 0, NUM_KINDS);
     tcase_add_loop_test(tc, first_ids_are_those_of_hf_tokenizers, 0, NUM_KINDS);
     tcase_add_loop_test(tc, long_text_without_a_place_to_split_takes_linear_time, 11, NUM_KINDS);
