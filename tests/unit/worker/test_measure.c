@@ -23,17 +23,30 @@ static int measure(const char *dir, int32_t max_model_len, int32_t num_ranks)
     return measure_model(&options, num_ranks, &m, &err);
 }
 
-START_TEST(weights_take_what_was_said)
+static void check_weights(const char *dir)
 {
-    const struct rig_options options = { .dir = goldens[_i].dir, .kv_dtype = DTYPE_F16 };
+    const struct rig_options options = { .dir = dir, .kv_dtype = DTYPE_F16 };
     struct rig rig;
-    ck_assert_msg(measure(goldens[_i].dir, 128, 1) == 0, "%s", err.message);
+    ck_assert_msg(measure(dir, 128, 1) == 0, "%s", err.message);
     ck_assert_int_eq(rig_open(&rig, &options, &err), 0);
     ck_assert_uint_eq(m.weight_bytes, model_weight_bytes(rig.model));
     ck_assert_uint_eq(m.kv_block_bytes, kv_block_bytes(&model_arch(rig.model)->kv_groups[0]));
     ck_assert_int_eq(m.max_len, model_max_len(rig.model));
     ck_assert_uint_gt(m.checkpoint_bytes, 0);
     rig_close(&rig);
+}
+
+START_TEST(weights_take_what_was_said)
+{
+    check_weights(goldens[_i].dir);
+}
+END_TEST
+
+START_TEST(so_do_those_of_gguf_files)
+{
+    check_weights(GOLDEN "/gguf/llama_gqa_bf16_llama3.gguf");
+    check_weights(GOLDEN "/gguf/families_gemma_mqa.gguf");
+    check_weights(GOLDEN "/gguf/families_phi3_long.gguf");
 }
 END_TEST
 
@@ -64,6 +77,7 @@ int main(void)
     TCase *tc = tcase_create("measure");
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, weights_take_what_was_said, 0, NUM_GOLDENS);
+    tcase_add_test(tc, so_do_those_of_gguf_files);
     tcase_add_test(tc, ranks_take_less_each);
     tcase_add_test(tc, what_cannot_be_loaded_is_refused);
     suite_add_tcase(suite, tc);
