@@ -1,6 +1,6 @@
 """GGUF files and block values as the `gguf` Python package writes and reads them.
 
-    python tests/golden/gguf_files.py            (gguf, numpy)
+    python tests/golden/gguf_files.py            (gguf, numpy, sentencepiece)
 
 Writes gguf/ with
     blocks.json            per block type: the FNV-1a hash (64 bit) over the values of 2,000 seeded blocks
@@ -8,10 +8,13 @@ Writes gguf/ with
     all.gguf, all.json     every value type and block type in one file, and what is in it
     split-0000N-of-00003.gguf
     vocab_gpt2.gguf        Ringlet's tokenizer and template, no tensors
+    vocab_llama.gguf, vocab_llama.hashes   a SentencePiece BPE trained here, and the FNV-1a hash over the ids that
+                           sentencepiece gives each text of golden/tokenizer/texts.json
     llama_*.gguf, families_*.gguf   checkpoints of golden/llama and golden/families as
                            convert_hf_to_gguf.py lays them out
 """
 
+import io
 import json
 import math
 import pathlib
@@ -20,6 +23,7 @@ import struct
 
 import gguf
 import numpy as np
+import sentencepiece
 
 HERE = pathlib.Path(__file__).resolve().parent
 OUT = HERE / "gguf"
@@ -153,6 +157,33 @@ def record_vocab():
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()
+
+
+def record_sentencepiece():
+    texts = json.loads((HERE / "tokenizer" / "texts.json").read_text())["texts"]
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([line for text in texts for line in text.split("\n") if line.strip()] * 3),
+        model_writer=model, vocab_size=700, model_type="bpe", byte_fallback=True, normalization_rule_name="identity",
+        remove_extra_whitespaces=False, character_coverage=0.98, minloglevel=2, num_threads=1)
+    sp = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    writer = gguf.GGUFWriter(OUT / "vocab_llama.gguf", "llama")
+    kinds = gguf.TokenType
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    ids = range(sp.vocab_size())
+    writer.add_token_list([sp.id_to_piece(i) for i in ids])
+    writer.add_token_scores([sp.get_score(i) for i in ids])
+    writer.add_token_types([kinds.UNKNOWN if sp.is_unknown(i) else kinds.CONTROL if sp.is_control(i) else
+                            kinds.BYTE if sp.is_byte(i) else kinds.NORMAL for i in ids])
+    writer.add_bos_token_id(sp.bos_id())
+    writer.add_eos_token_id(sp.eos_id())
+    writer.add_unk_token_id(sp.unk_id())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    hashes = [fnv(np.array(sp.encode(text), dtype="<u4").tobytes()) for text in texts]
+    (OUT / "vocab_llama.hashes").write_text("".join(f"{h:016x}\n" for h in hashes))
 
 
 def load_checkpoint(folder):
@@ -302,6 +333,7 @@ def main():
     record_all()
     record_split()
     record_vocab()
+    record_sentencepiece()
     for name in ["llama/gqa_bf16_llama3", "llama/gqa_mixed", "llama/mqa_f16_biases", "families/qwen2_yarn",
                  "families/qwen3_linear", "families/gemma_mqa", "families/phi3_long", "families/mixtral_gqa_bf16",
                  "families/qwen3_moe_norm"]:

@@ -1,6 +1,8 @@
 /* A GGUF file says what the files of a directory say: Ringlet's both ways. */
 #include <check.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,6 +82,46 @@ START_TEST(ids_have_the_bytes_of_tokenizer_json)
 }
 END_TEST
 
+static uint64_t hash_ids(const struct token_ids *ids)
+{
+    uint64_t hash = 0xCBF29CE484222325u;
+    for (size_t i = 0; i < ids->num; i++)
+        for (int shift = 0; shift < 32; shift += 8)
+            hash = (hash ^ ((uint32_t)ids->ids[i] >> shift & 0xFFu)) * 0x100000001B3u;
+    return hash;
+}
+
+/* From scores alone; sentencepiece itself is what they are compared with. */
+START_TEST(texts_have_the_ids_of_sentencepiece)
+{
+    struct tokenizer *tokenizer = open_tokenizer(GGUF "vocab_llama.gguf");
+    struct tokenizer_scratch *scratch;
+    struct token_ids ids = { 0 };
+    json_t *root, *text;
+    size_t i;
+    FILE *file = fopen(GGUF "vocab_llama.hashes", "r");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(json_read_file(SOURCE_ROOT "/tests/golden/tokenizer/texts.json", 16 << 20,
+                                    &json_limits_file, &root, &err),
+                     0);
+    ck_assert_int_eq(tokenizer_scratch_create(tokenizer, &scratch), 0);
+    json_array_foreach(json_object_get(root, "texts"), i, text)
+    {
+        uint64_t wanted;
+        ck_assert_int_eq(fscanf(file, "%" SCNx64, &wanted), 1);
+        encode(tokenizer, scratch, text, 0, &ids);
+        ck_assert_msg(hash_ids(&ids) == wanted, "text %zu: other ids than sentencepiece's", i);
+        encode(tokenizer, scratch, text, TOKENIZER_ADD_SPECIAL, &ids);
+        ck_assert(ids.num > 0 && ids.ids[0] == 1); /* bos, as is the rule where no key says */
+    }
+    token_ids_finish(&ids);
+    tokenizer_scratch_destroy(scratch);
+    tokenizer_close(tokenizer);
+    json_decref(root);
+    fclose(file);
+}
+END_TEST
+
 static const char *text_of(const json_t *config, const char *key)
 {
     return json_string_value(json_object_get(config, key));
@@ -111,5 +153,6 @@ START_TEST(a_file_without_a_tokenizer_or_tensors_is_told)
 }
 END_TEST
 
-RUN_SUITE("model_files", texts_have_the_ids_of_tokenizer_json, ids_have_the_bytes_of_tokenizer_json,
-          a_directory_and_a_gguf_file_say_the_same, a_file_without_a_tokenizer_or_tensors_is_told)
+RUN_SUITE("model_files", texts_have_the_ids_of_tokenizer_json, texts_have_the_ids_of_sentencepiece,
+          ids_have_the_bytes_of_tokenizer_json, a_directory_and_a_gguf_file_say_the_same,
+          a_file_without_a_tokenizer_or_tensors_is_told)

@@ -17,16 +17,30 @@ static int32_t tokens[NUM_TOKENS];
 static float of_gguf[RIG_MAX_ROWS * MAX_VOCAB], of_safetensors[RIG_MAX_ROWS * MAX_VOCAB];
 
 /* Returns the size of the vocabulary. */
-static int32_t run(const char *path, float *logits)
+static int32_t run_in_chunks(const char *path, int32_t chunk, int32_t num_threads, float *logits)
 {
     struct rig rig;
     struct error err = { 0 };
-    const struct rig_options options = { .dir = path, .kv_dtype = DTYPE_F32 };
+    const struct rig_options options = { .dir = path,
+                                         .kv_dtype = DTYPE_F32,
+                                         .num_threads = num_threads };
     ck_assert_msg(rig_open(&rig, &options, &err) == 0, "%s: %s", path, err.message);
     const int32_t vocab_size = rig.vocab_size;
-    rig_run(&rig, tokens, NUM_TOKENS, 16, blocks, logits);
+    rig_run(&rig, tokens, NUM_TOKENS, chunk, blocks, logits);
     rig_close(&rig);
     return vocab_size;
+}
+
+static int32_t run(const char *path, float *logits)
+{
+    return run_in_chunks(path, 16, 2, logits);
+}
+
+static void open_temporary(char *path)
+{
+    const int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
 }
 
 /* Returns the number of logits. */
@@ -92,9 +106,7 @@ enum { NUM_TYPES = sizeof(types) / sizeof(types[0]) };
 START_TEST(blocks_give_nearly_the_logits_of_what_they_mean)
 {
     char path[] = "/tmp/test_gguf_model_XXXXXX";
-    const int fd = mkstemp(path);
-    ck_assert_int_ge(fd, 0);
-    close(fd);
+    open_temporary(path);
     for (int i = 0; i < NUM_TOKENS; i++)
         tokens[i] = (i * 37 + 11) % 96;
     gguf_maker_write(path, types[_i].type, false);
@@ -115,6 +127,25 @@ START_TEST(blocks_give_nearly_the_logits_of_what_they_mean)
 }
 END_TEST
 
+/* The first law, for matrices that stay blocks. */
+START_TEST(neither_chunks_nor_threads_change_a_bit_of_blocks)
+{
+    static const enum block_type kept[] = { BLOCK_Q8_0, BLOCK_Q4_0, BLOCK_Q4_K, BLOCK_Q6_K };
+    static const int32_t chunks[] = { 64, 7, 3, 1 };
+    char path[] = "/tmp/test_gguf_model_XXXXXX";
+    open_temporary(path);
+    for (int i = 0; i < NUM_TOKENS; i++)
+        tokens[i] = (i * 29 + 3) % 96;
+    gguf_maker_write(path, kept[_i], false);
+    const int32_t vocab_size = run(path, of_gguf);
+    for (int32_t c = 0; c < 4; c++) {
+        run_in_chunks(path, chunks[c], c + 1, of_safetensors);
+        ck_assert_mem_eq(of_gguf, of_safetensors, NUM_TOKENS * (size_t)vocab_size * sizeof(float));
+    }
+    unlink(path);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("gguf_model");
@@ -123,6 +154,7 @@ int main(void)
                         NUM_EQUAL);
     tcase_add_loop_test(tc, divisors_of_frequencies_cost_their_rounding_alone, 0, 2);
     tcase_add_loop_test(tc, blocks_give_nearly_the_logits_of_what_they_mean, 0, NUM_TYPES);
+    tcase_add_loop_test(tc, neither_chunks_nor_threads_change_a_bit_of_blocks, 0, 4);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
