@@ -144,11 +144,13 @@ static int find_array(struct maker *m, const char *key, bool required, bool stri
 
 static json_t *make_text(struct maker *m, const char *text, size_t len, uint64_t id, int *ret)
 {
-    json_t *value = len <= MAX_TOKEN_BYTES ? json_stringn(text, len) : NULL;
+    /* A NUL cannot stand in a key of JSON; no vocabulary has one but as a byte token. */
+    json_t *value =
+        len <= MAX_TOKEN_BYTES && memchr(text, '\0', len) == NULL ? json_stringn(text, len) : NULL;
     if (value == NULL)
         *ret = error_set(m->err, -EINVAL,
                          "tokenizer.ggml.tokens: token %" PRIu64
-                         " of %zu bytes is no UTF-8, or longer than %d bytes",
+                         " of %zu bytes is no UTF-8, holds a NUL, or is longer than %d bytes",
                          id, len, MAX_TOKEN_BYTES);
     return value;
 }

@@ -57,7 +57,7 @@ static void require_json(int r, char **text)
 {
     if (r < 0)
         return;
-    json_t *value = json_loads(*text, 0, NULL);
+    json_t *value = json_loads(*text, JSON_ALLOW_NUL, NULL);
     require(value != NULL);
     json_decref(value);
     free(*text);
