@@ -34,6 +34,9 @@ extern const int32_t law1_num_models;
 
 int32_t law1_model_named(const char *name);
 
+/* A model in a file that the test has made; one at a time. Returns its number. */
+int32_t law1_model_made(const char *path);
+
 /* What the prefix cache holds when the requests come. */
 enum law1_start { LAW1_OFF, LAW1_COLD, LAW1_PARTIAL, LAW1_WHOLE, LAW1_NUM_STARTS };
 
