@@ -5,6 +5,7 @@
  * ring, checked and admitted, plan, arrays of the batch, recording of Ringlet's forward, results
  * and cells for the ring. Operations are recorded and never run; every token drawn is the same.
  * Answers end after 128 tokens and others take their place, so there are starts and ends in it.
+ * "idle" is the part of it that a device waits for: from the end of one list to the next.
  * Both count CPU time of this thread alone: a busy machine does not tell.
  *
  * The third is Ringlet itself, tokens per second of wall time, with steps planned ahead and in
@@ -14,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "engine_rig.h"
@@ -24,13 +24,6 @@ enum { PROMPT = 100, STEPS = 400, WARM = 20, BLOCK = 16, MAX_LEN = 1024 };
 
 static const int32_t sizes[] = { 1, 64, 256, 1024 };
 enum { NUM_SIZES = sizeof(sizes) / sizeof(sizes[0]) };
-
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 static int compare(const void *a, const void *b)
 {
@@ -80,10 +73,10 @@ static void take_results(struct scheduler *s, const struct plan *plan)
 /* Plans a step and takes the results of the one before. */
 static const struct plan *plan_step(struct scheduler *s, const struct plan *before, int64_t *ret_ns)
 {
-    const int64_t started = now_ns();
+    const int64_t started = engine_rig_now_ns();
     scheduler_tell_time(s, started / 1000);
     const struct plan *plan = scheduler_plan(s);
-    *ret_ns = now_ns() - started;
+    *ret_ns = engine_rig_now_ns() - started;
     if (before != NULL)
         take_results(s, before);
     return plan;
@@ -137,24 +130,30 @@ static int bench_plans(void)
 
 enum { ANSWER = 128, NUM_TIMED = 1500, SETTLE = 2 * ANSWER };
 
-static void bench_steps(int32_t num_seqs)
+static void bench_steps(int32_t num_seqs, bool without_overlap)
 {
-    static int64_t ns[NUM_TIMED];
+    static int64_t ns[NUM_TIMED], gap_ns[NUM_TIMED];
     struct engine_rig rig;
-    engine_rig_open(&rig, &(struct engine_rig_options){ .num_seqs = num_seqs, .is_dry = true });
+    engine_rig_open(&rig, &(struct engine_rig_options){ .num_seqs = num_seqs,
+                                                        .is_dry = true,
+                                                        .without_overlap = without_overlap });
     for (int32_t i = 0; i < num_seqs; i++) /* so that they end one after another */
         engine_rig_submit(&rig, PROMPT, 1 + i % ANSWER);
     for (int32_t i = -SETTLE; i < NUM_TIMED; i++) {
-        const int64_t started = now_ns();
+        const int64_t started = engine_rig_now_ns();
         engine_step(rig.engine);
-        if (i >= 0)
-            ns[i] = now_ns() - started;
+        if (i >= 0) {
+            ns[i] = engine_rig_now_ns() - started;
+            gap_ns[i] = engine_rig_gap_ns();
+        }
         for (int32_t ended = engine_rig_take(&rig); ended > 0; ended--)
             engine_rig_submit(&rig, PROMPT, ANSWER);
     }
     const double p50 = quantile_us(ns, NUM_TIMED, 0.5);
-    printf("%6d  %8.1f %8.1f  %8.2f\n", num_seqs, p50, quantile_us(ns, NUM_TIMED, 0.99),
-           p50 / num_seqs);
+    printf("%6d  %-8s %8.1f %8.1f  %8.2f  %8.1f %8.1f\n", num_seqs,
+           without_overlap ? "in turn" : "ahead", p50, quantile_us(ns, NUM_TIMED, 0.99),
+           p50 / num_seqs, quantile_us(gap_ns, NUM_TIMED, 0.5),
+           quantile_us(gap_ns, NUM_TIMED, 0.99));
     engine_rig_close(&rig);
 }
 
@@ -207,9 +206,9 @@ int main(void)
     if (bench_plans() < 0)
         return EXIT_FAILURE;
     printf("\nengine_step() without the forward, us of CPU\n");
-    printf("  seqs       p50      p99  per seq\n");
-    for (size_t i = 0; i < NUM_SIZES; i++)
-        bench_steps(sizes[i]);
+    printf("  seqs  planned       p50      p99   per seq  idle p50      p99\n");
+    for (size_t i = 0; i < 2 * NUM_SIZES; i++)
+        bench_steps(sizes[i / 2], i % 2 == 0);
     printf("\nRinglet, tokens/s, median of %d rounds\n", ROUNDS);
     printf("  seqs     in turn       ahead     ratio\n");
     for (size_t i = 0; i < sizeof(streams) / sizeof(streams[0]); i++)

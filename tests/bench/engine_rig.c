@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "shm/doorbell.h"
@@ -30,9 +31,31 @@ static void must(int r, const char *what, const struct error *err)
 
 /* --- a device that computes nothing ------------------------------------------------------- */
 
-static int dry_run(struct device *device)
+static int64_t idle_since_ns, gap_ns;
+
+int64_t engine_rig_now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+int64_t engine_rig_gap_ns(void)
+{
+    return gap_ns;
+}
+
+static int dry_submit(struct device *device)
 {
     (void)device;
+    gap_ns = engine_rig_now_ns() - idle_since_ns;
+    return 0;
+}
+
+static int dry_wait(struct device *device)
+{
+    (void)device;
+    idle_since_ns = engine_rig_now_ns();
     return 0;
 }
 
@@ -76,7 +99,8 @@ static void open_engine(struct engine_rig *rig, const struct engine_rig_options 
     open_model(rig, max_logits, &arch);
     rig->backend = *rig->cpu;
     if (options->is_dry) {
-        rig->backend.submit = rig->backend.wait = dry_run;
+        rig->backend.submit = dry_submit;
+        rig->backend.wait = dry_wait;
         rig->backend.sample = dry_sample;
     }
     const struct engine_options engine = {

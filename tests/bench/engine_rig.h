@@ -26,6 +26,12 @@ struct engine_rig {
     uint64_t num_submitted;
 };
 
+/* CPU time of this thread. */
+int64_t engine_rig_now_ns(void);
+
+/* Of a dry rig: for how long the device had nothing to do before it got its newest list. */
+int64_t engine_rig_gap_ns(void);
+
 void engine_rig_open(struct engine_rig *rig, const struct engine_rig_options *options);
 void engine_rig_close(struct engine_rig *rig);
 
