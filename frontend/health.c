@@ -27,6 +27,13 @@ static bool is_stalled(const struct status_page *page, int64_t now_us)
     return started != 0 && now_us - started > limit;
 }
 
+/* The page of an engine that has died says READY for ever; the supervisor knows better. */
+static bool engine_is_down(const struct status_page *supervisor)
+{
+    const uint64_t state = load(&supervisor->state);
+    return state == STATUS_DOWN || state == STATUS_LOADING;
+}
+
 /* An engine that is up and moves; *ret_stalled when there is one that is up and does not. */
 static bool any_engine_moves(const struct frontend *frontend, int64_t now_us, bool *ret_stalled)
 {
@@ -42,11 +49,13 @@ static bool any_engine_moves(const struct frontend *frontend, int64_t now_us, bo
     return false;
 }
 
-/* Every frontend that serves knows the engine that this one knows: what one answers to a probe
- * holds for the next connection, whoever takes it. */
-static bool peers_know_the_engine(const struct frontend *frontend)
+/* Every frontend that serves knows the engine that the supervisor knows: what one answers to a
+ * probe holds for the next connection, whoever takes it. */
+static bool all_know_the_engine(const struct frontend *frontend)
 {
-    const uint64_t epoch = load(&frontend->own->epoch);
+    const uint64_t epoch = load(&frontend->supervisor->epoch);
+    if (load(&frontend->own->epoch) < epoch)
+        return false;
     for (int i = 0; i < CONTROL_MAX_FRONTENDS; i++) {
         const struct status_page *peer = frontend->peers[i].base;
         if (peer != NULL && load(&peer->state) == STATUS_READY && load(&peer->epoch) < epoch)
@@ -77,7 +86,7 @@ struct health health_look(const struct frontend *frontend)
     } else if (stalled && !moves) {
         health.state = "stalled";
         health.reason = "The engine makes no progress";
-    } else if (!moves || !peers_know_the_engine(frontend)) {
+    } else if (!moves || engine_is_down(supervisor) || !all_know_the_engine(frontend)) {
         health.state = "loading";
         health.reason = "Loading model";
     } else if (session_queue_is_full(frontend->session)) {

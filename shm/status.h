@@ -55,7 +55,7 @@ struct status_page {
     _Atomic uint64_t heartbeat_us; /* clock_now_us() of the last loop turn */
     _Atomic uint64_t state;        /* enum status_state */
     _Atomic uint64_t pid;
-    _Atomic uint64_t epoch;
+    _Atomic uint64_t epoch;           /* of the engine a frontend knows, the supervisor saw ready */
     _Atomic uint64_t step;            /* finished steps */
     _Atomic uint64_t step_started_us; /* 0 while no step runs */
     _Atomic uint64_t step_expected_us;

@@ -163,6 +163,7 @@ static void worker_ready(struct seats *seats)
 {
     seats->worker.ready = true;
     seats->ever_ready = true;
+    atomic_store(&seats->page->epoch, seats->worker.incarnation);
     if (!seats->ending)
         seats_set_state(seats, STATUS_READY);
     for (uint32_t i = 0; i < seats->num_frontends; i++)

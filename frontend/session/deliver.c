@@ -102,15 +102,10 @@ static bool prompt_tokens(const struct session_request *request, const struct jo
 static void prompt_text(const struct session_request *request, const struct journal *journal,
                         struct strbuf *text)
 {
-    struct detokenizer detokenizer = { 0 };
-    for (uint32_t i = 0; i < journal->submit.num_prompt; i++) {
-        size_t len;
-        const int32_t id = journal->submit.prompt[i];
-        const char *bytes = tokenizer_bytes(request->session->tokenizer, id, &len);
-        if (has_text(request, id))
-            detokenizer_push(&detokenizer, bytes, len, text);
-    }
-    detokenizer_flush(&detokenizer, text);
+    const struct record_submit *submit = &journal->submit;
+    if (tokenizer_decode(request->session->tokenizer, submit->prompt, submit->num_prompt,
+                         request->keep_special, text) < 0)
+        text->failed = true;
 }
 
 /* The prompt of a journal once for each of its choices. */

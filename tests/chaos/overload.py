@@ -132,7 +132,7 @@ def overload(server, seconds, times=10):
     flood = Flood(server.port, times * capacity, tally)
     asyncio.run(flood.run(seconds, lambda at: memory.append((at, watch.memory()))))
     wait_until(lambda: server.blocks_used() == 0 and server.stats()["requests"]["running"] == 0, 30)
-    wait_until(lambda: watch.files() == files, 20)
+    wait_until(lambda: watch.has_no_more_files(files), 20)
     settled = [m for at, m in memory if at >= seconds / 4] or [watch.memory()]
     more, grown = growth(settled[0], settled[-1])
     wrong = tally.wrong + grown

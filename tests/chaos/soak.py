@@ -141,7 +141,7 @@ def leftovers(server):
 def settle(server, watch, files):
     """Wait until nothing is left of any request, and of connections no file."""
     wait_until(lambda: not any(leftovers(server)), 60)
-    wait_until(lambda: sum(watch.files().values()) <= sum(files.values()), 20)
+    wait_until(lambda: watch.has_no_more_files(files), 20)
 
 
 def soak(server, num, clients=64, seed=1):
@@ -158,7 +158,7 @@ def soak(server, num, clients=64, seed=1):
     settle(server, watch, files)
     more, grown = growth(before, watch.memory())
     wrong = tally.wrong + grown
-    if watch.files() != files:
+    if not watch.has_no_more_files(files):
         wrong.append(f"open files: {files} before, {watch.files()} behind")
     used, running, waiting, open_requests = leftovers(server)
     rows = [("requests", num), ("seed", seed), *tally.counts.items(), ("answers that are wrong", len(tally.wrong)),
