@@ -208,6 +208,8 @@ static void read_seq(struct reader *r, struct step_plan *plan, int32_t i, int32_
                                  .num_rows = words[0],
                                  .first_pos = words[1] };
     require(r, seq.num_rows > 0 && seq.num_rows <= plan->model.num_rows - *first_row, "rows");
+    if (r->problem != NULL) /* no sum of what was refused */
+        return;
     require(r, seq.first_pos >= 0 && seq.first_pos <= limits->max_model_len - seq.num_rows,
             "positions");
     for (int g = 0; r->problem == NULL && g < limits->num_groups; g++) {
