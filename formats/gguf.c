@@ -9,42 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "formats/gguf_value.h"
 
 enum { FIRST_READ = 1 << 20, MAX_HEADER = 128 << 20 };
-
-static int read_fully(int fd, uint64_t offset, void *to, size_t bytes)
-{
-    char *at = to;
-    while (bytes > 0) {
-        const ssize_t n = pread(fd, at, bytes, (off_t)offset);
-        if (n == 0)
-            return -EIO; /* shorter than when it was opened */
-        if (n < 0 && errno != EINTR)
-            return -errno;
-        if (n > 0) {
-            at += n;
-            bytes -= (size_t)n;
-            offset += (uint64_t)n;
-        }
-    }
-    return 0;
-}
-
-#define START UINT64_C(0xcbf29ce484222325)
-
-/* FNV-1a over 8 bytes at a time: headers have megabytes. */
-static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t len)
-{
-    const unsigned char *at = bytes;
-    for (; len > 0; at += len < 8 ? len : 8, len -= len < 8 ? len : 8) {
-        uint64_t word = 0;
-        memcpy(&word, at, len < 8 ? len : 8);
-        hash = (hash ^ word) * UINT64_C(0x100000001b3);
-        hash ^= hash >> 29;
-    }
-    return hash;
-}
 
 /* Grow gguf->header from `had` to `len` bytes of the file. */
 static int read_more(struct gguf *gguf, size_t had, size_t len, struct error *err)
@@ -53,7 +21,7 @@ static int read_more(struct gguf *gguf, size_t had, size_t len, struct error *er
     if (grown == NULL)
         return error_set(err, -ENOMEM, "no memory for a header of %zu bytes", len);
     gguf->header = grown;
-    const int r = read_fully(gguf->fd, had, grown + had, len - had);
+    const int r = file_read_at(gguf->fd, had, grown + had, len - had);
     return r < 0 ? error_set(err, r, "%s", strerror(-r)) : 0;
 }
 
@@ -74,8 +42,8 @@ static int read_header(struct gguf *gguf, uint64_t file_bytes, struct error *err
     if (r == -EAGAIN)
         return error_set(err, -EINVAL, "its header has more than %d bytes", MAX_HEADER);
     if (r == 0)
-        gguf->hash = hash_bytes(START, gguf->header,
-                                had < gguf->data_begin ? had : (size_t)gguf->data_begin);
+        gguf->hash = file_hash(FILE_HASH_START, gguf->header,
+                               had < gguf->data_begin ? had : (size_t)gguf->data_begin);
     return r;
 }
 
@@ -91,7 +59,7 @@ static int open_and_check(const char *path, struct gguf *gguf, struct error *err
     if (r < 0)
         return r;
     const int64_t stamp[] = { info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec };
-    gguf->hash = hash_bytes(gguf->hash, stamp, sizeof(stamp));
+    gguf->hash = file_hash(gguf->hash, stamp, sizeof(stamp));
     return 0;
 }
 
@@ -101,7 +69,7 @@ bool gguf_is_file(const char *path)
     char magic[4] = { 0 };
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     const bool is_it = fd >= 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode) &&
-                       read_fully(fd, 0, magic, sizeof(magic)) == 0 &&
+                       file_read_at(fd, 0, magic, sizeof(magic)) == 0 &&
                        memcmp(magic, "GGUF", sizeof(magic)) == 0;
     if (fd >= 0)
         close(fd);
@@ -136,5 +104,5 @@ int gguf_read(const struct gguf *gguf, const struct gguf_tensor *tensor, uint64_
 {
     if (offset > tensor->bytes || bytes > tensor->bytes - offset)
         return -EINVAL;
-    return read_fully(gguf->fd, gguf->data_begin + tensor->offset + offset, to, bytes);
+    return file_read_at(gguf->fd, gguf->data_begin + tensor->offset + offset, to, bytes);
 }

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "formats/gguf.h"
 #include "worker/model/gguf_checkpoint.h"
@@ -236,21 +237,21 @@ static uint64_t stamp_of(const struct checkpoint *c)
         struct stat info = { 0 };
         (void)fstat(c->files[i].fd, &info);
         const uint64_t place[] = { info.st_dev, info.st_ino };
-        stamp = safetensors_hash(stamp, place, sizeof(place));
+        stamp = file_hash(stamp, place, sizeof(place));
     }
     return stamp;
 }
 
 int checkpoint_open(const char *path, struct checkpoint *ret_checkpoint, struct error *err)
 {
-    struct checkpoint c = { .hash = SAFETENSORS_HASH_START };
+    struct checkpoint c = { .hash = FILE_HASH_START };
     const int r = (gguf_is_file(path) ? open_gguf : open_directory)(&c, path, err);
     if (r < 0) {
         checkpoint_close(&c);
         return r;
     }
     for (int32_t i = 0; i < c.num_files; i++)
-        c.hash = safetensors_hash(c.hash, &c.files[i].hash, sizeof(c.files[i].hash));
+        c.hash = file_hash(c.hash, &c.files[i].hash, sizeof(c.files[i].hash));
     c.stamp = stamp_of(&c);
     *ret_checkpoint = c;
     return 0;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "worker/families/family.h"
 #include "worker/model/config.h"
 #include "worker/model/forward.h"
@@ -95,7 +96,7 @@ static int read_config(struct model *m, const struct model_options *options,
     int r = config_read(options->dir, &text, &len, err);
     if (r < 0)
         return r;
-    m->identity = safetensors_hash(SAFETENSORS_HASH_START, text, len);
+    m->identity = file_hash(FILE_HASH_START, text, len);
     r = config_parse(text, len, options->kv_dtype, options->block_size, &m->whole, ret_family, err);
     free(text);
     return r;
@@ -138,9 +139,9 @@ static int open_checkpoint(struct model *m, const struct model_options *options,
                            const struct family *family, struct checkpoint *checkpoint,
                            struct error *err)
 {
-    checkpoint->stamp = safetensors_hash(m->stamp, &checkpoint->stamp, sizeof(checkpoint->stamp));
+    checkpoint->stamp = file_hash(m->stamp, &checkpoint->stamp, sizeof(checkpoint->stamp));
     m->stamp = checkpoint->stamp;
-    m->identity = safetensors_hash(m->identity, &checkpoint->hash, sizeof(checkpoint->hash));
+    m->identity = file_hash(m->identity, &checkpoint->hash, sizeof(checkpoint->hash));
     if (options->stamp != 0 && options->stamp != m->stamp)
         return error_set(err, -ESTALE, "%.300s: its files are not those that were loaded at first",
                          options->dir);
@@ -160,10 +161,10 @@ static void take_mu(struct model *m, const struct model_options *options)
     if (options->mu_clamp.enabled) {
         const float values[] = { options->mu_clamp.mu, options->mu_clamp.low,
                                  options->mu_clamp.high };
-        m->identity = safetensors_hash(m->identity, values, sizeof(values));
+        m->identity = file_hash(m->identity, values, sizeof(values));
     }
     if (options->no_mu_highway)
-        m->identity = safetensors_hash(m->identity, "no highway", 10);
+        m->identity = file_hash(m->identity, "no highway", 10);
 }
 
 static int open_model(struct model *m, const struct model_options *options, struct error *err)

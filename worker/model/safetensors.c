@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/json.h"
 
 enum { MAX_HEADER_BYTES = 100000000 };
@@ -29,14 +30,6 @@ static const struct safetensors_dtype dtypes[] = {
     { .name = "U16", .bits = 16 },        { .name = "U8", .bits = 8 },
     { .name = "C64", .bits = 64 },        { .name = "BOOL", .bits = 8 },
 };
-
-uint64_t safetensors_hash(uint64_t hash, const void *bytes, size_t len)
-{
-    const unsigned char *b = bytes;
-    for (size_t i = 0; i < len; i++)
-        hash = (hash ^ b[i]) * UINT64_C(0x100000001b3);
-    return hash;
-}
 
 int safetensors_header_bytes(const unsigned char first[8], uint64_t file_bytes,
                              uint64_t *ret_header_bytes, struct error *err)
@@ -255,38 +248,20 @@ int safetensors_parse(const char *header, size_t header_bytes, uint64_t data_byt
     return r;
 }
 
-static int read_fully(int fd, uint64_t offset, void *to, size_t bytes)
-{
-    char *at = to;
-    while (bytes > 0) {
-        const ssize_t n = pread(fd, at, bytes, (off_t)offset);
-        if (n == 0)
-            return -EIO; /* shorter than when it was opened */
-        if (n < 0 && errno != EINTR)
-            return -errno;
-        if (n > 0) {
-            at += n;
-            bytes -= (size_t)n;
-            offset += (uint64_t)n;
-        }
-    }
-    return 0;
-}
-
 int safetensors_read(const struct safetensors *file, const struct safetensors_tensor *tensor,
                      uint64_t offset, void *to, size_t bytes)
 {
     const uint64_t size = tensor->end - tensor->begin;
     if (offset > size || bytes > size - offset)
         return -EINVAL;
-    return read_fully(file->fd, file->data_begin + tensor->begin + offset, to, bytes);
+    return file_read_at(file->fd, file->data_begin + tensor->begin + offset, to, bytes);
 }
 
 static int read_header(struct safetensors *file, uint64_t file_bytes, struct error *err)
 {
     unsigned char first[8] = { 0 };
     uint64_t bytes;
-    int r = file_bytes < 8 ? 0 : read_fully(file->fd, 0, first, sizeof(first));
+    int r = file_bytes < 8 ? 0 : file_read_at(file->fd, 0, first, sizeof(first));
     if (r < 0)
         return error_set(err, r, "%s", strerror(-r));
     r = safetensors_header_bytes(first, file_bytes, &bytes, err);
@@ -298,13 +273,13 @@ static int read_header(struct safetensors *file, uint64_t file_bytes, struct err
                          (unsigned long long)bytes);
     file->data_begin = 8 + bytes;
     file->data_bytes = file_bytes - 8 - bytes;
-    r = read_fully(file->fd, 8, header, bytes);
+    r = file_read_at(file->fd, 8, header, bytes);
     if (r < 0)
         error_set(err, r, "%s", strerror(-r));
     else
         r = safetensors_parse(header, bytes, file->data_bytes, &file->arena, &file->tensors,
                               &file->num_tensors, err);
-    file->hash = safetensors_hash(SAFETENSORS_HASH_START, header, r < 0 ? 0 : bytes);
+    file->hash = file_hash(FILE_HASH_START, header, r < 0 ? 0 : bytes);
     free(header);
     return r;
 }
@@ -319,7 +294,7 @@ static int open_and_check(int dir_fd, const char *name, struct safetensors *file
         return error_set(err, -EINVAL, "not a regular file");
     const int r = read_header(file, (uint64_t)info.st_size, err);
     const int64_t stamp[] = { info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec };
-    file->hash = safetensors_hash(file->hash, stamp, sizeof(stamp));
+    file->hash = file_hash(file->hash, stamp, sizeof(stamp));
     return r;
 }
 

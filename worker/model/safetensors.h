@@ -79,8 +79,4 @@ void safetensors_close(struct safetensors *file); /* accepts one with fd -1 */
 int safetensors_read(const struct safetensors *file, const struct safetensors_tensor *tensor,
                      uint64_t offset, void *to, size_t bytes);
 
-/* FNV-1a, 64 bits; begin with SAFETENSORS_HASH_START. */
-#define SAFETENSORS_HASH_START UINT64_C(0xcbf29ce484222325)
-uint64_t safetensors_hash(uint64_t hash, const void *bytes, size_t len);
-
 #endif
