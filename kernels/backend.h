@@ -24,7 +24,7 @@
 
 #include "base/error.h"
 
-enum { BACKEND_ABI = 6, BACKEND_SPAN = 256, BACKEND_MAX_GROUPS = 4, BACKEND_MAX_LOGPROBS = 20 };
+enum { BACKEND_ABI = 7, BACKEND_SPAN = 256, BACKEND_MAX_GROUPS = 4, BACKEND_MAX_LOGPROBS = 20 };
 enum { MOE_MAX_EXPERTS = 1024 };
 
 /* The last four are of weights alone, in blocks of inputs as GGUF files have them. */
@@ -87,7 +87,9 @@ struct attention_seq {
     int32_t first_row;     /* its rows are consecutive */
     int32_t num_rows;      /* positions computed in this step, >= 1 */
     int32_t first_pos;     /* absolute position of first_row; rows attend to [0, own position] */
-    const int32_t *blocks; /* its pages in order */
+    const int32_t *blocks; /* its pages in order: position p lies in blocks[p / block_size -
+                              first_block] */
+    int32_t first_block;   /* with a window, what lies before the first row's may be left out */
 };
 
 /* What attention does beyond the plain softmax of scale q k; 0 is off. */
@@ -95,7 +97,7 @@ struct attention_form {
     float scale;
     float softcap;  /* scores become softcap tanh(score / softcap) */
     int32_t window; /* a row sees its own position and the window - 1 before it; what lies before
-                       is not read, and the blocks there may be gone */
+                       the first row's is not read, nor are its blocks: see first_block */
 };
 
 /*

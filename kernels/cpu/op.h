@@ -293,6 +293,14 @@ static inline int32_t attention_low(const struct attention_args *args,
     return args->form.window > 0 && low > 0 ? low : 0;
 }
 
+/* The page of position `pos`, of which some row of the tile sees something. */
+static inline int32_t attention_block(const struct attention_args *args,
+                                      const struct attention_tile *tile, int32_t pos)
+{
+    const struct attention_seq *seq = tile->seq;
+    return seq->blocks[pos / args->pool->layout.block_size - seq->first_block];
+}
+
 /* One past the last row of a tile that sees position `pos` or one before it. */
 static inline int32_t attention_row_end(const struct attention_args *args,
                                         const struct attention_tile *tile, int32_t pos)

@@ -222,7 +222,7 @@ static float score(const struct attention_args *args, const struct attention_til
                    const float *query, int32_t pos)
 {
     const struct kv_layout *layout = &args->pool->layout;
-    const int32_t block = tile->seq->blocks[pos / layout->block_size];
+    const int32_t block = attention_block(args, tile, pos);
     const unsigned char *keys = kv_keys(args->pool, block, args->layer, tile->kv_head);
     float sum = 0.0f;
 
@@ -238,7 +238,7 @@ static void add_value(const struct attention_args *args, const struct attention_
                       float *acc, float p, int32_t pos)
 {
     const struct kv_layout *layout = &args->pool->layout;
-    const int32_t block = tile->seq->blocks[pos / layout->block_size];
+    const int32_t block = attention_block(args, tile, pos);
     const unsigned char *keys = kv_keys(args->pool, block, args->layer, tile->kv_head);
     const unsigned char *values = layout->latent_dim > 0 ? keys : keys + args->pool->plane_bytes;
     const int32_t offset = pos % layout->block_size;

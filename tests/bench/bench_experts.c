@@ -161,7 +161,7 @@ static void bench_latents(void)
 
     for (int32_t heads = 16; heads <= MAX_HEADS; heads *= 8)
         for (int32_t rows = 1; rows <= MAX_QUERIES; rows *= 16) {
-            const struct attention_seq seq = { 0, rows, POSITIONS - rows, blocks };
+            const struct attention_seq seq = { 0, rows, POSITIONS - rows, blocks, 0 };
             double latent = 0.0, plain = 0.0;
             for (int trial = 0; trial < TRIALS; trial++) {
                 backend->begin(device);

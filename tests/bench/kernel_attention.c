@@ -40,7 +40,7 @@ static void bench_attention(int32_t num_heads, int32_t num_kv_heads, int32_t hea
         blocks[i] = i;
     for (int32_t i = 0; i < num_seqs; i++)
         bench.seqs[i] = (struct attention_seq){ i * rows_each, rows_each, length - rows_each,
-                                                blocks + i * blocks_each };
+                                                blocks + i * blocks_each, 0 };
     bench.qkv =
         kernel_rig_floats((size_t)bench.rows * (size_t)((num_heads + 2 * num_kv_heads) * head_dim));
     bench.out = kernel_rig_floats((size_t)bench.rows * (size_t)(num_heads * head_dim));

@@ -96,7 +96,7 @@ static void bench_step(int32_t rows, int32_t pos, const struct probe *probe)
         exit(1);
     float *tables = kernel_rig_floats(2048 * 16);
     b.rope = (struct rope_table){ tables, tables, 32, 2048 };
-    b.seq = (struct attention_seq){ 0, rows, pos, b.blocks };
+    b.seq = (struct attention_seq){ 0, rows, pos, b.blocks, 0 };
     for (int32_t i = 0; i < 64; i++) {
         b.positions[i] = pos + i;
         b.slots[i] = pos + i;

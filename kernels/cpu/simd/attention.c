@@ -112,7 +112,7 @@ static void ask_for_page(const struct attention_args *args, const struct attenti
     if (pos > attention_pos(tile, tile->num_rows - 1) ||
         args->pool->plane_bytes > ASKED_PLANE_BYTES || args->pool->layout.latent_dim > 0)
         return;
-    const int32_t block = tile->seq->blocks[pos / args->pool->layout.block_size];
+    const int32_t block = attention_block(args, tile, pos);
     const unsigned char *keys = kv_keys(args->pool, block, args->layer, tile->kv_head);
     for (size_t i = 0; i < 2 * args->pool->plane_bytes; i += 64)
         __builtin_prefetch(keys + i, 0, 2);
@@ -125,7 +125,7 @@ static void widen_block(const struct attention_args *args, const struct attentio
     const int32_t block_size = args->pool->layout.block_size;
     for (int32_t pos = from; pos < to;) {
         const int32_t offset = pos % block_size, num = min_i32(block_size - offset, to - pos);
-        const int32_t block = tile->seq->blocks[pos / block_size];
+        const int32_t block = attention_block(args, tile, pos);
         const unsigned char *keys = kv_keys(args->pool, block, args->layer, tile->kv_head);
         ask_for_page(args, tile, pos + num);
         widen_page(args, keys, offset, num, pos - first, scratch);

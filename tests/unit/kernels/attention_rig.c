@@ -119,7 +119,9 @@ void attention_rig_step(struct attention_rig *run, int32_t from, int32_t to, flo
     const int32_t num = to - from;
     const size_t num_floats = (size_t)num * (size_t)attention_rig_row(model);
     float *qkv = fixture_guarded(num_floats);
-    const struct attention_seq seq = { 0, num, from, run->blocks };
+    const int32_t low = from - model->window + 1; /* blocks before it are not there */
+    const int32_t first_block = model->window > 0 && low > 0 ? low / model->block_size : 0;
+    const struct attention_seq seq = { 0, num, from, run->blocks + first_block, first_block };
 
     memcpy(qkv, run->qkv + (size_t)from * (size_t)attention_rig_row(model),
            num_floats * sizeof(float));

@@ -94,7 +94,7 @@ static void check_batch_of(struct device *device, const struct attention_model *
     int32_t positions[66], num = 0;
     int64_t slots[66];
     for (int32_t s = 0; s < NUM_SEQS; s++) {
-        seqs[s] = (struct attention_seq){ num, lengths[s], first[s], run.blocks };
+        seqs[s] = (struct attention_seq){ num, lengths[s], first[s], run.blocks, 0 };
         for (int32_t i = 0; i < lengths[s]; i++, num++) {
             positions[num] = first[s] + i;
             slots[num] = (int64_t)run.blocks[positions[num] / 16] * 16 + positions[num] % 16;

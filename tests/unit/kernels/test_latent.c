@@ -53,7 +53,7 @@ static void run_step(struct run *run, int32_t from, int32_t to, float *out)
     static int32_t positions[POSITIONS];
     static int64_t slots[POSITIONS];
     static float latents[POSITIONS * KEY], absorbed[POSITIONS * HEADS * KEY];
-    const struct attention_seq seq = { 0, to - from, from, run->blocks };
+    const struct attention_seq seq = { 0, to - from, from, run->blocks, 0 };
     for (int32_t pos = from; pos < to; pos++) {
         positions[pos - from] = pos;
         slots[pos - from] =

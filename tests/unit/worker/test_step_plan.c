@@ -35,8 +35,8 @@ static void fill_batch(void)
     batch.model.num_rows = ROWS;
     batch.model.num_seqs = SEQS;
     batch.model.num_logits = LOGITS;
-    batch.seqs[0][0] = (struct attention_seq){ 0, 4, 0, blocks_a };
-    batch.seqs[0][1] = (struct attention_seq){ 4, 1, 20, blocks_b };
+    batch.seqs[0][0] = (struct attention_seq){ 0, 4, 0, blocks_a, 0 };
+    batch.seqs[0][1] = (struct attention_seq){ 4, 1, 20, blocks_b, 0 };
     for (int32_t i = 0; i < LOGITS; i++) {
         batch.logits_rows[i] = 2 + i;
         batch.samples[i] = (struct sample_row){ .forced_id = -1,
