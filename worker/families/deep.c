@@ -28,12 +28,10 @@
 #define DOWN(name, feature) { name, IN_LAYER(experts_down), DIM_HIDDEN, DIM_EXPERT_FFN, DIM_NONE, DIM_HIDDEN, .blocks = DIM_EXPERTS, .turned = true, .needs = feature }
 
 static const struct weight_row rows[] = {
-    ROW_EMBED,
-    ROW_NORM("norm.weight", IN_MODEL(norm)),
-    ROW_HEAD,
+    ROWS_TOP,
     { "mu_init", IN_MODEL(mu_init), DIM_HIDDEN, DIM_NONE, DIM_NONE, DIM_HIDDEN, .needs = FEATURE_MU_INIT },
 
-    ROW_NORM("input_layernorm.weight", IN_LAYER(attn_norm)),
+    ROWS_NORMS,
     ROWS_QKV,
     ROW_O,
     { "self_attn.mu_to_q.weight", IN_LAYER(mu_qkv_proj), DIM_Q, DIM_HIDDEN, DIM_NONE, DIM_QKV, .needs = FEATURE_MU_QK },
@@ -41,7 +39,6 @@ static const struct weight_row rows[] = {
     { "self_attn.mu_to_v.weight", IN_LAYER(mu_qkv_proj), DIM_KV, DIM_HIDDEN, DIM_Q_KV, DIM_QKV, .needs = FEATURE_MU_V },
     { "self_attn.q_norm.weight", IN_LAYER(q_norm), DIM_HEAD, DIM_NONE, DIM_NONE, DIM_HEAD, .needs = FEATURE_QK_NORM },
     { "self_attn.k_norm.weight", IN_LAYER(k_norm), DIM_HEAD, DIM_NONE, DIM_NONE, DIM_HEAD, .needs = FEATURE_QK_NORM },
-    ROW_NORM("post_attention_layernorm.weight", IN_LAYER(mlp_norm)),
 
     { "dynamics.mu", IN_LAYER(mu), DIM_HIDDEN, DIM_NONE, DIM_NONE, DIM_HIDDEN, .needs = FEATURE_DYNAMICS },
     { "dynamics.mu_proj.weight", IN_LAYER(mu_proj), DIM_HIDDEN, DIM_HIDDEN, DIM_NONE, DIM_HIDDEN, .needs = FEATURE_DYNAMICS | FEATURE_MU_PROJ },
@@ -59,9 +56,7 @@ static const struct weight_row rows[] = {
     { "mu_guidance.mu", IN_LAYER(mu), DIM_HIDDEN, DIM_NONE, DIM_NONE, DIM_HIDDEN, .high = 2.0f, .needs = FEATURE_GUIDANCE },
     { "mu_guidance.mu_proj.weight", IN_LAYER(mu_proj), DIM_HIDDEN, DIM_HIDDEN, DIM_NONE, DIM_HIDDEN, .needs = FEATURE_GUIDANCE },
 
-    { "mlp.gate_proj.weight", IN_LAYER(gate_up_proj), DIM_FFN, DIM_HIDDEN, DIM_NONE, DIM_GATE_UP, WHEN_MLP_DENSE },
-    { "mlp.up_proj.weight", IN_LAYER(gate_up_proj), DIM_FFN, DIM_HIDDEN, DIM_FFN, DIM_GATE_UP, WHEN_MLP_DENSE },
-    { "mlp.down_proj.weight", IN_LAYER(down_proj), DIM_HIDDEN, DIM_FFN, DIM_NONE, DIM_HIDDEN, WHEN_MLP_DENSE },
+    ROWS_DENSE_MLP,
     { "mlp.gate_up_proj", IN_LAYER(experts_gate_up), DIM_EXPERT_FFN, DIM_HIDDEN, DIM_NONE, DIM_EXPERT_GATE_UP, .blocks = DIM_EXPERTS, .turned = true, .in_rows = DIM_EXPERT_GATE_UP, .needs = FEATURE_EXPERTS_FUSED },
     { "mlp.gate_up_proj", IN_LAYER(experts_gate_up), DIM_EXPERT_FFN, DIM_HIDDEN, DIM_EXPERT_FFN, DIM_EXPERT_GATE_UP, .blocks = DIM_EXPERTS, .turned = true, .in_rows = DIM_EXPERT_GATE_UP, .from_row = DIM_EXPERT_FFN, .needs = FEATURE_EXPERTS_FUSED },
     DOWN("mlp.down_proj", FEATURE_EXPERTS_FUSED),
@@ -96,12 +91,6 @@ static const char *const ignored[] = { ".rotary_emb.inv_freq",
                                        NULL };
 
 static const char *const prefixes[] = { "model.", "", "module.model.", "module.", NULL };
-
-static bool slides(int32_t layer, int32_t window)
-{
-    (void)layer;
-    return window > 0;
-}
 
 /* Of other formats that carry the same names. */
 static int refuse_others(const json_t *config, struct error *err)
@@ -174,7 +163,6 @@ static int read_mu(const json_t *config, struct arch *arch, struct error *err)
 
 static int read_config(const json_t *config, struct arch *arch, struct error *err)
 {
-    int32_t window = 0;
     arch->qk_norm_eps = 1e-6f;
     int r = refuse_others(config, err);
     if (r == 0)
@@ -184,9 +172,7 @@ static int read_config(const json_t *config, struct arch *arch, struct error *er
     if (r == 0)
         r = read_mu(config, arch, err);
     if (r == 0)
-        r = config_int(config, "sliding_window", 1, INT32_MAX, &window, err);
-    if (r == 0)
-        r = config_windows(config, slides, window, arch, err);
+        r = config_window_everywhere(config, arch, err);
     return r < 0 ? r : config_rope(config, 0, arch, err);
 }
 
@@ -317,8 +303,7 @@ const struct family family_deep = {
                 " \"num_key_value_heads\": 4, \"max_position_embeddings\": 2048,"
                 " \"num_experts\": 4, \"tie_word_embeddings\": true}",
     .prefixes = prefixes,
-    .rows = rows,
-    .num_rows = sizeof(rows) / sizeof(rows[0]),
+    ROWS_OF(rows),
     .read_config = read_config,
     .probe = probe,
     .ignored = ignored,

@@ -20,11 +20,8 @@
 
 /* clang-format off */
 static const struct weight_row rows[] = {
-    ROW_EMBED,
-    ROW_NORM("norm.weight", IN_MODEL(norm)),
-    ROW_HEAD,
-
-    ROW_NORM("input_layernorm.weight", IN_LAYER(attn_norm)),
+    ROWS_TOP,
+    ROWS_NORMS,
     { "self_attn.q_proj.weight", IN_LAYER(qkv_proj), DIM_LATENT_Q, DIM_HIDDEN, DIM_NONE, DIM_LATENT_Q, .needs = FEATURE_Q_WHOLE },
     { "self_attn.q_a_proj.weight", IN_LAYER(q_a_proj), DIM_Q_RANK, DIM_HIDDEN, DIM_NONE, DIM_Q_RANK, .needs = FEATURE_Q_RANK },
     { "self_attn.q_a_proj.bias", IN_LAYER(q_a_bias), DIM_Q_RANK, DIM_NONE, DIM_NONE, DIM_Q_RANK, WHEN_ATTENTION_BIAS, .needs = FEATURE_Q_RANK },
@@ -37,15 +34,9 @@ static const struct weight_row rows[] = {
     { "self_attn.kv_b_proj.weight", IN_LAYER(v_absorbed), DIM_VALUE, DIM_LATENT, DIM_NONE, DIM_VALUE, .blocks = DIM_HEADS, .lie = LIES_FLAT, .in_rows = DIM_NOPE_VALUE, .from_row = DIM_NOPE },
     { "self_attn.o_proj.weight", IN_LAYER(o_proj), DIM_HIDDEN, DIM_ATTN, DIM_NONE, DIM_HIDDEN },
     ROW_OUT_BIAS("self_attn.o_proj.bias", IN_LAYER(o_bias), WHEN_ATTENTION_BIAS),
-    ROW_NORM("post_attention_layernorm.weight", IN_LAYER(mlp_norm)),
-    { "mlp.gate_proj.weight", IN_LAYER(gate_up_proj), DIM_FFN, DIM_HIDDEN, DIM_NONE, DIM_GATE_UP, WHEN_MLP_DENSE },
-    { "mlp.up_proj.weight", IN_LAYER(gate_up_proj), DIM_FFN, DIM_HIDDEN, DIM_FFN, DIM_GATE_UP, WHEN_MLP_DENSE },
-    { "mlp.down_proj.weight", IN_LAYER(down_proj), DIM_HIDDEN, DIM_FFN, DIM_NONE, DIM_HIDDEN, WHEN_MLP_DENSE },
-    { "mlp.gate.weight", IN_LAYER(router), DIM_EXPERTS, DIM_HIDDEN, DIM_NONE, DIM_EXPERTS, WHEN_EXPERTS },
+    ROWS_DENSE_MLP,
     { "mlp.gate.e_score_correction_bias", IN_LAYER(router_bias), DIM_EXPERTS, DIM_NONE, DIM_NONE, DIM_EXPERTS, WHEN_ROUTER_BIAS },
-    { "mlp.experts.%d.gate_proj.weight", IN_LAYER(experts_gate_up), DIM_EXPERT_FFN, DIM_HIDDEN, DIM_NONE, DIM_EXPERT_GATE_UP, WHEN_EXPERTS, .blocks = DIM_EXPERTS },
-    { "mlp.experts.%d.up_proj.weight", IN_LAYER(experts_gate_up), DIM_EXPERT_FFN, DIM_HIDDEN, DIM_EXPERT_FFN, DIM_EXPERT_GATE_UP, WHEN_EXPERTS, .blocks = DIM_EXPERTS },
-    { "mlp.experts.%d.down_proj.weight", IN_LAYER(experts_down), DIM_HIDDEN, DIM_EXPERT_FFN, DIM_NONE, DIM_HIDDEN, WHEN_EXPERTS, .blocks = DIM_EXPERTS },
+    ROWS_EXPERTS,
     { "mlp.shared_experts.gate_proj.weight", IN_LAYER(shared_gate_up_proj), DIM_SHARED_FFN, DIM_HIDDEN, DIM_NONE, DIM_SHARED_GATE_UP, WHEN_SHARED_EXPERT },
     { "mlp.shared_experts.up_proj.weight", IN_LAYER(shared_gate_up_proj), DIM_SHARED_FFN, DIM_HIDDEN, DIM_SHARED_FFN, DIM_SHARED_GATE_UP, WHEN_SHARED_EXPERT },
     { "mlp.shared_experts.down_proj.weight", IN_LAYER(shared_down_proj), DIM_HIDDEN, DIM_SHARED_FFN, DIM_NONE, DIM_HIDDEN, WHEN_SHARED_EXPERT },
@@ -193,16 +184,9 @@ static int read_experts(const json_t *config, int32_t first_dense, struct arch *
                         struct error *err)
 {
     double scale = 1.0;
-    int r = moe_keys_activation(config, err);
+    int r = refuse_mlp_bias(config, err);
     if (r == 0)
-        r = refuse_mlp_bias(config, err);
-    if (r == 0)
-        r = moe_keys_experts(config, "n_routed_experts", "num_local_experts", arch, err);
-    if (r == 0)
-        r = moe_keys_int(config, "moe_intermediate_size", 1, MOE_KEYS_MAX_WIDTH,
-                         &arch->moe.intermediate_size, err);
-    if (r == 0)
-        r = config_bool(config, "norm_topk_prob", &arch->moe.routing.normalize, err);
+        r = moe_keys_narrow(config, "n_routed_experts", "num_local_experts", arch, err);
     if (r == 0)
         r = config_real(config, "routed_scaling_factor", 1e-6, 1e6, &scale, err);
     arch->moe.routing.scale = (float)scale;
@@ -258,8 +242,7 @@ const struct family family_deepseek_v2 = {
     .model_type = "deepseek_v2",
     .architecture = "DeepseekV2ForCausalLM",
     .prefixes = family_prefixes,
-    .rows = rows,
-    .num_rows = sizeof(rows) / sizeof(rows[0]),
+    ROWS_OF(rows),
     .read_config = read_v2,
     .ignored = family_ignored,
     .further_layers = true,
@@ -269,8 +252,7 @@ const struct family family_deepseek_v3 = {
     .model_type = "deepseek_v3",
     .architecture = "DeepseekV3ForCausalLM",
     .prefixes = family_prefixes,
-    .rows = rows,
-    .num_rows = sizeof(rows) / sizeof(rows[0]),
+    ROWS_OF(rows),
     .read_config = read_v3,
     .ignored = family_ignored,
     .further_layers = true,

@@ -11,17 +11,8 @@
 #include "worker/model/config.h"
 
 static const struct weight_row rows[] = {
-    ROW_EMBED,
-    ROW_NORM_PLUS_ONE("norm.weight", IN_MODEL(norm)),
-    ROW_HEAD,
-
-    ROW_NORM_PLUS_ONE("input_layernorm.weight", IN_LAYER(attn_norm)),
-    ROWS_QKV,
-    ROWS_QKV_BIAS(WHEN_ATTENTION_BIAS),
-    ROW_O,
-    ROW_OUT_BIAS("self_attn.o_proj.bias", IN_LAYER(o_bias), WHEN_ATTENTION_BIAS),
+    ROWS_GEMMA,
     ROW_NORM_PLUS_ONE("post_attention_layernorm.weight", IN_LAYER(mlp_norm)),
-    ROWS_GATED_MLP,
 };
 
 static int read_config(const json_t *config, struct arch *arch, struct error *err)
@@ -34,10 +25,7 @@ static int read_config(const json_t *config, struct arch *arch, struct error *er
     if (arch->activation == ACTIVATION_GELU)
         arch->activation = ACTIVATION_GELU_TANH;
     if (r == 0)
-        r = config_bool(config, "attention_bias", &arch->attention_bias, err);
-    if (r == 0)
-        r = config_refuse_bidirectional(config, err);
-    config_scale_embedding(arch);
+        r = config_gemma(config, arch, err);
     return r < 0 ? r : config_rope(config, 0, arch, err);
 }
 
@@ -48,8 +36,7 @@ const struct family family_gemma = {
                 " \"max_position_embeddings\": 8192, \"hidden_act\": \"gelu_pytorch_tanh\","
                 " \"tie_word_embeddings\": true}",
     .prefixes = family_prefixes,
-    .rows = rows,
-    .num_rows = sizeof(rows) / sizeof(rows[0]),
+    ROWS_OF(rows),
     .read_config = read_config,
     .ignored = family_ignored,
 };

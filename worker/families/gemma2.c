@@ -10,19 +10,8 @@
 #include "worker/model/config.h"
 
 static const struct weight_row rows[] = {
-    ROW_EMBED,
-    ROW_NORM_PLUS_ONE("norm.weight", IN_MODEL(norm)),
-    ROW_HEAD,
-
-    ROW_NORM_PLUS_ONE("input_layernorm.weight", IN_LAYER(attn_norm)),
-    ROWS_QKV,
-    ROWS_QKV_BIAS(WHEN_ATTENTION_BIAS),
-    ROW_O,
-    ROW_OUT_BIAS("self_attn.o_proj.bias", IN_LAYER(o_bias), WHEN_ATTENTION_BIAS),
-    ROW_NORM_PLUS_ONE("post_attention_layernorm.weight", IN_LAYER(attn_out_norm)),
-    ROW_NORM_PLUS_ONE("pre_feedforward_layernorm.weight", IN_LAYER(mlp_norm)),
-    ROWS_GATED_MLP,
-    ROW_NORM_PLUS_ONE("post_feedforward_layernorm.weight", IN_LAYER(mlp_out_norm)),
+    ROWS_GEMMA,
+    ROWS_GEMMA_NORMS,
 };
 
 /* Layers 0, 2, 4 ... */
@@ -35,14 +24,9 @@ static int read_config(const json_t *config, struct arch *arch, struct error *er
 {
     int r = config_activation(config, "hidden_activation", arch, err);
     if (r == 0)
-        r = config_bool(config, "attention_bias", &arch->attention_bias, err);
-    if (r == 0)
-        r = config_scores(config, arch, err);
+        r = config_gemma(config, arch, err);
     if (r == 0)
         r = config_windows(config, slides, 2, arch, err);
-    if (r == 0)
-        r = config_refuse_bidirectional(config, err);
-    config_scale_embedding(arch);
     return r < 0 ? r : config_rope(config, 0, arch, err);
 }
 
@@ -55,8 +39,7 @@ const struct family family_gemma2 = {
                 " \"query_pre_attn_scalar\": 256, \"sliding_window\": 4096,"
                 " \"attn_logit_softcapping\": 50.0, \"final_logit_softcapping\": 30.0}",
     .prefixes = family_prefixes,
-    .rows = rows,
-    .num_rows = sizeof(rows) / sizeof(rows[0]),
+    ROWS_OF(rows),
     .read_config = read_config,
     .ignored = family_ignored,
 };

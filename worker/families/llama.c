@@ -11,16 +11,9 @@
 #include "worker/model/config.h"
 
 static const struct weight_row rows[] = {
-    ROW_EMBED,
-    ROW_NORM("norm.weight", IN_MODEL(norm)),
-    ROW_HEAD,
-
-    ROW_NORM("input_layernorm.weight", IN_LAYER(attn_norm)),
-    ROWS_QKV,
-    ROW_O,
-    ROWS_QKV_BIAS(WHEN_ATTENTION_BIAS),
-    ROW_OUT_BIAS("self_attn.o_proj.bias", IN_LAYER(o_bias), WHEN_ATTENTION_BIAS),
-    ROW_NORM("post_attention_layernorm.weight", IN_LAYER(mlp_norm)),
+    ROWS_TOP,
+    ROWS_NORMS,
+    ROWS_ATTENTION(WHEN_ATTENTION_BIAS),
     ROWS_GATED_MLP,
     ROWS_GATED_MLP_BIAS(WHEN_MLP_BIAS),
 };
@@ -41,8 +34,7 @@ const struct family family_llama = {
     .model_type = "llama",
     .architecture = "LlamaForCausalLM",
     .prefixes = family_prefixes,
-    .rows = rows,
-    .num_rows = sizeof(rows) / sizeof(rows[0]),
+    ROWS_OF(rows),
     .read_config = read_config,
     .ignored = family_ignored,
 };

@@ -10,31 +10,14 @@
 #include "worker/model/config.h"
 
 static const struct weight_row rows[] = {
-    ROW_EMBED,
-    ROW_NORM("norm.weight", IN_MODEL(norm)),
-    ROW_HEAD,
-
-    ROW_NORM("input_layernorm.weight", IN_LAYER(attn_norm)),
-    ROWS_QKV,
-    ROW_O,
-    ROW_NORM("post_attention_layernorm.weight", IN_LAYER(mlp_norm)),
-    ROWS_GATED_MLP,
+    ROWS_TOP, ROWS_NORMS, ROWS_QKV, ROW_O, ROWS_GATED_MLP,
 };
-
-static bool slides(int32_t layer, int32_t window)
-{
-    (void)layer;
-    return window > 0;
-}
 
 static int read_config(const json_t *config, struct arch *arch, struct error *err)
 {
-    int32_t window = 0;
     int r = config_activation(config, "hidden_act", arch, err);
     if (r == 0)
-        r = config_int(config, "sliding_window", 1, INT32_MAX, &window, err);
-    if (r == 0)
-        r = config_windows(config, slides, window, arch, err);
+        r = config_window_everywhere(config, arch, err);
     return r < 0 ? r : config_rope(config, 0, arch, err);
 }
 
@@ -45,8 +28,7 @@ const struct family family_mistral = {
     .defaults = "{\"num_key_value_heads\": 8, \"max_position_embeddings\": 131072,"
                 " \"sliding_window\": 4096}",
     .prefixes = family_wrapped_prefixes,
-    .rows = rows,
-    .num_rows = sizeof(rows) / sizeof(rows[0]),
+    ROWS_OF(rows),
     .read_config = read_config,
     .ignored = family_ignored,
 };

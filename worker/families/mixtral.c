@@ -12,27 +12,16 @@
 
 /* clang-format off */
 static const struct weight_row rows[] = {
-    ROW_EMBED,
-    ROW_NORM("norm.weight", IN_MODEL(norm)),
-    ROW_HEAD,
-
-    ROW_NORM("input_layernorm.weight", IN_LAYER(attn_norm)),
+    ROWS_TOP,
+    ROWS_NORMS,
     ROWS_QKV,
     ROW_O,
-    ROW_NORM("post_attention_layernorm.weight", IN_LAYER(mlp_norm)),
     { "block_sparse_moe.gate.weight", IN_LAYER(router), DIM_EXPERTS, DIM_HIDDEN, DIM_NONE, DIM_EXPERTS },
-    { "block_sparse_moe.experts.%d.w1.weight", IN_LAYER(experts_gate_up), DIM_EXPERT_FFN, DIM_HIDDEN, DIM_NONE, DIM_EXPERT_GATE_UP, .blocks = DIM_EXPERTS },
-    { "block_sparse_moe.experts.%d.w3.weight", IN_LAYER(experts_gate_up), DIM_EXPERT_FFN, DIM_HIDDEN, DIM_EXPERT_FFN, DIM_EXPERT_GATE_UP, .blocks = DIM_EXPERTS },
-    { "block_sparse_moe.experts.%d.w2.weight", IN_LAYER(experts_down), DIM_HIDDEN, DIM_EXPERT_FFN, DIM_NONE, DIM_HIDDEN, .blocks = DIM_EXPERTS },
+    ROW_EXPERT("block_sparse_moe.experts.%d.w1.weight", experts_gate_up, DIM_EXPERT_FFN, DIM_HIDDEN, DIM_NONE, DIM_EXPERT_GATE_UP),
+    ROW_EXPERT("block_sparse_moe.experts.%d.w3.weight", experts_gate_up, DIM_EXPERT_FFN, DIM_HIDDEN, DIM_EXPERT_FFN, DIM_EXPERT_GATE_UP),
+    ROW_EXPERT("block_sparse_moe.experts.%d.w2.weight", experts_down, DIM_HIDDEN, DIM_EXPERT_FFN, DIM_NONE, DIM_HIDDEN),
 };
 /* clang-format on */
-
-static bool slides(int32_t layer, int32_t unused)
-{
-    (void)layer;
-    (void)unused;
-    return true;
-}
 
 static int read_config(const json_t *config, struct arch *arch, struct error *err)
 {
@@ -44,8 +33,8 @@ static int read_config(const json_t *config, struct arch *arch, struct error *er
     arch->moe.routing.normalize = true;
     for (int32_t l = 0; l < arch->num_hidden_layers; l++)
         arch->layers[l].mlp = MLP_EXPERTS;
-    if (r == 0 && json_is_integer(json_object_get(config, "sliding_window")))
-        r = config_windows(config, slides, 0, arch, err);
+    if (r == 0)
+        r = config_window_everywhere(config, arch, err);
     return r < 0 ? r : config_rope(config, 0, arch, err);
 }
 
@@ -56,8 +45,7 @@ const struct family family_mixtral = {
         "{\"num_key_value_heads\": 8, \"num_local_experts\": 8, \"num_experts_per_tok\": 2,"
         " \"max_position_embeddings\": 131072, \"rope_theta\": 1e6, \"rms_norm_eps\": 1e-5}",
     .prefixes = family_prefixes,
-    .rows = rows,
-    .num_rows = sizeof(rows) / sizeof(rows[0]),
+    ROWS_OF(rows),
     .read_config = read_config,
     .ignored = family_ignored,
 };

@@ -31,6 +31,18 @@ int moe_keys_experts(const json_t *config, const char *key, const char *alias, s
     return r;
 }
 
+int moe_keys_narrow(const json_t *config, const char *key, const char *alias, struct arch *arch,
+                    struct error *err)
+{
+    int r = moe_keys_activation(config, err);
+    if (r == 0)
+        r = moe_keys_experts(config, key, alias, arch, err);
+    if (r == 0)
+        r = moe_keys_int(config, "moe_intermediate_size", 1, MOE_KEYS_MAX_WIDTH,
+                         &arch->moe.intermediate_size, err);
+    return r < 0 ? r : config_bool(config, "norm_topk_prob", &arch->moe.routing.normalize, err);
+}
+
 /* The layers of a list become dense. */
 static int read_dense(const json_t *layers, struct arch *arch, struct error *err)
 {

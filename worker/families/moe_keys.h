@@ -20,6 +20,11 @@ int moe_keys_int(const json_t *config, const char *key, int64_t min, int64_t max
 int moe_keys_experts(const json_t *config, const char *key, const char *alias, struct arch *arch,
                      struct error *err);
 
+/* hidden_act, the number of experts as above, moe_intermediate_size and norm_topk_prob. Returns as
+ * those do. */
+int moe_keys_narrow(const json_t *config, const char *key, const char *alias, struct arch *arch,
+                    struct error *err);
+
 /* Experts in the layers l with (l + 1) % decoder_sparse_step == 0 that are not in
  * mlp_only_layers. Returns 0 or -EINVAL. */
 int moe_keys_layers(const json_t *config, struct arch *arch, struct error *err);

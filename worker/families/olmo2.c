@@ -10,16 +10,10 @@
 #include "worker/model/config.h"
 
 static const struct weight_row rows[] = {
-    ROW_EMBED,
-    ROW_NORM("norm.weight", IN_MODEL(norm)),
-    ROW_HEAD,
-
-    ROWS_QKV,
-    ROWS_QKV_BIAS(WHEN_ATTENTION_BIAS),
+    ROWS_TOP,
+    ROWS_ATTENTION(WHEN_ATTENTION_BIAS),
     ROW_VECTOR("self_attn.q_norm.weight", IN_LAYER(q_norm), DIM_Q, WHEN_ALWAYS),
     ROW_VECTOR("self_attn.k_norm.weight", IN_LAYER(k_norm), DIM_KV, WHEN_ALWAYS),
-    ROW_O,
-    ROW_OUT_BIAS("self_attn.o_proj.bias", IN_LAYER(o_bias), WHEN_ATTENTION_BIAS),
     ROW_NORM("post_attention_layernorm.weight", IN_LAYER(attn_out_norm)),
     ROWS_GATED_MLP,
     ROW_NORM("post_feedforward_layernorm.weight", IN_LAYER(mlp_out_norm)),
@@ -39,8 +33,7 @@ const struct family family_olmo2 = {
     .architecture = "Olmo2ForCausalLM",
     .defaults = "{\"rms_norm_eps\": 1e-5}",
     .prefixes = family_prefixes,
-    .rows = rows,
-    .num_rows = sizeof(rows) / sizeof(rows[0]),
+    ROWS_OF(rows),
     .read_config = read_config,
     .ignored = family_ignored,
 };

@@ -48,8 +48,7 @@ const struct family family_phi = {
     .defaults = "{\"layer_norm_eps\": 1e-5, \"partial_rotary_factor\": 0.5,"
                 " \"hidden_act\": \"gelu_new\"}",
     .prefixes = family_prefixes,
-    .rows = rows,
-    .num_rows = sizeof(rows) / sizeof(rows[0]),
+    ROWS_OF(rows),
     .read_config = read_config,
     .ignored = family_ignored,
 };

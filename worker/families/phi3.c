@@ -10,11 +10,8 @@
 #include "worker/model/config.h"
 
 static const struct weight_row rows[] = {
-    ROW_EMBED,
-    ROW_NORM("norm.weight", IN_MODEL(norm)),
-    ROW_HEAD,
-
-    ROW_NORM("input_layernorm.weight", IN_LAYER(attn_norm)),
+    ROWS_TOP,
+    ROWS_NORMS,
     { "self_attn.qkv_proj.weight", IN_LAYER(qkv_proj), DIM_Q, DIM_HIDDEN, DIM_NONE, DIM_QKV,
       .in_rows = DIM_QKV, .from_row = DIM_NONE },
     { "self_attn.qkv_proj.weight", IN_LAYER(qkv_proj), DIM_KV, DIM_HIDDEN, DIM_Q, DIM_QKV,
@@ -22,7 +19,6 @@ static const struct weight_row rows[] = {
     { "self_attn.qkv_proj.weight", IN_LAYER(qkv_proj), DIM_KV, DIM_HIDDEN, DIM_Q_KV, DIM_QKV,
       .in_rows = DIM_QKV, .from_row = DIM_Q_KV },
     ROW_O,
-    ROW_NORM("post_attention_layernorm.weight", IN_LAYER(mlp_norm)),
     { "mlp.gate_up_proj.weight", IN_LAYER(gate_up_proj), DIM_FFN, DIM_HIDDEN, DIM_NONE, DIM_GATE_UP,
       .in_rows = DIM_GATE_UP, .from_row = DIM_NONE },
     { "mlp.gate_up_proj.weight", IN_LAYER(gate_up_proj), DIM_FFN, DIM_HIDDEN, DIM_FFN, DIM_GATE_UP,
@@ -30,20 +26,11 @@ static const struct weight_row rows[] = {
     ROW_DOWN,
 };
 
-static bool slides(int32_t layer, int32_t window)
-{
-    (void)layer;
-    return window > 0;
-}
-
 static int read_config(const json_t *config, struct arch *arch, struct error *err)
 {
-    int32_t window = 0;
     int r = config_activation(config, "hidden_act", arch, err);
     if (r == 0)
-        r = config_int(config, "sliding_window", 1, INT32_MAX, &window, err);
-    if (r == 0)
-        r = config_windows(config, slides, window, arch, err);
+        r = config_window_everywhere(config, arch, err);
     return r < 0 ? r : config_rope(config, CONFIG_ROPE_PARTIAL | CONFIG_ROPE_LONG, arch, err);
 }
 
@@ -53,8 +40,7 @@ const struct family family_phi3 = {
     .defaults = "{\"max_position_embeddings\": 4096, \"original_max_position_embeddings\": 4096,"
                 " \"rms_norm_eps\": 1e-5}",
     .prefixes = family_prefixes,
-    .rows = rows,
-    .num_rows = sizeof(rows) / sizeof(rows[0]),
+    ROWS_OF(rows),
     .read_config = read_config,
     .ignored = family_ignored,
 };

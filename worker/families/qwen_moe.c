@@ -15,21 +15,13 @@
 
 /* clang-format off */
 #define ROWS_OF_BOTH \
-    ROW_EMBED, \
-    ROW_NORM("norm.weight", IN_MODEL(norm)), \
-    ROW_HEAD, \
-    ROW_NORM("input_layernorm.weight", IN_LAYER(attn_norm)), \
+    ROWS_TOP, \
+    ROWS_NORMS, \
     ROWS_QKV, \
     ROWS_QKV_BIAS(WHEN_ATTENTION_BIAS), \
     ROW_O, \
-    ROW_NORM("post_attention_layernorm.weight", IN_LAYER(mlp_norm)), \
-    { "mlp.gate_proj.weight", IN_LAYER(gate_up_proj), DIM_FFN, DIM_HIDDEN, DIM_NONE, DIM_GATE_UP, WHEN_MLP_DENSE }, \
-    { "mlp.up_proj.weight", IN_LAYER(gate_up_proj), DIM_FFN, DIM_HIDDEN, DIM_FFN, DIM_GATE_UP, WHEN_MLP_DENSE }, \
-    { "mlp.down_proj.weight", IN_LAYER(down_proj), DIM_HIDDEN, DIM_FFN, DIM_NONE, DIM_HIDDEN, WHEN_MLP_DENSE }, \
-    { "mlp.gate.weight", IN_LAYER(router), DIM_EXPERTS, DIM_HIDDEN, DIM_NONE, DIM_EXPERTS, WHEN_EXPERTS }, \
-    { "mlp.experts.%d.gate_proj.weight", IN_LAYER(experts_gate_up), DIM_EXPERT_FFN, DIM_HIDDEN, DIM_NONE, DIM_EXPERT_GATE_UP, WHEN_EXPERTS, .blocks = DIM_EXPERTS }, \
-    { "mlp.experts.%d.up_proj.weight", IN_LAYER(experts_gate_up), DIM_EXPERT_FFN, DIM_HIDDEN, DIM_EXPERT_FFN, DIM_EXPERT_GATE_UP, WHEN_EXPERTS, .blocks = DIM_EXPERTS }, \
-    { "mlp.experts.%d.down_proj.weight", IN_LAYER(experts_down), DIM_HIDDEN, DIM_EXPERT_FFN, DIM_NONE, DIM_HIDDEN, WHEN_EXPERTS, .blocks = DIM_EXPERTS }
+    ROWS_DENSE_MLP, \
+    ROWS_EXPERTS
 
 static const struct weight_row rows_qwen2[] = {
     ROWS_OF_BOTH,
@@ -42,41 +34,17 @@ static const struct weight_row rows_qwen2[] = {
 static const struct weight_row rows_qwen3[] = {
     ROWS_OF_BOTH,
     ROW_OUT_BIAS("self_attn.o_proj.bias", IN_LAYER(o_bias), WHEN_ATTENTION_BIAS),
-    ROW_VECTOR("self_attn.q_norm.weight", IN_LAYER(q_norm), DIM_HEAD, WHEN_ALWAYS),
-    ROW_VECTOR("self_attn.k_norm.weight", IN_LAYER(k_norm), DIM_HEAD, WHEN_ALWAYS),
+    ROWS_QK_NORM,
 };
 /* clang-format on */
 
-/* As in qwen2.c. */
-static bool slides(int32_t layer, int32_t max_window_layers)
-{
-    return layer >= max_window_layers;
-}
-
-static int read_windows(const json_t *config, struct arch *arch, struct error *err)
-{
-    bool use_window = false;
-    int32_t first = 28;
-    int r = config_bool(config, "use_sliding_window", &use_window, err);
-    if (r == 0)
-        r = config_int(config, "max_window_layers", 0, INT32_MAX, &first, err);
-    return r == 0 && use_window ? config_windows(config, slides, first, arch, err) : r;
-}
-
 static int read_both(const json_t *config, struct arch *arch, struct error *err)
 {
-    int r = moe_keys_activation(config, err);
-    if (r == 0)
-        r = moe_keys_experts(config, "num_experts", "num_local_experts", arch, err);
-    if (r == 0)
-        r = moe_keys_int(config, "moe_intermediate_size", 1, MOE_KEYS_MAX_WIDTH,
-                         &arch->moe.intermediate_size, err);
-    if (r == 0)
-        r = config_bool(config, "norm_topk_prob", &arch->moe.routing.normalize, err);
+    int r = moe_keys_narrow(config, "num_experts", "num_local_experts", arch, err);
     if (r == 0)
         r = moe_keys_layers(config, arch, err);
     if (r == 0)
-        r = read_windows(config, arch, err);
+        r = config_window_behind(config, arch, err);
     return r < 0 ? r : config_rope(config, 0, arch, err);
 }
 
@@ -101,10 +69,9 @@ const struct family family_qwen2_moe = {
     .model_type = "qwen2_moe",
     .architecture = "Qwen2MoeForCausalLM",
     .defaults = "{\"num_key_value_heads\": 16, \"max_position_embeddings\": 32768,"
-                " \"num_experts_per_tok\": 4, \"sliding_window\": 4096}",
+                " \"num_experts_per_tok\": 4, \"sliding_window\": 4096, \"max_window_layers\": 28}",
     .prefixes = family_prefixes,
-    .rows = rows_qwen2,
-    .num_rows = sizeof(rows_qwen2) / sizeof(rows_qwen2[0]),
+    ROWS_OF(rows_qwen2),
     .read_config = read_qwen2,
     .ignored = family_ignored,
 };
@@ -113,10 +80,9 @@ const struct family family_qwen3_moe = {
     .model_type = "qwen3_moe",
     .architecture = "Qwen3MoeForCausalLM",
     .defaults = "{\"num_key_value_heads\": 4, \"max_position_embeddings\": 32768,"
-                " \"num_experts_per_tok\": 8, \"sliding_window\": 4096}",
+                " \"num_experts_per_tok\": 8, \"sliding_window\": 4096, \"max_window_layers\": 28}",
     .prefixes = family_prefixes,
-    .rows = rows_qwen3,
-    .num_rows = sizeof(rows_qwen3) / sizeof(rows_qwen3[0]),
+    ROWS_OF(rows_qwen3),
     .read_config = read_qwen3,
     .ignored = family_ignored,
 };

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/strbuf.h"
 #include "formats/gguf_model.h"
@@ -381,7 +382,7 @@ static int read_gguf(const char *path, char **ret_text, size_t *ret_len, struct 
     return r < 0 ? error_set(err, r, "%.200s: %s", path, why.message) : 0;
 }
 
-int config_read(const char *dir, char **ret_text, size_t *ret_len, struct error *err)
+static int read_text(const char *dir, char **ret_text, size_t *ret_len, struct error *err)
 {
     char path[4096];
     if (gguf_is_file(dir))
@@ -391,15 +392,23 @@ int config_read(const char *dir, char **ret_text, size_t *ret_len, struct error 
     return file_read(path, MAX_CONFIG_BYTES, ret_text, ret_len, err);
 }
 
-int model_read_arch(const char *dir, enum dtype kv_dtype, int32_t block_size, struct arch *ret_arch,
-                    struct error *err)
+int config_read(const char *dir, enum dtype kv_dtype, int32_t block_size, struct arch *ret_arch,
+                const struct family **ret_family, uint64_t *ret_hash, struct error *err)
 {
     char *text;
     size_t len;
-    int r = config_read(dir, &text, &len, err);
+    int r = read_text(dir, &text, &len, err);
     if (r < 0)
         return r;
-    r = config_parse(text, len, kv_dtype, block_size, ret_arch, NULL, err);
+    if (ret_hash != NULL)
+        *ret_hash = file_hash(FILE_HASH_START, text, len);
+    r = config_parse(text, len, kv_dtype, block_size, ret_arch, ret_family, err);
     free(text);
     return r;
+}
+
+int model_read_arch(const char *dir, enum dtype kv_dtype, int32_t block_size, struct arch *ret_arch,
+                    struct error *err)
+{
+    return config_read(dir, kv_dtype, block_size, ret_arch, NULL, NULL, err);
 }

@@ -28,9 +28,11 @@ struct family;
 int config_parse(const char *text, size_t len, enum dtype kv_dtype, int32_t block_size,
                  struct arch *ret_arch, const struct family **ret_family, struct error *err);
 
-/* The text of dir/config.json, malloc'ed: at most 1 MiB; of a GGUF file what gguf_config_json()
- * makes of it. Returns as file_read() or gguf_config_json(). */
-int config_read(const char *dir, char **ret_text, size_t *ret_len, struct error *err);
+/* The same of dir/config.json, of at most 1 MiB, or of what gguf_config_json() makes of a GGUF
+ * file; *ret_family and *ret_hash, of the text, may be NULL. Also as file_read() or
+ * gguf_config_json(). */
+int config_read(const char *dir, enum dtype kv_dtype, int32_t block_size, struct arch *ret_arch,
+                const struct family **ret_family, uint64_t *ret_hash, struct error *err);
 
 /* For families. Return 0 or -EINVAL. */
 int config_int(const json_t *config, const char *key, int64_t min, int64_t max, int32_t *value,
@@ -51,15 +53,17 @@ typedef bool config_slides(int32_t layer, int32_t parameter);
 int config_windows(const json_t *config, config_slides *slides, int32_t parameter,
                    struct arch *arch, struct error *err);
 
-/* query_pre_attn_scalar, attn_logit_softcapping, final_logit_softcapping. */
-int config_scores(const json_t *config, struct arch *arch, struct error *err);
+/* The same: on every layer, unless sliding_window is null. */
+int config_window_everywhere(const json_t *config, struct arch *arch, struct error *err);
 
-/* The embedding times the root of hidden_size, rounded to the checkpoint's dtype as the
- * original does. */
-void config_scale_embedding(struct arch *arch);
+/* The same: on the layers from max_window_layers on, and only where use_sliding_window is true. */
+int config_window_behind(const json_t *config, struct arch *arch, struct error *err);
 
-/* A model that reads what comes after a token cannot write it. -ENOTSUP. */
-int config_refuse_bidirectional(const json_t *config, struct error *err);
+/* What Gemmas have in common: attention_bias, query_pre_attn_scalar, attn_logit_softcapping,
+ * final_logit_softcapping; the embedding times the root of hidden_size, rounded to the checkpoint's
+ * dtype as the original does. -ENOTSUP for use_bidirectional_attention: a model that reads what
+ * comes after a token cannot write it. */
+int config_gemma(const json_t *config, struct arch *arch, struct error *err);
 
 /* What a family may say of positions beyond the plain. */
 enum {

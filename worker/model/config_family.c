@@ -73,7 +73,36 @@ int config_windows(const json_t *config, config_slides *slides, int32_t paramete
     return r;
 }
 
-int config_scores(const json_t *config, struct arch *arch, struct error *err)
+static bool everywhere(int32_t layer, int32_t unused)
+{
+    (void)layer;
+    (void)unused;
+    return true;
+}
+
+int config_window_everywhere(const json_t *config, struct arch *arch, struct error *err)
+{
+    if (get(config, "sliding_window") == NULL && get(config, "layer_types") == NULL)
+        return 0;
+    return config_windows(config, everywhere, 0, arch, err);
+}
+
+static bool from_layer(int32_t layer, int32_t max_window_layers)
+{
+    return layer >= max_window_layers;
+}
+
+int config_window_behind(const json_t *config, struct arch *arch, struct error *err)
+{
+    bool use_window = false;
+    int32_t first = 0;
+    int r = config_bool(config, "use_sliding_window", &use_window, err);
+    if (r == 0)
+        r = config_int(config, "max_window_layers", 0, INT32_MAX, &first, err);
+    return r == 0 && use_window ? config_windows(config, from_layer, first, arch, err) : r;
+}
+
+static int read_scores(const json_t *config, struct arch *arch, struct error *err)
 {
     double scalar = 0.0, scores = 0.0, logits = 0.0;
     int r = config_real(config, "query_pre_attn_scalar", 1e-3, 1e6, &scalar, err);
@@ -95,13 +124,13 @@ static double round_to(double value, int bits)
     return ldexp(nearbyint(ldexp(mantissa, bits)), exponent - bits);
 }
 
-void config_scale_embedding(struct arch *arch)
+static void scale_embedding(struct arch *arch)
 {
     const int bits = arch->dtype == DTYPE_BF16 ? 8 : arch->dtype == DTYPE_F16 ? 11 : 24;
     arch->embedding_scale = (float)round_to(sqrt((double)arch->hidden_size), bits);
 }
 
-int config_refuse_bidirectional(const json_t *config, struct error *err)
+static int refuse_bidirectional(const json_t *config, struct error *err)
 {
     bool both = false;
     const int r = config_bool(config, "use_bidirectional_attention", &both, err);
@@ -109,4 +138,13 @@ int config_refuse_bidirectional(const json_t *config, struct error *err)
         return error_set(err, -ENOTSUP,
                          "config.json: use_bidirectional_attention is true, supported is false");
     return r;
+}
+
+int config_gemma(const json_t *config, struct arch *arch, struct error *err)
+{
+    int r = config_bool(config, "attention_bias", &arch->attention_bias, err);
+    if (r == 0)
+        r = read_scores(config, arch, err);
+    scale_embedding(arch);
+    return r < 0 ? r : refuse_bidirectional(config, err);
 }

@@ -1,7 +1,6 @@
 #include "worker/model/measure.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #include "worker/families/family.h"
 #include "worker/model/checkpoint.h"
@@ -13,13 +12,8 @@
 static int read_whole(const struct model_options *options, struct measure *m,
                       const struct family **ret_family, struct error *err)
 {
-    char *text;
-    size_t len;
-    int r = config_read(options->dir, &text, &len, err);
-    if (r < 0)
-        return r;
-    r = config_parse(text, len, options->kv_dtype, options->block_size, &m->whole, ret_family, err);
-    free(text);
+    const int r = config_read(options->dir, options->kv_dtype, options->block_size, &m->whole,
+                              ret_family, NULL, err);
     if (r == 0 && options->max_model_len > m->whole.max_position_embeddings)
         return error_set_param(err, -EINVAL, "max_model_len",
                                "max_model_len is %d, wanted at most the model's "

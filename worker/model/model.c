@@ -88,20 +88,6 @@ static void free_workspace(struct model *m)
             m->backend->free(m->device, buffers[i]);
 }
 
-static int read_config(struct model *m, const struct model_options *options,
-                       const struct family **ret_family, struct error *err)
-{
-    char *text;
-    size_t len;
-    int r = config_read(options->dir, &text, &len, err);
-    if (r < 0)
-        return r;
-    m->identity = file_hash(FILE_HASH_START, text, len);
-    r = config_parse(text, len, options->kv_dtype, options->block_size, &m->whole, ret_family, err);
-    free(text);
-    return r;
-}
-
 static int shard_model(struct model *m, struct error *err)
 {
     const struct communicator *c = m->communicator;
@@ -171,7 +157,8 @@ static int open_model(struct model *m, const struct model_options *options, stru
 {
     const struct family *family;
     struct checkpoint checkpoint;
-    int r = read_config(m, options, &family, err);
+    int r = config_read(options->dir, options->kv_dtype, options->block_size, &m->whole, &family,
+                        &m->identity, err);
     if (r == 0)
         r = check_options(options, &m->whole, err);
     if (r < 0)
