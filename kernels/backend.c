@@ -15,7 +15,8 @@ static const struct dtype_row {
     [DTYPE_F32] = { "f32", 1, 4 },       [DTYPE_F16] = { "f16", 1, 2 },
     [DTYPE_BF16] = { "bf16", 1, 2 },     [DTYPE_Q8_0] = { "q8_0", 32, 34 },
     [DTYPE_Q4_0] = { "q4_0", 32, 18 },   [DTYPE_Q4_K] = { "q4_k", 256, 144 },
-    [DTYPE_Q6_K] = { "q6_k", 256, 210 },
+    [DTYPE_Q6_K] = { "q6_k", 256, 210 }, [DTYPE_F8_E4M3] = { "f8_e4m3", 1, 1 },
+    [DTYPE_I8] = { "i8", 1, 1 },         [DTYPE_I4] = { "i4", 1, 1 },
 };
 
 size_t dtype_bytes(enum dtype dtype)
@@ -36,6 +37,17 @@ size_t dtype_row_bytes(enum dtype dtype, int32_t cols)
 bool dtype_is_quant(enum dtype dtype)
 {
     return dtype_rows[dtype].block > 1;
+}
+
+bool dtype_is_scaled(enum dtype dtype)
+{
+    return dtype == DTYPE_F8_E4M3 || dtype == DTYPE_I8 || dtype == DTYPE_I4;
+}
+
+size_t scaling_row_bytes(const struct scaling *scaling, int32_t cols)
+{
+    return (size_t)cols +
+           (size_t)scaling->num_groups * (sizeof(float) + (scaling->has_zeros ? 1 : 0));
 }
 
 const char *dtype_name(enum dtype dtype)

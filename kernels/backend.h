@@ -27,14 +27,27 @@
 enum { BACKEND_ABI = 7, BACKEND_SPAN = 256, BACKEND_MAX_GROUPS = 4, BACKEND_MAX_LOGPROBS = 20 };
 enum { MOE_MAX_EXPERTS = 1024 };
 
-/* The last four are of weights alone, in blocks of inputs as GGUF files have them. */
-enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0, DTYPE_Q4_0, DTYPE_Q4_K, DTYPE_Q6_K };
+/* Q are of weights alone, in blocks of inputs as GGUF files have them; the last three are of
+ * weights with scales (struct scaling). */
+enum dtype {
+    DTYPE_F32,
+    DTYPE_F16,
+    DTYPE_BF16,
+    DTYPE_Q8_0,
+    DTYPE_Q4_0,
+    DTYPE_Q4_K,
+    DTYPE_Q6_K,
+    DTYPE_F8_E4M3,
+    DTYPE_I8,
+    DTYPE_I4,
+};
 
 size_t dtype_bytes(enum dtype dtype);                   /* of one element; 0 for a type of blocks */
 size_t dtype_row_bytes(enum dtype dtype, int32_t cols); /* cols: whole blocks */
-bool dtype_is_quant(enum dtype dtype);
-int32_t dtype_block(enum dtype dtype);    /* inputs of a block, 1 for the others */
-const char *dtype_name(enum dtype dtype); /* "f32", "f16", "bf16", "q8_0", "q4_0", "q4_k", "q6_k" */
+bool dtype_is_quant(enum dtype dtype);                  /* of blocks */
+bool dtype_is_scaled(enum dtype dtype);                 /* with scales */
+int32_t dtype_block(enum dtype dtype);                  /* inputs of a block, 1 for the others */
+const char *dtype_name(enum dtype dtype); /* "f32", "bf16", "q4_k", "f8_e4m3", "i4" ... */
 
 struct device;
 struct weight; /* a repacked matrix [rows][cols], y = W x */
@@ -47,11 +60,32 @@ struct store_key {
     int32_t rank, num_ranks;
 };
 
+/*
+ * Weights with scales: w = scale (q - zero), with a scale and a zero for each row and each group
+ * of inputs. q is a code of E4M3, a signed byte, or 0 to 15; without zeros they are 0, of I4 8.
+ * A scale that is NaN, or a code that is, makes its row NaN. What is multiplied is w as a float,
+ * rounded once where the scale is f16 or bf16 or no zeros are given.
+ */
+struct scaling {
+    enum dtype scales; /* DTYPE_F32, F16 or BF16: what scales are kept as */
+    bool has_zeros;
+    int32_t num_groups;
+    const int32_t *groups; /* [cols], copied: the group of each input; every group has some */
+};
+
 /* A matrix, or with cols 0 a vector of `rows` floats. */
 struct store_object {
     enum dtype dtype; /* of a matrix */
     int32_t rows, cols;
+    struct scaling scaling; /* of a type with scales */
 };
+
+/* Bytes of one row of a type with scales, as weight_load() takes it: cols bytes of q in the order
+ * of inputs, num_groups floats, and with zeros as many bytes (of I8 signed). */
+size_t scaling_row_bytes(const struct scaling *scaling, int32_t cols);
+
+/* Bytes that 32 rows of such a type take in memory. */
+size_t scaling_panel_bytes(const struct store_object *object);
 
 struct device_options {
     int32_t num_threads; /* 0: as many as this process may run on, shared with the other ranks */
@@ -271,10 +305,10 @@ struct backend {
     void (*upload)(struct device *device, void *to, const void *from, size_t bytes);
     void (*download)(struct device *device, void *to, const void *from, size_t bytes);
 
-    /* A matrix, loaded by rows in any order: row r of `from` (row-major, contiguous, unaligned
-     * allowed) becomes row first_row + r. Loading is not an enqueued operation; it may be
-     * called from several threads for disjoint panels of 32 rows, or with first_row and num_rows
-     * of any value from one thread. */
+    /* A matrix of a type without scales (those are of stores), loaded by rows in any order: row r
+     * of `from` (row-major, contiguous, unaligned allowed) becomes row first_row + r. Loading is
+     * not an enqueued operation; it may be called from several threads for disjoint panels of 32
+     * rows, or with first_row and num_rows of any value from one thread. */
     int (*weight_alloc)(struct device *device, enum dtype dtype, int32_t rows, int32_t cols,
                         struct weight **ret_weight, struct error *err);
     void (*weight_load)(struct weight *weight, int32_t first_row, int32_t num_rows,

@@ -46,7 +46,7 @@ static void run_expert(struct device *device, const struct moe_linear_args *args
         .rows = args->plan->first[expert + 1] - args->plan->first[expert],
         .row_parts = 1,
     };
-    device->isa->linear(&linear, panel_from, panel_to, 0, linear.rows);
+    isa_linear(device->isa, &linear, panel_from, panel_to, 0, linear.rows);
 }
 
 /* Panels lie behind each other on a line of costs; a thread has those that begin in its part. */
@@ -105,7 +105,7 @@ static void run_heads(struct device *device, const struct op *op, int32_t thread
             .rows = op->args.heads.rows,
             .row_parts = 1,
         };
-        device->isa->linear(&linear, (int32_t)panel, (int32_t)(panel + num), 0, linear.rows);
+        isa_linear(device->isa, &linear, (int32_t)panel, (int32_t)(panel + num), 0, linear.rows);
         unit += num;
     }
 }

@@ -122,12 +122,10 @@ static void run_linear(struct device *device, const struct op *op, int32_t threa
     const int32_t panel_parts = num_threads / row_parts;
     const int32_t part = thread % panel_parts, row_part = thread / panel_parts;
 
-    const bool is_quant = dtype_is_quant(args->weight->dtype);
-    (is_quant ? device->isa->linear_quant : device->isa->linear)(
-        args, (int32_t)share_of(args->weight->num_panels, part, panel_parts),
-        (int32_t)share_of(args->weight->num_panels, part + 1, panel_parts),
-        (int32_t)share_of(args->rows, row_part, row_parts),
-        (int32_t)share_of(args->rows, row_part + 1, row_parts));
+    isa_linear(device->isa, args, (int32_t)share_of(args->weight->num_panels, part, panel_parts),
+               (int32_t)share_of(args->weight->num_panels, part + 1, panel_parts),
+               (int32_t)share_of(args->rows, row_part, row_parts),
+               (int32_t)share_of(args->rows, row_part + 1, row_parts));
 }
 
 /* A narrow matrix has too few panels for many threads: let them share out the rows too. */

@@ -243,6 +243,9 @@ struct isa {
     void (*quantize)(const struct quantize_args *args, int32_t row_from, int32_t row_to);
     void (*linear_quant)(const struct linear_args *args, int32_t panel_from, int32_t panel_to,
                          int32_t row_from, int32_t row_to);
+    /* The same for weights with scales. */
+    void (*linear_scaled)(const struct linear_args *args, int32_t panel_from, int32_t panel_to,
+                          int32_t row_from, int32_t row_to);
     /* A unit is one row's group of one kv head: unit = row * num_kv_heads + kv_head. */
     void (*rope_kv_write)(const struct rope_args *args, int64_t unit_from, int64_t unit_to);
     /* The tile's queries times the scale, into scratch->queries. */
@@ -264,6 +267,17 @@ struct isa {
     void (*activate)(const struct activate_args *args, int64_t from, int64_t to);
     void (*soft_cap)(const struct cap_args *args, int64_t from, int64_t to);
 };
+
+/* What computes a product by such a weight; of blocks, `quants` are filled. */
+static inline void isa_linear(const struct isa *isa, const struct linear_args *args,
+                              int32_t panel_from, int32_t panel_to, int32_t row_from,
+                              int32_t row_to)
+{
+    const enum dtype dtype = args->weight->dtype;
+    (dtype_is_quant(dtype)    ? isa->linear_quant
+     : dtype_is_scaled(dtype) ? isa->linear_scaled
+                              : isa->linear)(args, panel_from, panel_to, row_from, row_to);
+}
 
 extern const struct isa isa_scalar;
 #if defined(CPU_HAS_SIMD)

@@ -8,6 +8,7 @@
 #include "base/half.h"
 #include "kernels/cpu/op.h"
 #include "kernels/cpu/scalar_quant.h"
+#include "kernels/cpu/scalar_scaled.h"
 
 static bool is_supported(void)
 {
@@ -363,6 +364,7 @@ const struct isa isa_scalar = {
     .linear = linear,
     .quantize = scalar_quantize,
     .linear_quant = scalar_linear_quant,
+    .linear_scaled = scalar_linear_scaled,
     .rope_kv_write = rope_kv_write,
     .attention_begin = attention_begin,
     .attention_span = attention_span,

@@ -8,24 +8,46 @@
 #include "base/half.h"
 #include "kernels/cpu/memory.h"
 #include "kernels/cpu/quant.h"
+#include "kernels/cpu/scaled.h"
 
 enum { LOAD_COLS = 64 }; /* 64 columns of a panel stay in the first-level cache while rows come */
 
-int weight_describe(enum dtype dtype, int32_t rows, int32_t cols, struct weight *ret_weight)
+static size_t panel_bytes_of(const struct weight *weight)
 {
-    if (rows < 1 || cols < 1 || cols % dtype_block(dtype) != 0)
-        return -EINVAL;
-    const struct weight weight = {
-        .dtype = dtype,
-        .rows = rows,
-        .cols = cols,
-        .num_panels = (int32_t)(((int64_t)rows + PANEL_ROWS - 1) / PANEL_ROWS),
+    if (weight->form != NULL)
+        return weight->form->panel_bytes;
+    return dtype_is_quant(weight->dtype)
+               ? quant_panel_bytes(weight->dtype, weight->cols)
+               : PANEL_ROWS * dtype_row_bytes(weight->dtype, weight->cols);
+}
+
+int weight_describe(const struct store_object *object, struct weight *ret_weight)
+{
+    struct weight weight = {
+        .dtype = object->dtype,
+        .rows = object->rows,
+        .cols = object->cols,
+        .num_panels = (int32_t)(((int64_t)object->rows + PANEL_ROWS - 1) / PANEL_ROWS),
     };
     size_t bytes;
-    if (__builtin_mul_overflow((size_t)weight.num_panels, weight_panel_bytes(&weight), &bytes))
+    if (object->rows < 1 || object->cols < 1 || object->cols % dtype_block(object->dtype) != 0)
+        return -EINVAL;
+    const int r = dtype_is_scaled(object->dtype) ? scaled_describe(object, &weight.form) : 0;
+    if (r < 0)
+        return r;
+    weight.panel_bytes = panel_bytes_of(&weight);
+    if (__builtin_mul_overflow((size_t)weight.num_panels, weight.panel_bytes, &bytes)) {
+        weight_finish(&weight);
         return -EOVERFLOW;
+    }
     *ret_weight = weight;
     return 0;
+}
+
+void weight_finish(struct weight *weight)
+{
+    scaled_free(weight->form);
+    weight->form = NULL;
 }
 
 int weight_alloc(struct device *device, enum dtype dtype, int32_t rows, int32_t cols,
@@ -34,7 +56,8 @@ int weight_alloc(struct device *device, enum dtype dtype, int32_t rows, int32_t 
     struct weight *weight = calloc(1, sizeof(*weight));
     if (!weight)
         return error_set(err, -ENOMEM, "no memory for a weight");
-    const int r = weight_describe(dtype, rows, cols, weight);
+    const struct store_object object = { .dtype = dtype, .rows = rows, .cols = cols };
+    const int r = weight_describe(&object, weight);
     if (r < 0) {
         weight_free(weight);
         return error_set(err, r, "a weight of %d x %d %s cannot be counted or has no whole blocks",
@@ -56,6 +79,7 @@ void weight_free(struct weight *weight)
     if (!weight)
         return;
     memory_free(weight->panels);
+    weight_finish(weight);
     free(weight);
 }
 
@@ -100,14 +124,19 @@ void weight_load(struct weight *weight, int32_t first_row, int32_t num_rows, con
 {
     assert(first_row >= 0 && num_rows >= 0 && num_rows <= weight->rows - first_row);
 
-    const size_t row_bytes = dtype_row_bytes(weight->dtype, weight->cols);
+    const size_t row_bytes = weight->form != NULL ? scaled_row_bytes(weight)
+                                                  : dtype_row_bytes(weight->dtype, weight->cols);
+    void (*const load)(struct weight *, int32_t, int32_t, const unsigned char *) =
+        weight->form != NULL            ? scaled_load_panel
+        : dtype_is_quant(weight->dtype) ? quant_load_panel
+                                        : load_panel;
     const unsigned char *rows = from;
     const int32_t end = first_row + num_rows;
 
     for (int32_t row = first_row; row < end;) {
         const int32_t room = PANEL_ROWS - row % PANEL_ROWS;
         const int32_t n = end - row < room ? end - row : room;
-        (dtype_is_quant(weight->dtype) ? quant_load_panel : load_panel)(weight, row, n, rows);
+        load(weight, row, n, rows);
         rows += (size_t)n * row_bytes;
         row += n;
     }
@@ -140,6 +169,11 @@ void weight_read_row(const struct weight *weight, int32_t row, int32_t first_col
     case DTYPE_Q4_K:
     case DTYPE_Q6_K:
         quant_read_row(weight, row, first_col, num_cols, out);
+        break;
+    case DTYPE_F8_E4M3:
+    case DTYPE_I8:
+    case DTYPE_I4:
+        scaled_read_row(weight, row, first_col, num_cols, out);
         break;
     }
 }

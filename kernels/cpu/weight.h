@@ -4,7 +4,8 @@
  *     panels : [num_panels][cols][32]    num_panels = rows rounded up to 32, / 32
  *
  * One column of a panel is what one step over the inputs multiplies: 32 outputs at once. Rows
- * beyond the matrix are zero. Types of blocks are laid out as quant.h says. bf16 columns hold rows
+ * beyond the matrix are zero. Types of blocks are laid out as quant.h says, those with scales as
+ * scaled.h does. bf16 columns hold rows
  * i and 16 + i side by side, so that a shift and a mask widen 64 bytes to rows 0-15 and 16-31
  * without a shuffle.
  */
@@ -14,15 +15,20 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/quant_layout.h"
 
+struct scaled_form;
+
 struct weight {
     enum dtype dtype;
     int32_t rows, cols, num_panels;
     unsigned char *panels;
+    struct scaled_form *form; /* of a type with scales (scaled.h), else NULL */
+    size_t panel_bytes;
 };
 
-/* The form of a matrix without memory. Returns 0; -EINVAL when empty or of no whole blocks,
- * -EOVERFLOW. */
-int weight_describe(enum dtype dtype, int32_t rows, int32_t cols, struct weight *ret_weight);
+/* The form of a matrix without memory; weight_finish() it. Returns 0; -EINVAL when empty, of no
+ * whole blocks or of groups that are none, -EOVERFLOW, -ENOMEM. */
+int weight_describe(const struct store_object *object, struct weight *ret_weight);
+void weight_finish(struct weight *weight);
 
 int weight_alloc(struct device *device, enum dtype dtype, int32_t rows, int32_t cols,
                  struct weight **ret_weight, struct error *err);
@@ -45,9 +51,7 @@ static inline int32_t weight_lane(enum dtype dtype, int32_t row_in_panel)
 /* Bytes of one panel, and where it begins. */
 static inline size_t weight_panel_bytes(const struct weight *weight)
 {
-    return dtype_is_quant(weight->dtype)
-               ? quant_panel_bytes(weight->dtype, weight->cols)
-               : PANEL_ROWS * dtype_row_bytes(weight->dtype, weight->cols);
+    return weight->panel_bytes;
 }
 
 static inline const void *weight_panel(const struct weight *weight, int32_t panel)

@@ -11,6 +11,7 @@
 
 #include "kernels/cpu/device.h"
 #include "kernels/cpu/quant.h"
+#include "kernels/cpu/scaled.h"
 #include "kernels/cpu/weight.h"
 
 #ifndef MFD_NOEXEC_SEAL
@@ -21,7 +22,7 @@
 #endif
 
 enum {
-    FORMAT_VERSION = 1,
+    FORMAT_VERSION = 2,
     ALIGNMENT = 64,
     HUGE_PAGE_BYTES = 2 << 20,
     SEALS = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL,
@@ -29,7 +30,8 @@ enum {
 
 struct entry {
     uint64_t offset, bytes; /* in the file */
-    int32_t dtype, rows, cols, reserved;
+    int32_t dtype, rows, cols;
+    uint32_t form; /* of a type with scales */
 };
 
 struct image {
@@ -48,7 +50,8 @@ struct weight_store {
     void *reserved; /* the address range of the mapping, with what aligning it took */
     size_t reserved_bytes;
     unsigned char *base;
-    struct weight *weights; /* [num_entries], zero for vectors */
+    struct weight *weights; /* [num_weights], zero for vectors */
+    uint32_t num_weights;
 };
 
 /* --- what lies where ---------------------------------------------------------------------- */
@@ -61,10 +64,15 @@ static int describe(const struct store_object *object, struct weight *weight, si
         *ret_bytes = (size_t)object->rows * sizeof(float);
         return 0;
     }
-    const int r = weight_describe(object->dtype, object->rows, object->cols, weight);
+    const int r = weight_describe(object, weight);
     if (r == 0)
         *ret_bytes = weight_bytes(weight);
     return r;
+}
+
+static uint32_t form_of(const struct weight *weight)
+{
+    return weight->form != NULL ? scaled_hash(weight->form, weight->cols) : 0;
 }
 
 /* The next multiple of a power of two; false when it cannot be counted. */
@@ -91,7 +99,8 @@ static int lay_out(struct weight_store *store, const struct store_object *object
                                             .dtype = objects[i].cols > 0 ? (int32_t)objects[i].dtype
                                                                          : (int32_t)DTYPE_F32,
                                             .rows = objects[i].rows,
-                                            .cols = objects[i].cols };
+                                            .cols = objects[i].cols,
+                                            .form = form_of(&store->weights[i]) };
         if (__builtin_add_overflow(end, bytes, &end))
             return -EOVERFLOW;
     }
@@ -109,6 +118,7 @@ static int plan(struct device *device, const struct store_key *key,
     if (store == NULL)
         return error_set(err, -ENOMEM, "no memory for a list of weights");
     store->fd = -1;
+    store->num_weights = (uint32_t)num;
     store->image_bytes = sizeof(struct image) + (size_t)num * sizeof(struct entry);
     store->image = calloc(1, store->image_bytes);
     store->weights = calloc((size_t)num + 1, sizeof(*store->weights));
@@ -216,6 +226,8 @@ void weight_store_close(struct weight_store *store)
         munmap(store->reserved, store->reserved_bytes);
     if (store->fd >= 0)
         close(store->fd);
+    for (uint32_t i = 0; store->weights != NULL && i < store->num_weights; i++)
+        weight_finish(&store->weights[i]);
     free(store->weights);
     free(store->image);
     free(store);

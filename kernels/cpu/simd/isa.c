@@ -27,10 +27,11 @@ static bool is_supported(void)
 /* All but what depends on the integer instructions. */
 #define COMMON                                                                                     \
     .add_rms_norm = SIMD(add_rms_norm), .add_layer_norm = SIMD(add_layer_norm),                    \
-    .linear = SIMD(linear), .quantize = SIMD(quantize), .rope_kv_write = SIMD(rope_kv_write),      \
-    .attention_begin = SIMD(attention_begin), .attention_span = SIMD(attention_span),              \
-    .attention_combine = SIMD(attention_combine), .attention_end = SIMD(attention_end),            \
-    .qk_squares = SIMD(qk_squares), .activate = SIMD(activate), .soft_cap = SIMD(soft_cap)
+    .linear = SIMD(linear), .linear_scaled = SIMD(linear_scaled), .quantize = SIMD(quantize),      \
+    .rope_kv_write = SIMD(rope_kv_write), .attention_begin = SIMD(attention_begin),                \
+    .attention_span = SIMD(attention_span), .attention_combine = SIMD(attention_combine),          \
+    .attention_end = SIMD(attention_end), .qk_squares = SIMD(qk_squares),                          \
+    .activate = SIMD(activate), .soft_cap = SIMD(soft_cap)
 
 const struct isa SIMD(isa) = {
     .name = SIMD_NAME,
