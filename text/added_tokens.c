@@ -105,19 +105,32 @@ void added_tokens_begin(struct added_tokens_cursor *cursor, const struct added_t
     };
 }
 
-/* Longest token at `at`, or NULL. */
+static bool is_mark(const struct added_tokens_cursor *c, size_t at)
+{
+    return c->mark != NULL && c->len - at >= c->mark_len &&
+           memcmp(c->text + at, c->mark, c->mark_len) == 0;
+}
+
+/* Longest token at `at`, or NULL; `ret_marked`: a mark lies behind its first character. */
 static const struct added_token *match_at(const struct added_tokens_cursor *c, size_t at,
-                                          size_t *ret_end)
+                                          size_t *ret_end, bool *ret_marked)
 {
     const struct added_tokens *added = c->added;
     const struct added_token *found = NULL;
+    bool marked = false;
     int32_t node = added->roots[(uint8_t)c->text[at]];
+    size_t first;
+    unicode_decode(c->text + at, c->text + c->len, &first);
+    first += at;
     while (node > 0) {
         at++;
         if (added->nodes[node].token >= 0) {
             found = &added->tokens[added->nodes[node].token];
             *ret_end = at;
+            *ret_marked = marked || (at == first && is_mark(c, at));
         }
+        for (; is_mark(c, at); at += c->mark_len)
+            marked = true;
         node = at < c->len ? find_child(added, node, (uint8_t)c->text[at]) : 0;
     }
     return found;
@@ -183,9 +196,10 @@ static const struct added_token *find_token(struct added_tokens_cursor *c, size_
     while ((c->at = next_candidate(c, c->at)) < c->len) {
         const size_t start = c->at;
         size_t end = 0;
-        const struct added_token *token = match_at(c, start, &end);
+        bool marked = false;
+        const struct added_token *token = match_at(c, start, &end, &marked);
         c->at = token != NULL ? end : start + 1;
-        if (token == NULL || (token->special && !c->parse_special) ||
+        if (token == NULL || (token->special && (marked || !c->parse_special)) ||
             (token->single_word && inside_word(c, start, end)))
             continue;
         *ret_start = token->lstrip ? skip_space_back(c, start) : start;

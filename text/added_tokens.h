@@ -51,7 +51,9 @@ struct added_tokens_cursor {
     const struct added_tokens *added;
     const char *text;
     size_t len;
-    bool parse_special;          /* false: special tokens are passed over */
+    bool parse_special; /* false: special tokens are passed over */
+    const char *mark;   /* a character that stands for nothing, or NULL: see begin() */
+    size_t mark_len;
     size_t at;                   /* the next match is looked for from here */
     size_t done;                 /* handed out up to here */
     size_t space_from, space_to; /* run of white space measured last */
@@ -66,6 +68,10 @@ struct added_tokens_segment {
     int32_t id; /* of an added token; -1: text between */
 };
 
+/*
+ * Where cursor->mark is set behind this, marks in the text are no part of any token's text, and a
+ * special token is passed over that has one inside, or behind its only character.
+ */
 void added_tokens_begin(struct added_tokens_cursor *cursor, const struct added_tokens *added,
                         const char *text, size_t len, bool parse_special);
 

@@ -61,6 +61,11 @@ int model_encode(const struct model *model, const struct pieces *pieces, struct 
     return unigram_encode(&model->unigram, pieces, &work->cache, &work->unigram, piece, len, ids);
 }
 
+int32_t model_unk_id(const struct model *model)
+{
+    return model->type == MODEL_BPE ? model->bpe.unk_id : model->unigram.unk_id;
+}
+
 bool model_loses_text(const struct model *model)
 {
     return model->type == MODEL_BPE ? bpe_loses_text(&model->bpe)

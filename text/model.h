@@ -38,6 +38,9 @@ void model_work_finish(struct model_work *work);
 int model_encode(const struct model *model, const struct pieces *pieces, struct model_work *work,
                  const char *piece, size_t len, struct token_ids *ids);
 
+/* The id for text that has no token, or -1. */
+int32_t model_unk_id(const struct model *model);
+
 /* Can more text than the longest token has vanish into one id or none? */
 bool model_loses_text(const struct model *model);
 

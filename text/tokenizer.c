@@ -11,12 +11,6 @@
 
 enum { FILE_BYTES_MAX = 64 << 20, CONFIG_BYTES_MAX = 8 << 20 };
 
-struct tokenizer_scratch {
-    struct normalizer_work normalizer;
-    struct pre_tokenizer_work pre_tokenizer;
-    struct model_work model;
-};
-
 static int read_file(const char *dir, const char *name, size_t max_bytes, char **ret_data,
                      size_t *ret_len, struct error *err)
 {
@@ -81,89 +75,8 @@ void tokenizer_scratch_destroy(struct tokenizer_scratch *scratch)
     normalizer_work_finish(&scratch->normalizer);
     pre_tokenizer_work_finish(&scratch->pre_tokenizer);
     model_work_finish(&scratch->model);
+    strbuf_finish(&scratch->unmarked);
     free(scratch);
-}
-
-struct encoding {
-    const struct tokenizer *tokenizer;
-    struct tokenizer_scratch *scratch;
-    struct token_ids *ids;
-    size_t max_ids;
-    bool parse_special;
-};
-
-static int check_max(const struct encoding *e)
-{
-    if (e->ids->num <= e->max_ids)
-        return 0;
-    e->ids->num = e->max_ids;
-    return -E2BIG;
-}
-
-static int add_ids(const struct encoding *e, const int32_t *ids, int32_t num)
-{
-    const int r = token_ids_append(e->ids, ids, (size_t)num);
-    return r < 0 ? r : check_max(e);
-}
-
-static int encode_piece(void *context, const char *piece, size_t len)
-{
-    const struct encoding *e = context;
-    const int r = model_encode(&e->tokenizer->model, &e->tokenizer->pieces, &e->scratch->model,
-                               piece, len, e->ids);
-    return r < 0 ? r : check_max(e);
-}
-
-/* Text between the tokens found before normalizing: a string of its own. */
-static int encode_between(struct encoding *e, const char *text, size_t len, bool first)
-{
-    const struct tokenizer *t = e->tokenizer;
-    struct added_tokens_cursor cursor;
-    struct added_tokens_segment segment;
-    int r = normalizer_run(&t->normalizer, &e->scratch->normalizer, text, len, &text, &len);
-    if (r < 0)
-        return r;
-    added_tokens_begin(&cursor, &t->added_normalized, text, len, e->parse_special);
-    while (r == 0 && added_tokens_next(&cursor, &segment))
-        r = segment.id >= 0 ? add_ids(e, &segment.id, 1)
-                            : pre_tokenizer_run(&t->pre_tokenizer, &e->scratch->pre_tokenizer,
-                                                text + segment.start, segment.len,
-                                                first && segment.start == 0, encode_piece, e);
-    return r;
-}
-
-static int encode_text(struct encoding *e, const char *text, size_t len)
-{
-    struct added_tokens_cursor cursor;
-    struct added_tokens_segment segment;
-    int r = 0;
-    added_tokens_begin(&cursor, &e->tokenizer->added_raw, text, len, e->parse_special);
-    while (r == 0 && added_tokens_next(&cursor, &segment))
-        r = segment.id >= 0
-                ? add_ids(e, &segment.id, 1)
-                : encode_between(e, text + segment.start, segment.len, segment.start == 0);
-    return r;
-}
-
-int tokenizer_encode(const struct tokenizer *tokenizer, struct tokenizer_scratch *scratch,
-                     const char *text, size_t len, unsigned flags, size_t max_ids,
-                     struct token_ids *ids)
-{
-    const struct post_processor *post = &tokenizer->post_processor;
-    const bool add_special = (flags & TOKENIZER_ADD_SPECIAL) != 0;
-    struct encoding e = { .tokenizer = tokenizer,
-                          .scratch = scratch,
-                          .ids = ids,
-                          .max_ids = max_ids > 0 ? max_ids : SIZE_MAX,
-                          .parse_special = (flags & TOKENIZER_PARSE_SPECIAL) != 0 };
-    if (len > INT32_MAX / 4) /* positions are 32 bits, and normalizing may lengthen */
-        return -E2BIG;
-    int r = add_special ? add_ids(&e, post->before, post->num_before) : 0;
-    if (r == 0)
-        r = encode_text(&e, text, len);
-    if (r == 0 && add_special)
-        r = add_ids(&e, post->behind, post->num_behind);
-    return r;
 }
 
 int32_t tokenizer_num_ids(const struct tokenizer *tokenizer)

@@ -59,6 +59,16 @@ int tokenizer_encode(const struct tokenizer *tokenizer, struct tokenizer_scratch
                      const char *text, size_t len, unsigned flags, size_t max_ids,
                      struct token_ids *ids);
 
+/*
+ * The same of a text in which some literals of special tokens are data. `mark` is a private-use
+ * character, which no token has; it lies in the text behind the first character of each such
+ * literal, and stands for nothing itself. The ids are those of the text without the marks, were
+ * the literals of marked tokens no tokens; no piece of marked text becomes a special token but unk.
+ */
+int tokenizer_encode_marked(const struct tokenizer *tokenizer, struct tokenizer_scratch *scratch,
+                            const char *text, size_t len, const char *mark, unsigned flags,
+                            size_t max_ids, struct token_ids *ids);
+
 /* Highest id + 1, added tokens included; gaps are legal. */
 int32_t tokenizer_num_ids(const struct tokenizer *tokenizer);
 

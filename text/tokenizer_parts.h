@@ -33,6 +33,13 @@ struct tokenizer {
     size_t max_token_bytes;    /* as tokenizer_max_token_bytes() */
 };
 
+struct tokenizer_scratch {
+    struct normalizer_work normalizer;
+    struct pre_tokenizer_work pre_tokenizer;
+    struct model_work model;
+    struct strbuf unmarked;
+};
+
 /* Fill a zeroed tokenizer from the parsed files; `config` may be NULL. The caller finishes it
  * in every case. `by_hand` false: every split pattern runs in PCRE2. */
 int tokenizer_parts_read(struct tokenizer *tokenizer, const json_t *root, const json_t *config,

@@ -142,6 +142,34 @@ int unigram_encode(const struct unigram *unigram, const struct pieces *pieces,
 
 /* --- reading ------------------------------------------------------------------------------ */
 
+/*
+ * The number as HF reads it: serde_json takes the digits for an integer and divides by a power of
+ * ten, which is a unit in the last place off for one number in seven, and decides between ways of
+ * equal score. The digits of a file are the fewest that make the number.
+ */
+static double score_as_read(double score)
+{
+    char text[32], digits[32];
+    size_t num = 0;
+    int precision = 15;
+    do
+        snprintf(text, sizeof(text), "%.*e", precision - 1, fabs(score));
+    while (precision++ < 17 && strtod(text, NULL) != fabs(score));
+
+    char *exponent_at = strchr(text, 'e');
+    for (const char *c = text; c < exponent_at; c++)
+        if (*c != '.')
+            digits[num++] = *c;
+    while (num > 1 && digits[num - 1] == '0')
+        num--;
+    digits[num] = '\0';
+    const long exponent = strtol(exponent_at + 1, NULL, 10) - (long)(num - 1);
+    const double whole = (double)strtoull(digits, NULL, 10);
+    if (exponent >= 0 || exponent < -300)
+        return score;
+    return copysign(whole / pow(10.0, (double)-exponent), score);
+}
+
 static int read_scores(struct unigram *unigram, const struct component *c,
                        const struct pieces *texts)
 {
@@ -159,7 +187,7 @@ static int read_scores(struct unigram *unigram, const struct component *c,
         if (!json_is_number(score) || !isfinite(json_number_value(score)))
             return error_set(c->err, -EINVAL,
                              "tokenizer.json: model.vocab[%zu] is not a text with a score", i);
-        unigram->scores[i] = json_number_value(score);
+        unigram->scores[i] = score_as_read(json_number_value(score));
         lowest = unigram->scores[i] < lowest ? unigram->scores[i] : lowest;
         if (json_string_length(text) > 0)
             r = trie_add(&unigram->trie, json_string_value(text), json_string_length(text),

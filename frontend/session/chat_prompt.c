@@ -8,32 +8,28 @@
 
 enum { FIRST_MARK = 0xE000, LAST_MARK = 0xF8FF, MARK_BYTES = 4 };
 
-/* A private-use character that stands for "cut here". */
+/* A private-use character that stands for "a special token that begins here is data". */
 struct mark {
-    char bytes[MARK_BYTES];
+    char bytes[MARK_BYTES]; /* and a NUL */
     size_t len;
 };
 
 /* --- message text ------------------------------------------------------------------------- */
 
 /* Copy `text` with the mark behind the first character of each special token's literal. */
-static bool cut_specials(const struct model_card *card, const char *text, size_t len,
-                         const struct mark *mark, struct strbuf *out)
+static void mark_specials(const struct model_card *card, const char *text, size_t len,
+                          const struct mark *mark, struct strbuf *out)
 {
-    bool found = false;
     uint32_t codepoint;
     for (size_t at = 0; at < len;) {
         int n = utf8_decode(text + at, len - at, &codepoint);
         if (n <= 0)
             n = 1;
         strbuf_append(out, text + at, (size_t)n);
-        if (model_card_match_special(card, text + at, len - at) > (size_t)n) {
-            found = true;
+        if (model_card_match_special(card, text + at, len - at) > 0)
             strbuf_append(out, mark->bytes, mark->len);
-        }
         at += (size_t)n;
     }
-    return found;
 }
 
 static bool holds_special(const struct model_card *card, const char *text, size_t len)
@@ -53,7 +49,7 @@ static json_t *mark_string(const struct model_card *card, const json_t *value,
                            const struct mark *mark)
 {
     struct strbuf text = { 0 };
-    cut_specials(card, json_string_value(value), json_string_length(value), mark, &text);
+    mark_specials(card, json_string_value(value), json_string_length(value), mark, &text);
     json_t *copy = new_string(&text);
     strbuf_finish(&text);
     return copy;
@@ -339,45 +335,27 @@ static bool choose_mark(const struct strbuf *text, struct mark *ret_mark)
 {
     for (uint32_t codepoint = FIRST_MARK; codepoint <= LAST_MARK; codepoint++) {
         ret_mark->len = (size_t)utf8_encode(codepoint, ret_mark->bytes);
+        ret_mark->bytes[ret_mark->len] = '\0';
         if (text->len == 0 || memmem(text->data, text->len, ret_mark->bytes, ret_mark->len) == NULL)
             return true;
     }
     return false;
 }
 
-static int encode_piece(const struct model_card *card, struct tokenizer_scratch *scratch,
-                        const char *text, size_t len, bool first, bool add_special, size_t max_ids,
-                        struct token_ids *ids)
+static int encode_text(const struct model_card *card, struct tokenizer_scratch *scratch,
+                       const struct strbuf *text, const char *mark, unsigned flags, size_t max_ids,
+                       struct token_ids *ids)
 {
-    unsigned flags = TOKENIZER_PARSE_SPECIAL;
-    if (first && add_special)
-        flags |= TOKENIZER_ADD_SPECIAL;
-    const int r = tokenizer_encode(card->tokenizer, scratch, text, len, flags, max_ids, ids);
+    const int r = tokenizer_encode_marked(card->tokenizer, scratch, text->len > 0 ? text->data : "",
+                                          text->len, mark, flags, max_ids, ids);
     return r == -E2BIG ? -EFBIG : r;
 }
 
+/* Render once more with the literals in message text marked. */
 static int encode_marked(const struct model_card *card, struct tokenizer_scratch *scratch,
-                         const struct strbuf *text, const struct mark *mark, bool add_special,
-                         size_t max_ids, struct token_ids *ids)
-{
-    const char *at = text->data, *end = text->data + text->len;
-    bool first = true;
-    int r = 0;
-    while (r == 0 && at < end) {
-        const char *cut = memmem(at, (size_t)(end - at), mark->bytes, mark->len);
-        const char *stop = cut != NULL ? cut : end;
-        r = encode_piece(card, scratch, at, (size_t)(stop - at), first, add_special, max_ids, ids);
-        at = cut != NULL ? cut + mark->len : end;
-        first = false;
-    }
-    return r;
-}
-
-/* Render once more with the literals in message text cut, and encode the pieces. */
-static int encode_cut(const struct model_card *card, struct tokenizer_scratch *scratch,
-                      const struct chat_prompt_options *options, json_t *messages,
-                      const struct strbuf *plain, bool add_special, size_t max_ids,
-                      struct token_ids *ids, struct error *err)
+                         const struct chat_prompt_options *options, json_t *messages,
+                         const struct strbuf *plain, unsigned flags, size_t max_ids,
+                         struct token_ids *ids, struct error *err)
 {
     struct mark mark;
     struct strbuf text = { 0 };
@@ -389,7 +367,7 @@ static int encode_cut(const struct model_card *card, struct tokenizer_scratch *s
     int r = render(card, options, marked, &text, err);
     json_decref(marked);
     if (r == 0)
-        r = encode_marked(card, scratch, &text, &mark, add_special, max_ids, ids);
+        r = encode_text(card, scratch, &text, mark.bytes, flags, max_ids, ids);
     strbuf_finish(&text);
     return r;
 }
@@ -398,6 +376,8 @@ int chat_prompt_encode(const struct model_card *card, struct tokenizer_scratch *
                        const struct chat_prompt_options *options, bool add_special, size_t max_ids,
                        struct token_ids *ids, struct error *err)
 {
+    const unsigned flags =
+        TOKENIZER_PARSE_SPECIAL | (add_special ? (unsigned)TOKENIZER_ADD_SPECIAL : 0);
     struct strbuf text = { 0 };
     json_t *messages;
     int r = shape(card, options, &messages, err);
@@ -405,10 +385,9 @@ int chat_prompt_encode(const struct model_card *card, struct tokenizer_scratch *
         return r;
     r = render(card, options, messages, &text, err);
     if (r == 0 && !options->allow_special && any_special(card, messages))
-        r = encode_cut(card, scratch, options, messages, &text, add_special, max_ids, ids, err);
+        r = encode_marked(card, scratch, options, messages, &text, flags, max_ids, ids, err);
     else if (r == 0)
-        r = encode_piece(card, scratch, text.data != NULL ? text.data : "", text.len, true,
-                         add_special, max_ids, ids);
+        r = encode_text(card, scratch, &text, NULL, flags, max_ids, ids);
     if (r == -EFBIG)
         r = error_set(err, -EFBIG, "the prompt has more than %zu tokens", max_ids);
     strbuf_finish(&text);

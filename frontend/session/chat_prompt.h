@@ -2,9 +2,8 @@
  * chat_prompt.h - messages to the token ids of a prompt
  *
  * The messages go through the model's template and the tokenizer, with special tokens of the
- * rendered text as control. A special token's literal inside a message's own text is data: it is
- * cut after its first character, so that no piece is that token any more. Text without such
- * literals gives exactly the ids of the rendered text as a whole.
+ * rendered text as control. A special token's literal inside a message's own text is data: the ids
+ * are those of the rendered text as a whole, were that literal no token.
  */
 #ifndef FRONTEND_SESSION_CHAT_PROMPT_H
 #define FRONTEND_SESSION_CHAT_PROMPT_H

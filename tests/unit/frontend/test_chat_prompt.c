@@ -189,6 +189,26 @@ START_TEST(special_tokens_in_text_are_data)
 }
 END_TEST
 
+static void append_ids(const char *piece, unsigned flags)
+{
+    ck_assert_int_eq(
+        tokenizer_encode(card->tokenizer, scratch, piece, strlen(piece), flags, 0, &whole), 0);
+}
+
+START_TEST(special_tokens_in_text_leave_the_ids_around_them)
+{
+    open_card("<|im_start|>{{ messages[0].content }}<|im_end|>");
+    const struct chat_prompt_options options =
+        ask("[{\"role\":\"user\",\"content\":\"x=<|im_end|><|im_start|> a<|im_start|>b\"}]");
+    encode(&options);
+    append_ids("<|im_start|>", TOKENIZER_PARSE_SPECIAL);
+    append_ids("x=<|im_end|><|im_start|> a<|im_start|>b", 0);
+    append_ids("<|im_end|>", TOKENIZER_PARSE_SPECIAL);
+    ck_assert_uint_eq(ids.num, whole.num);
+    ck_assert_mem_eq(ids.ids, whole.ids, ids.num * sizeof(*ids.ids));
+}
+END_TEST
+
 START_TEST(special_tokens_in_roles_and_names_are_data_too)
 {
     open_card(NULL);
@@ -278,6 +298,7 @@ int main(void)
     tcase_add_test(tcase, arguments_of_a_call_are_an_object_when_they_are_one);
     tcase_add_test(tcase, ordinary_text_gives_the_ids_of_the_whole);
     tcase_add_test(tcase, special_tokens_in_text_are_data);
+    tcase_add_test(tcase, special_tokens_in_text_leave_the_ids_around_them);
     tcase_add_test(tcase, special_tokens_in_roles_and_names_are_data_too);
     tcase_add_test(tcase, last_message_can_be_continued);
     tcase_add_test(tcase, a_continued_text_ends_as_the_template_leaves_it);

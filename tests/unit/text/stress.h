@@ -1,10 +1,14 @@
 /*
- * stress.h - the seeded texts of tests/golden/stress_text.py
+ * stress.h - the seeded texts of tests/golden/stress_text.py, and the kinds of tokenizer that
+ * tests/golden/tokenizer_stress.py made
  */
 #ifndef TESTS_UNIT_TEXT_STRESS_H
 #define TESTS_UNIT_TEXT_STRESS_H
 
+#include <stdlib.h>
+
 #include "golden.h"
+#include "text/tokenizer_parts.h"
 
 #define STRESS_DIR SOURCE_ROOT "/tests/golden/tokenizer_stress/"
 
@@ -119,6 +123,46 @@ static inline uint64_t stress_hash(uint64_t hash, const char *bytes, size_t len)
 static inline uint32_t stress_fold(uint64_t hash)
 {
     return (uint32_t)(hash ^ hash >> 32);
+}
+
+static inline uint64_t stress_hash_ids(uint64_t hash, const struct token_ids *ids)
+{
+    for (size_t i = 0; i < ids->num; i++) {
+        const uint32_t id = (uint32_t)ids->ids[i];
+        const char bytes[4] = { (char)id, (char)(id >> 8), (char)(id >> 16), (char)(id >> 24) };
+        hash = stress_hash(hash, bytes, 4);
+    }
+    return hash;
+}
+
+/* The tokenizer file of a row of kinds.json: the parts of the kind in place of the file's own. */
+static inline json_t *stress_kind(const json_t *kind)
+{
+    char path[512];
+    const char *key;
+    json_t *value;
+    snprintf(path, sizeof(path), "%s%s.json", STRESS_DIR,
+             json_string_value(json_object_get(kind, "tokenizer")));
+    json_t *file = golden_load(path);
+    json_object_foreach(json_object_get(kind, "parts"), key, value)
+    {
+        if (strncmp(key, "model.", 6) == 0)
+            json_object_set(json_object_get(file, "model"), key + 6, value);
+        else
+            json_object_set(file, key, value);
+    }
+    return file;
+}
+
+static inline struct tokenizer *stress_tokenizer(const json_t *file, bool by_hand)
+{
+    struct tokenizer *tokenizer = NULL;
+    struct error err = { 0 };
+    char *json = json_dumps(file, JSON_COMPACT);
+    const int r = tokenizer_parts_from_json(json, strlen(json), NULL, 0, by_hand, &tokenizer, &err);
+    ck_assert_msg(r == 0, "%s", err.message);
+    free(json);
+    return tokenizer;
 }
 
 #define STRESS_HASH_START 0xCBF29CE484222325u

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "stress.h"
-#include "text/tokenizer_parts.h"
 
 enum { NUM_KINDS = 18, NUM_TEXTS = 20000, NUM_IDS = 500 };
 
@@ -37,28 +36,11 @@ static void teardown(void)
     json_decref(stress.root);
 }
 
-/* A tokenizer file with the parts of the kind in place of its own. */
 static void open_kind(const json_t *kind, bool by_hand)
 {
-    char path[512];
-    const char *key;
-    json_t *value;
-    struct error err = { 0 };
-    snprintf(path, sizeof(path), "%s%s.json", STRESS_DIR,
-             json_string_value(json_object_get(kind, "tokenizer")));
-    json_t *file = golden_load(path);
-    json_object_foreach(json_object_get(kind, "parts"), key, value)
-    {
-        if (strncmp(key, "model.", 6) == 0)
-            json_object_set(json_object_get(file, "model"), key + 6, value);
-        else
-            json_object_set(file, key, value);
-    }
-    char *json = json_dumps(file, JSON_COMPACT);
-    const int r = tokenizer_parts_from_json(json, strlen(json), NULL, 0, by_hand, &tokenizer, &err);
-    ck_assert_msg(r == 0, "%s", err.message);
+    json_t *file = stress_kind(kind);
+    tokenizer = stress_tokenizer(file, by_hand);
     ck_assert_int_eq(tokenizer_scratch_create(tokenizer, &scratch), 0);
-    free(json);
     json_decref(file);
 }
 
@@ -88,13 +70,7 @@ static void encode(uint64_t seed)
 
 static uint32_t hash(void)
 {
-    uint64_t value = STRESS_HASH_START;
-    for (size_t i = 0; i < ids.num; i++) {
-        const uint32_t id = (uint32_t)ids.ids[i];
-        const char bytes[4] = { (char)id, (char)(id >> 8), (char)(id >> 16), (char)(id >> 24) };
-        value = stress_hash(value, bytes, 4);
-    }
-    return stress_fold(stress_hash(value, back.data, back.len));
+    return stress_fold(stress_hash(stress_hash_ids(STRESS_HASH_START, &ids), back.data, back.len));
 }
 
 START_TEST(ids_and_text_are_those_of_hf_tokenizers)

@@ -154,6 +154,24 @@ START_TEST(text_of_the_unk_token_is_looked_up_as_a_run)
 }
 END_TEST
 
+/* Scores of two tokens that sum up to that of the token which joins them, or nearly so. */
+START_TEST(ties_are_decided_as_by_hf_tokenizers)
+{
+    json_t *ties = golden_load(GOLDEN_DIR "ties.json");
+    const json_t *texts = json_object_get(ties, "texts"), *text;
+    size_t i;
+    read_model(json_object_get(ties, "model"));
+    json_array_foreach(texts, i, text)
+    {
+        const json_t *want = json_array_get(json_object_get(ties, "ids"), i);
+        encode(json_string_value(text), json_string_length(text));
+        ck_assert_msg(ids.num == json_array_size(want), "text %zu: %zu ids", i, ids.num);
+        ck_assert_int_eq(ids.ids[0], (int)json_integer_value(json_array_get(want, 0)));
+    }
+    json_decref(ties);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("unigram");
@@ -164,6 +182,7 @@ int main(void)
     tcase_add_test(tc, run_of_unknown_characters_is_one_unk);
     tcase_add_test(tc, unknown_characters_become_their_bytes);
     tcase_add_test(tc, text_of_the_unk_token_is_looked_up_as_a_run);
+    tcase_add_test(tc, ties_are_decided_as_by_hf_tokenizers);
     suite_add_tcase(suite, tc);
 
     SRunner *runner = srunner_create(suite);
