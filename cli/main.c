@@ -27,6 +27,8 @@ static const struct command commands[] = {
     { "generate", SETTINGS_GENERATE, CONTROL_ROLE_GENERATE,
       "tokenring generate [MODEL] -p PROMPT [options]",
       "Continue a prompt, or chat, on this terminal." },
+    { "bench", SETTINGS_BENCH, CONTROL_ROLE_BENCH, "tokenring bench [MODEL] [options]",
+      "Measure prompts and answers of random tokens." },
     { "info", SETTINGS_SERVE, CONTROL_ROLE_FRONTEND, "tokenring info [MODEL] [options of serve]",
       "Say what a model is, what it needs, and whether it fits.", info_run },
 };

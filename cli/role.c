@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "cli/bench.h"
 #include "cli/generate.h"
 #include "cli/title.h"
 #include "frontend/frontend.h"
@@ -50,6 +51,9 @@ int role_main(int control_fd)
     case CONTROL_ROLE_GENERATE:
         title_set("tokenring: generate");
         return generate_main(control_fd, &hello, fds, num_fds);
+    case CONTROL_ROLE_BENCH:
+        title_set("tokenring: bench");
+        return bench_main(control_fd, &hello, fds, num_fds);
     default:
         return EXIT_CODE_USAGE;
     }

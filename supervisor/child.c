@@ -34,8 +34,9 @@ int child_init(struct child *child, enum control_role role, uint32_t index, uint
                              .doorbell = -1 };
     if (role == CONTROL_ROLE_WORKER)
         snprintf(child->name, sizeof(child->name), "worker %u.%u", index, rank);
-    else if (role == CONTROL_ROLE_GENERATE)
-        snprintf(child->name, sizeof(child->name), "generate");
+    else if (control_role_is_command(role))
+        snprintf(child->name, sizeof(child->name), "%s",
+                 role == CONTROL_ROLE_BENCH ? "bench" : "generate");
     else
         snprintf(child->name, sizeof(child->name), "frontend %u", index);
     const int r = doorbell_create(&child->doorbell);

@@ -175,7 +175,7 @@ void seats_bury(struct seats *seats, struct child *child)
         child_keep(child, NULL, -1); /* perhaps what it was given is to blame: load afresh */
     if (seats->ending)
         return;
-    if (child->role == CONTROL_ROLE_GENERATE)
+    if (control_role_is_command(child->role))
         failed_start(seats, child, wait_status);
     else if (!was_ready && !seats->ever_ready)
         failed_start(seats, child, wait_status);

@@ -36,7 +36,7 @@ static bool start_hangs(struct child *child, const struct status_page *page, int
 bool watch_hangs(struct child *child, int64_t stall_us, int64_t now)
 {
     const struct status_page *page = child_page(child);
-    if (child->role == CONTROL_ROLE_GENERATE)
+    if (control_role_is_command(child->role))
         return false;
     if (!child->ready)
         return start_hangs(child, page, now);

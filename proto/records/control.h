@@ -8,6 +8,7 @@
 #ifndef PROTO_RECORDS_CONTROL_H
 #define PROTO_RECORDS_CONTROL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum control_kind {
@@ -44,15 +45,22 @@ enum control_kind {
     CONTROL_REPORT,    /* peer_role, peer: its memory broke a rule, text says which */
     CONTROL_DRAINED,   /* frontend: no request left */
     CONTROL_CONVICTED, /* frontend: `digest` ended its engines. Also supervisor -> frontend */
-    CONTROL_FINISHED,  /* generate: exit_code of the command */
+    CONTROL_FINISHED,  /* generate, bench: exit_code of the command */
 };
 
 enum control_role {
     CONTROL_ROLE_SUPERVISOR,
     CONTROL_ROLE_FRONTEND,
     CONTROL_ROLE_WORKER,
-    CONTROL_ROLE_GENERATE, /* sits in frontend 0's seat */
+    CONTROL_ROLE_GENERATE, /* sits in frontend 0's seat, and its end ends everything */
+    CONTROL_ROLE_BENCH,    /* likewise */
 };
+
+/* A command in frontend 0's seat rather than a part of a server. */
+static inline bool control_role_is_command(uint32_t role)
+{
+    return role == CONTROL_ROLE_GENERATE || role == CONTROL_ROLE_BENCH;
+}
 
 enum { CONTROL_MAX_LISTENERS = 8, CONTROL_MAX_FRONTENDS = 64 };
 

@@ -5,13 +5,15 @@
 #include <string.h>
 
 #define ROW(field) OPTION_FIELD(struct settings, field)
+#define ALL        .commands = SETTINGS_SERVE | SETTINGS_GENERATE | SETTINGS_BENCH
 #define BOTH       .commands = SETTINGS_SERVE | SETTINGS_GENERATE
 #define SERVE      .commands = SETTINGS_SERVE
 #define GENERATE   .commands = SETTINGS_GENERATE
+#define BENCH      .commands = SETTINGS_BENCH
 
 /* clang-format off */
 const struct option_row settings_rows[] = {
-    { ROW(model), BOTH, .aliases = "-m --model-path --model-id -hf", .value = "DIR",
+    { ROW(model), ALL, .aliases = "-m --model-path --model-id -hf", .value = "DIR",
       .help = "Directory with config.json, tokenizer.json and *.safetensors; without it the embedded model Ringlet." },
     { ROW(served_model_name), SERVE, .aliases = "--alias -a", .value = "NAME,...", .brief = true,
       .help = "Names that clients use; the first is the one in answers." },
@@ -23,39 +25,39 @@ const struct option_row settings_rows[] = {
       .initial = "0", .min = 0, .max = 64, .value = "N", .brief = true,
       .help = "HTTP processes; 0: one for 8 cores, at most 4." },
 
-    { ROW(max_model_len), BOTH, .aliases = "--context-length --ctx-size -c --max-seq-len", .initial = "0", .min = 0, .max = 16777216,
+    { ROW(max_model_len), ALL, .aliases = "--context-length --ctx-size -c --max-seq-len", .initial = "0", .min = 0, .max = 16777216,
       .value = "TOKENS", .brief = true, .help = "Longest prompt and answer together; 0: the model's." },
-    { ROW(max_num_seqs), BOTH, .aliases = "--max-running-requests --parallel -np --max-batch-size", .initial = "256", .min = 1, .max = 4096,
+    { ROW(max_num_seqs), ALL, .aliases = "--max-running-requests --parallel -np --max-batch-size", .initial = "256", .min = 1, .max = 4096,
       .value = "N", .brief = true, .help = "Most sequences in one step; more raises throughput and the time between tokens." },
-    { ROW(max_num_batched_tokens), BOTH, .aliases = "--chunked-prefill-size --max-batch-prefill-tokens --ubatch-size -ub",
+    { ROW(max_num_batched_tokens), ALL, .aliases = "--chunked-prefill-size --max-batch-prefill-tokens --ubatch-size -ub",
       .initial = "0", .min = 0, .max = 65536, .value = "N", .brief = true,
       .help = "Most tokens computed in one step; 0: what fits in 250 ms." },
-    { ROW(kv_cache_memory), BOTH, .aliases = "--kv-cache-memory-bytes --kv-cache-size", .initial = "0", .min = 0, .max = 1e15,
+    { ROW(kv_cache_memory), ALL, .aliases = "--kv-cache-memory-bytes --kv-cache-size", .initial = "0", .min = 0, .max = 1e15,
       .value = "BYTES", .brief = true, .help = "Memory of the KV cache, as 512M or 8G; 0: from what is free." },
-    { ROW(kv_cache_dtype), BOTH, .aliases = "-ctk -ctv --cache-type-k --cache-type-v", .initial = "auto", .choices = "auto|f16|f32",
+    { ROW(kv_cache_dtype), ALL, .aliases = "-ctk -ctv --cache-type-k --cache-type-v", .initial = "auto", .choices = "auto|f16|f32",
       .brief = true, .help = "Type of keys and values; auto is f16." },
-    { ROW(block_size), BOTH, .aliases = "--page-size", .initial = "16", .min = 16, .max = 16, .value = "TOKENS",
+    { ROW(block_size), ALL, .aliases = "--page-size", .initial = "16", .min = 16, .max = 16, .value = "TOKENS",
       .help = "Tokens in one KV block." },
-    { ROW(enable_prefix_caching), BOTH, .aliases = "--prefix-cache --cache-prompt", .initial = "true",
+    { ROW(enable_prefix_caching), ALL, .aliases = "--prefix-cache --cache-prompt", .initial = "true",
       .help = "Keep keys and values for prompts that begin the same; --no-prefix-cache does not." },
-    { ROW(async_scheduling), BOTH, .initial = "true",
+    { ROW(async_scheduling), ALL, .initial = "true",
       .help = "Plan a step while the one before runs; --no-async-scheduling does not. Answers are the same." },
     { ROW(scheduling_policy), SERVE, .initial = "auto", .choices = "auto|fcfs|priority|fair",
       .help = "Who starts next: order of arrival, request priority, or names of keys in turn by tokens; auto is fair." },
-    { ROW(threads), BOTH, .aliases = "-t", .initial = "0", .min = 0, .max = 1024, .value = "N", .brief = true,
+    { ROW(threads), ALL, .aliases = "-t", .initial = "0", .min = 0, .max = 1024, .value = "N", .brief = true,
       .help = "Threads of the CPU backend; 0: all cores." },
-    { ROW(tensor_parallel), BOTH, .aliases = "--tensor-parallel-size -tp --tp --tp-size --num-shard", .initial = "1", .min = 1, .max = 8,
+    { ROW(tensor_parallel), ALL, .aliases = "--tensor-parallel-size -tp --tp --tp-size --num-shard", .initial = "1", .min = 1, .max = 8,
       .value = "N", .brief = true, .help = "Ranks (processes) that share out one engine's model and threads." },
-    { ROW(cpu_isa), BOTH, .initial = "auto", .choices = "auto|scalar|avx2|avx512",
+    { ROW(cpu_isa), ALL, .initial = "auto", .choices = "auto|scalar|avx2|avx512",
       .help = "Instruction set of the CPU backend." },
-    { ROW(mu_enabled), BOTH, .initial = "false",
+    { ROW(mu_enabled), ALL, .initial = "false",
       .help = "Limit activations softly around mu, for models that were trained with it." },
-    { ROW(mu), BOTH, .initial = "0", .min = -1e6, .max = 1e6, .value = "X", .help = "What --mu-enabled draws to." },
-    { ROW(mu_clamp_min), BOTH, .initial = "-10", .min = -1e6, .max = 1e6, .value = "X",
+    { ROW(mu), ALL, .initial = "0", .min = -1e6, .max = 1e6, .value = "X", .help = "What --mu-enabled draws to." },
+    { ROW(mu_clamp_min), ALL, .initial = "-10", .min = -1e6, .max = 1e6, .value = "X",
       .help = "Lowest distance from mu, with --mu-enabled." },
-    { ROW(mu_clamp_max), BOTH, .initial = "10", .min = -1e6, .max = 1e6, .value = "X",
+    { ROW(mu_clamp_max), ALL, .initial = "10", .min = -1e6, .max = 1e6, .value = "X",
       .help = "Greatest distance from mu, with --mu-enabled." },
-    { ROW(deep_mu_highway), BOTH, .initial = "auto", .choices = "auto|off",
+    { ROW(deep_mu_highway), ALL, .initial = "auto", .choices = "auto|off",
       .help = "In DeepForCausalLM models mu of all layers goes on to those behind, where the checkpoint has it; off leaves it out." },
     { ROW(max_num_queued_reqs), SERVE, .aliases = "--max-waiting-queue-length --max-queued-requests", .initial = "0", .min = 0, .max = 1000000,
       .value = "N", .help = "Requests that may wait; beyond it clients get 429; 0: 4 x max-num-seqs." },
@@ -121,16 +123,16 @@ const struct option_row settings_rows[] = {
     { ROW(recovery_hold), SERVE, .initial = "120", .min = 1, .max = 86400, .value = "SECONDS",
       .help = "How long requests wait for an engine that died to come back." },
 
-    { ROW(stall_kill), BOTH, .initial = "10", .min = 1, .max = 86400, .value = "SECONDS",
+    { ROW(stall_kill), ALL, .initial = "10", .min = 1, .max = 86400, .value = "SECONDS",
       .help = "A step that takes longer, and 20 times what it was expected to, ends its worker." },
 
     { ROW(metrics), SERVE, .aliases = "--enable-metrics", .initial = "true", .help = "Serve /metrics." },
     { ROW(metrics_auth), SERVE, .initial = "false", .help = "/metrics needs a key too." },
     { ROW(log_requests), SERVE, .initial = "true", .help = "One line for each finished request." },
-    { ROW(log_level), BOTH, .aliases = "--uvicorn-log-level", .initial = "info", .choices = "error|warn|warning|info|debug", .brief = true,
+    { ROW(log_level), ALL, .aliases = "--uvicorn-log-level", .initial = "info", .choices = "error|warn|warning|info|debug", .brief = true,
       .help = "Least serious level that is written." },
-    { ROW(log_format), BOTH, .initial = "text", .choices = "text|json", .help = "Lines of text or JSON objects." },
-    { ROW(print_config), BOTH, .initial = "false", .no_env = true,
+    { ROW(log_format), ALL, .initial = "text", .choices = "text|json", .help = "Lines of text or JSON objects." },
+    { ROW(print_config), ALL, .initial = "false", .no_env = true,
       .help = "Print every setting with where it came from, and exit." },
 
     { ROW(prompt), GENERATE, .aliases = "-p", .value = "TEXT", .brief = true, .no_env = true,
@@ -145,7 +147,19 @@ const struct option_row settings_rows[] = {
     { ROW(min_p), GENERATE, .initial = "-1", .min = -1, .max = 1, .value = "P", .no_env = true, .help = "-1: the model's default." },
     { ROW(seed), GENERATE, .initial = "-1", .min = -1, .max = 9e15, .value = "N", .brief = true, .no_env = true, .help = "-1: drawn anew." },
     { ROW(stop), GENERATE, .value = "TEXT,...", .brief = true, .no_env = true, .help = "Strings that end the answer." },
-    { ROW(json), GENERATE, .initial = "false", .no_env = true, .help = "Print the answer as one JSON object." },
+
+    { ROW(input_len), BENCH, .initial = "512", .value = "N,...", .brief = true, .no_env = true,
+      .help = "Lengths of prompts to measure, one at a time; 0: none." },
+    { ROW(batch_size), BENCH, .initial = "1,8", .value = "N,...", .brief = true, .no_env = true,
+      .help = "Numbers of sequences to decode together; 0: none." },
+    { ROW(output_len), BENCH, .initial = "64", .min = 8, .max = 65536, .value = "N", .brief = true, .no_env = true,
+      .help = "Tokens of each of these sequences." },
+    { ROW(context_len), BENCH, .initial = "16", .min = 1, .max = 16777216, .value = "N", .brief = true, .no_env = true,
+      .help = "Length of their prompts." },
+    { ROW(repeat), BENCH, .initial = "3", .min = 1, .max = 100, .value = "N", .brief = true, .no_env = true,
+      .help = "How often each is measured; the table holds median, best and worst." },
+    { ROW(json), .commands = SETTINGS_GENERATE | SETTINGS_BENCH, .initial = "false", .no_env = true,
+      .help = "Print the answer, or each measurement, as one JSON object." },
 };
 /* clang-format on */
 

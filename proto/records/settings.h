@@ -9,7 +9,7 @@
 
 #include "base/option.h"
 
-enum settings_command { SETTINGS_SERVE = 1, SETTINGS_GENERATE = 2 };
+enum settings_command { SETTINGS_SERVE = 1, SETTINGS_GENERATE = 2, SETTINGS_BENCH = 4 };
 
 struct settings {
     /* model */
@@ -69,6 +69,9 @@ struct settings {
     double temperature, top_p, min_p;
     int64_t top_k, seed;
     struct option_list stop;
+    /* bench */
+    struct option_list input_len, batch_size; /* numbers */
+    int64_t output_len, context_len, repeat;
 };
 
 extern const struct option_row settings_rows[];
