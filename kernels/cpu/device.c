@@ -12,6 +12,7 @@ static const double solo_below_ns = 1500.0;
 /* Best first. */
 static const struct isa *const isas[] = {
 #if defined(CPU_HAS_SIMD)
+    &isa_avx512_amx,
     &isa_avx512_vnni,
     &isa_avx512,
     &isa_avx2,

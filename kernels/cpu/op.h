@@ -281,7 +281,7 @@ static inline void isa_linear(const struct isa *isa, const struct linear_args *a
 
 extern const struct isa isa_scalar;
 #if defined(CPU_HAS_SIMD)
-extern const struct isa isa_avx2, isa_avx512, isa_avx512_vnni;
+extern const struct isa isa_avx2, isa_avx512, isa_avx512_vnni, isa_avx512_amx;
 #endif
 
 /* Position of a tile's row. */

@@ -29,7 +29,7 @@ int quant_reserve(struct device *device, int32_t cols)
         return 0;
     quant_release(device);
     device->quants =
-        (struct quant_rows){ .q = memory_alloc(rows * (size_t)cols),
+        (struct quant_rows){ .q = memory_alloc(rows * (size_t)quant_stride(cols)),
                              .scales = memory_alloc(rows * blocks * sizeof(float)),
                              .sums = memory_alloc(rows * blocks * 2 * sizeof(int32_t)) };
     device->quant_cols = cols;

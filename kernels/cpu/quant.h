@@ -14,10 +14,17 @@
 
 /* Rows of activations; the arrays of a row lie behind those of the row before. */
 struct quant_rows {
-    int8_t *q;     /* [rows][cols] */
+    int8_t *q;     /* [rows][quant_stride(cols)] */
     float *scales; /* [rows][cols / QUANT_BLOCK] */
     int32_t *sums; /* twice as many: of the q of each half of a block */
 };
+
+/* An odd number of cache lines, so that a column of rows spreads over the sets of the first-level
+ * cache. */
+static inline int64_t quant_stride(int64_t cols)
+{
+    return (cols + 63) / 64 * 64 | 64;
+}
 
 #define QUANT_TINY 0x1p-100f
 

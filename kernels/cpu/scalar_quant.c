@@ -22,10 +22,11 @@ static void quantize_block(const float *x, int8_t *q, float *scale, int32_t sums
 
 void scalar_quantize(const struct quantize_args *args, int32_t row_from, int32_t row_to)
 {
-    const int64_t blocks = args->cols / QUANT_BLOCK;
-    for (int64_t i = row_from * blocks; i < row_to * blocks; i++)
-        quantize_block(args->x + i * QUANT_BLOCK, args->out.q + i * QUANT_BLOCK,
-                       &args->out.scales[i], &args->out.sums[2 * i]);
+    const int64_t cols = args->cols, blocks = cols / QUANT_BLOCK;
+    for (int64_t i = row_from * blocks; i < row_to * blocks; i++) {
+        int8_t *q = args->out.q + i / blocks * quant_stride(cols) + i % blocks * QUANT_BLOCK;
+        quantize_block(args->x + i * QUANT_BLOCK, q, &args->out.scales[i], &args->out.sums[2 * i]);
+    }
 }
 
 /* A half of a block in lane `lane`: its integers times those of x, and what that is worth. */
@@ -48,7 +49,7 @@ static float sum_blocks(const struct linear_args *args, const unsigned char *pan
     float total = 0.0f;
     for (int32_t b = 0; b < blocks; b++) {
         const int64_t at = row * blocks + b;
-        const int8_t *q = args->quants.q + at * QUANT_BLOCK;
+        const int8_t *q = args->quants.q + row * quant_stride(args->weight->cols) + b * QUANT_BLOCK;
         const unsigned char *head = panel + quant_head_at(dtype, b);
         const unsigned char *block = panel + quant_block_at(dtype, b);
         const float x_scale = args->quants.scales[at];

@@ -32,7 +32,7 @@ static void bench_isa(const struct probe *probe, const char *only)
 
 int main(int argc, char **argv)
 {
-    static const char *const isas[] = { "avx512_vnni", "avx512", "avx2", "scalar" };
+    static const char *const isas[] = { "avx512_amx", "avx512_vnni", "avx512", "avx2", "scalar" };
     const size_t probe_bytes = (size_t)1 << 29;
     struct error err;
     if (backend_open("cpu", &backend, &err) < 0)

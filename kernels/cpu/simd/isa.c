@@ -1,4 +1,12 @@
+#if defined(__AVX512F__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "kernels/cpu/simd/linear_amx.h"
+#else
 #include "kernels/cpu/simd/ops.h"
+#endif
 
 #if !defined(__AVX512F__)
 #include <cpuid.h>
@@ -50,6 +58,23 @@ const struct isa isa_avx512_vnni = {
     .name = "avx512_vnni",
     .is_supported = has_vnni,
     .linear_quant = linear_quant_avx512_vnni,
+    COMMON,
+};
+
+/* The system gives the tiles' registers to a process that asks for them. */
+static bool has_amx(void)
+{
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    const unsigned tile = 1u << 24, int8 = 1u << 25;
+    unsigned a, b, c, d = 0;
+    return has_vnni() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & tile) && (d & int8) &&
+           syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
+
+const struct isa isa_avx512_amx = {
+    .name = "avx512_amx",
+    .is_supported = has_amx,
+    .linear_quant = linear_quant_avx512_amx,
     COMMON,
 };
 #endif

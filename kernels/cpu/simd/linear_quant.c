@@ -180,7 +180,7 @@ struct at_block {
     const int8_t *q;
     const float *scales;
     const int32_t *sums;
-    int64_t cols, blocks;
+    int64_t stride, blocks; /* of q, in bytes; of scales */
 };
 
 static ALWAYS_INLINE int32_t start_of(const struct at_block *at, int r, const enum dtype dtype,
@@ -217,7 +217,7 @@ static ALWAYS_INLINE void dot_group(const struct at_block *at, const int g, cons
     UNROLLED
     for (int r = 0; r < rows; r++) {
         ivec *dot = &dots[r * width + i];
-        const int8_t *four = at->q + r * at->cols + 4 * g;
+        const int8_t *four = at->q + r * at->stride + 4 * g;
         if (dtype == DTYPE_Q8_0) {
             *dot = ivec_dot_128(*dot, bytes, four_of(four));
         } else if (dtype == DTYPE_Q6_K) {
@@ -324,10 +324,10 @@ static ALWAYS_INLINE void kernel(const struct linear_args *args, int64_t row, in
             .w = w + quant_block_at(dtype, b),
             .head = w + quant_head_at(dtype, b),
             .panel_bytes = weight_panel_bytes(args->weight),
-            .q = args->quants.q + row * cols + b * QUANT_BLOCK,
+            .q = args->quants.q + row * quant_stride(cols) + b * QUANT_BLOCK,
             .scales = args->quants.scales + row * blocks + b,
             .sums = args->quants.sums + 2 * (row * blocks + b),
-            .cols = cols,
+            .stride = quant_stride(cols),
             .blocks = blocks,
         };
         add_block(&at, rows, width, dtype, 0, sums);

@@ -32,8 +32,13 @@ static ALWAYS_INLINE void quantize_block(const float *x, int8_t *q, float *scale
 
 void SIMD(quantize)(const struct quantize_args *args, int32_t row_from, int32_t row_to)
 {
-    const int64_t blocks = args->cols / QUANT_BLOCK;
-    for (int64_t i = row_from * blocks; i < row_to * blocks; i++)
-        quantize_block(args->x + i * QUANT_BLOCK, args->out.q + i * QUANT_BLOCK,
-                       &args->out.scales[i], &args->out.sums[2 * i]);
+    const int64_t cols = args->cols, blocks = cols / QUANT_BLOCK;
+    for (int64_t row = row_from; row < row_to; row++) {
+        int8_t *q = args->out.q + row * quant_stride(cols);
+        for (int64_t b = 0; b < blocks; b++) {
+            const int64_t i = row * blocks + b;
+            quantize_block(args->x + i * QUANT_BLOCK, q + b * QUANT_BLOCK, &args->out.scales[i],
+                           &args->out.sums[2 * i]);
+        }
+    }
 }

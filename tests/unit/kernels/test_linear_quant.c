@@ -23,20 +23,24 @@ enum { NUM_FORMS = 4 };
 static const struct shape {
     int32_t rows, inputs, outputs;
 } shapes[] = {
-    { 1, 32, 1 },    { 1, 64, 33 },    { 2, 96, 31 },   { 3, 32, 32 },   { 4, 64, 65 },
-    { 5, 128, 97 },  { 6, 256, 128 },  { 7, 512, 64 },  { 7, 544, 300 }, { 13, 1024, 70 },
-    { 64, 96, 289 }, { 1, 2048, 160 }, { 3, 320, 257 }, { 2, 32, 129 },  { 600, 64, 40 },
+    { 1, 32, 1 },    { 1, 64, 33 },    { 2, 96, 31 },   { 3, 32, 32 },
+    { 4, 64, 65 },   { 5, 128, 97 },   { 6, 256, 128 }, { 7, 512, 64 },
+    { 7, 544, 300 }, { 13, 1024, 70 }, { 64, 96, 289 }, { 1, 2048, 160 },
+    { 3, 320, 257 }, { 2, 32, 129 },   { 600, 64, 40 }, { 45, 640, 70 },
 };
 
-/* fixture_each_device(), and the set that differs from another here alone. */
+/* fixture_each_device(), and the sets that differ from another here alone. */
 static void each_device(void (*test)(struct device *device))
 {
     fixture_each_device(test);
-    struct device *device = fixture_open("avx512_vnni", 3);
-    if (!device)
-        return;
-    test(device);
-    fixture_backend->device_close(device);
+    static const char *const isas[] = { "avx512_vnni", "avx512_amx" };
+    for (int i = 0; i < 2; i++) {
+        struct device *device = fixture_open(isas[i], 3);
+        if (!device)
+            continue;
+        test(device);
+        fixture_backend->device_close(device);
+    }
 }
 
 /* Blocks with random bytes and scales of ordinary size. */
@@ -191,14 +195,14 @@ END_TEST
 /* Integer sums are exact and floats are added alike: all vector sets agree to the last bit. */
 START_TEST(vector_sets_and_numbers_of_threads_agree_to_the_bit)
 {
-    static const char *const isas[] = { "avx2", "avx512", "avx512_vnni" };
+    static const char *const isas[] = { "avx2", "avx512", "avx512_vnni", "avx512_amx" };
     float *x = fixture_guarded(ROWS * INPUTS);
     float *first = fixture_guarded(ROWS * OUTPUTS), *out = fixture_guarded(ROWS * OUTPUTS);
     fixture_fill(x, ROWS * INPUTS);
     for (int f = 0; f < NUM_FORMS; f++) {
         unsigned char *blocks = make_blocks(&forms[f], OUTPUTS, INPUTS);
         bool any = false;
-        for (int i = 0; i < 9; i++) {
+        for (int i = 0; i < 12; i++) {
             struct device *device = fixture_open(isas[i / 3], 1 + 2 * (i % 3));
             if (!device)
                 continue;
@@ -220,15 +224,17 @@ END_TEST
 /* Scales zero, subnormal, largest and negative; quants at both ends, -128 among them. */
 static void check_extremes(struct device *device)
 {
-    enum { N = 36, K = 512 };
+    enum { N = 36, K = 512, M = 29 }; /* rows for every form of the kernel */
     static const uint16_t scales[] = { 0x0000, 0x0001, 0x83ff, 0x7bff, 0xc500, 0x8000 };
     static const unsigned char fills[] = { 0x00, 0xff, 0x80, 0x7f, 0x0f, 0xf0 };
-    const struct shape shape = { 3, K, N };
-    static float x[3 * K];
-    float out[3 * N];
-    double wanted[3 * N];
-    for (int i = 0; i < 3 * K; i++)
-        x[i] = i < K ? 1.0f : i < 2 * K ? (i % 2 ? -3.0f : 2.0f) : fixture_random() * 1e-20f;
+    const struct shape shape = { M, K, N };
+    static float x[M * K];
+    float out[M * N];
+    double wanted[M * N];
+    for (int i = 0; i < M * K; i++)
+        x[i] = i / K % 3 == 0   ? 1.0f
+               : i / K % 3 == 1 ? (i % 2 ? -3.0f : 2.0f)
+                                : fixture_random() * 1e-20f;
     for (int f = 0; f < NUM_FORMS; f++) {
         const struct block_info *info = block_info(forms[f].type);
         const size_t size = (size_t)info->bytes, each = (size_t)(K / info->elements);
@@ -240,8 +246,8 @@ static void check_extremes(struct device *device)
         }
         struct weight *weight = load(device, &forms[f], N, K, blocks);
         expect(&forms[f], &shape, blocks, NULL, x, wanted);
-        run_linear(device, out, weight, NULL, x, 3);
-        for (int i = 0; i < 3 * N; i++) /* against the size of the terms: they may cancel */
+        run_linear(device, out, weight, NULL, x, M);
+        for (int i = 0; i < M * N; i++) /* against the size of the terms: they may cancel */
             ck_assert_double_le(fabs((double)out[i] - wanted[i]),
                                 1e-6 * (fabs(wanted[i]) + (double)K * 3.0 * 65504.0 * 63.0 * 63.0));
         fixture_backend->weight_free(weight);
