@@ -41,6 +41,14 @@ static inline float half_from_f16(uint16_t half)
     return float_from_bits(sign | (exponent + 112) << 23 | mantissa << 13);
 }
 
+static inline uint16_t half_to_bf16(float value)
+{
+    const uint32_t bits = float_to_bits(value), odd = bits >> 16 & 1;
+    const uint32_t rounded =
+        (bits & 0x7fffffff) > 0x7f800000 ? bits | 0x400000 : bits + 0x7fff + odd;
+    return (uint16_t)(rounded >> 16);
+}
+
 static inline uint16_t half_to_f16(float value)
 {
     const uint32_t bits = float_to_bits(value);

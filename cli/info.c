@@ -29,7 +29,7 @@ static struct model_options options_of(const struct settings *settings)
     const int32_t seqs = (int32_t)settings->max_num_seqs;
     return (struct model_options){
         .dir = settings->model,
-        .kv_dtype = strcmp(settings->kv_cache_dtype, "f32") == 0 ? DTYPE_F32 : DTYPE_F16,
+        .kv_dtype = memory_kv_dtype(settings->kv_cache_dtype),
         .block_size = (int32_t)settings->block_size,
         .max_model_len = (int32_t)settings->max_model_len,
         .max_rows = tokens,

@@ -15,7 +15,7 @@ static const struct dtype_row {
     [DTYPE_F32] = { "f32", 1, 4 },       [DTYPE_F16] = { "f16", 1, 2 },
     [DTYPE_BF16] = { "bf16", 1, 2 },     [DTYPE_Q8_0] = { "q8_0", 32, 34 },
     [DTYPE_Q4_0] = { "q4_0", 32, 18 },   [DTYPE_Q4_K] = { "q4_k", 256, 144 },
-    [DTYPE_Q6_K] = { "q6_k", 256, 210 }, [DTYPE_F8_E4M3] = { "f8_e4m3", 1, 1 },
+    [DTYPE_Q6_K] = { "q6_k", 256, 210 }, [DTYPE_F8_E4M3] = { "fp8", 1, 1 },
     [DTYPE_I8] = { "i8", 1, 1 },         [DTYPE_I4] = { "i4", 1, 1 },
 };
 

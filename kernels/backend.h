@@ -27,8 +27,8 @@
 enum { BACKEND_ABI = 7, BACKEND_SPAN = 256, BACKEND_MAX_GROUPS = 4, BACKEND_MAX_LOGPROBS = 20 };
 enum { MOE_MAX_EXPERTS = 1024 };
 
-/* Q are of weights alone, in blocks of inputs as GGUF files have them; the last three are of
- * weights with scales (struct scaling). */
+/* Q are of weights in blocks of inputs as GGUF files have them; the last three are of weights with
+ * scales (struct scaling). Q8_0 and F8_E4M3 are of KV pages too. */
 enum dtype {
     DTYPE_F32,
     DTYPE_F16,
@@ -47,7 +47,7 @@ size_t dtype_row_bytes(enum dtype dtype, int32_t cols); /* cols: whole blocks */
 bool dtype_is_quant(enum dtype dtype);                  /* of blocks */
 bool dtype_is_scaled(enum dtype dtype);                 /* with scales */
 int32_t dtype_block(enum dtype dtype);                  /* inputs of a block, 1 for the others */
-const char *dtype_name(enum dtype dtype); /* "f32", "bf16", "q4_k", "f8_e4m3", "i4" ... */
+const char *dtype_name(enum dtype dtype); /* "f32", "bf16", "q4_k", "fp8", "i4" ... */
 
 struct device;
 struct weight; /* a repacked matrix [rows][cols], y = W x */
@@ -96,24 +96,44 @@ struct device_options {
     int32_t max_vocab;   /* widest row of logits */
 };
 
-/* KV pages of one group of layers. A page holds K and V of `block_size` positions of all its
- * layers and heads: kv_block_bytes() of elements of `dtype`, in an order of the backend's own.
- * Multiples of 16 are the fast block sizes. */
+/*
+ * KV pages of one group of layers. A page holds K and V of `block_size` positions of all its layers
+ * and heads: kv_block_bytes(), in an order of the backend's own. Multiples of 16 are the fast block
+ * sizes. Values are rounded to the nearest of the type when they are written and read as that:
+ * F8_E4M3 ends at +-448; Q8_0 has for each 32 values of a head (the last ones may be fewer) a scale
+ * in f16, the largest / 127. What is not finite stays so, or becomes NaN.
+ */
 struct kv_layout {
     int32_t num_layers, num_kv_heads, head_dim, block_size;
-    enum dtype dtype; /* DTYPE_F16 or DTYPE_F32 */
+    enum dtype dtype; /* F32, F16, BF16, F8_E4M3 or Q8_0 */
     /* > 0: V is the first latent_dim values of K and not stored again (one KV head): a latent
      * that all heads share. 0: V is as wide as K. */
     int32_t latent_dim;
 };
+
+enum { KV_QUANT = 32 }; /* values that share a scale, of Q8_0 */
+
+/* Scales of one position of a head. */
+static inline int32_t kv_num_scales(const struct kv_layout *layout)
+{
+    return layout->dtype == DTYPE_Q8_0 ? (layout->head_dim + KV_QUANT - 1) / KV_QUANT : 0;
+}
+
+/* Bytes of one head's K in a page, and of its V: scales and values. Even. */
+static inline size_t kv_plane_bytes(const struct kv_layout *layout)
+{
+    const size_t size = layout->dtype == DTYPE_Q8_0 ? 1 : dtype_bytes(layout->dtype);
+    const size_t values = (size_t)layout->block_size * (size_t)layout->head_dim * size;
+    const size_t scales = (size_t)layout->block_size * (size_t)kv_num_scales(layout) * 2;
+    return scales + (values + 1) / 2 * 2;
+}
 
 /* Bytes of one page. The sizes are checked: no product of them overflows. */
 static inline size_t kv_block_bytes(const struct kv_layout *layout)
 {
     const size_t planes = (size_t)layout->num_layers * (size_t)layout->num_kv_heads *
                           (layout->latent_dim > 0 ? 1 : 2);
-    return planes * (size_t)layout->block_size * (size_t)layout->head_dim *
-           dtype_bytes(layout->dtype);
+    return planes * kv_plane_bytes(layout);
 }
 
 /* One sequence's part of a ragged batch. */

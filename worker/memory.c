@@ -155,3 +155,18 @@ int memory_size_kv(const struct memory_kv *kv, int32_t *ret_num_blocks, struct e
     *ret_num_blocks = (int32_t)(num < INT32_MAX / 64 ? num : INT32_MAX / 64);
     return 0;
 }
+
+enum dtype memory_kv_dtype(const char *name)
+{
+    static const struct {
+        const char *name;
+        enum dtype dtype;
+    } rows[] = {
+        { "f32", DTYPE_F32 },     { "bf16", DTYPE_BF16 },        { "bfloat16", DTYPE_BF16 },
+        { "fp8", DTYPE_F8_E4M3 }, { "fp8_e4m3", DTYPE_F8_E4M3 }, { "q8_0", DTYPE_Q8_0 },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (strcmp(name, rows[i].name) == 0)
+            return rows[i].dtype;
+    return DTYPE_F16; /* also "auto" */
+}

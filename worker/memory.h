@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#include "base/error.h"
+#include "kernels/backend.h"
 
 /*
  * Bytes that can be taken without swapping or being killed: the least of MemAvailable and what
@@ -17,6 +17,9 @@ int64_t memory_available(void);
 
 /* The same from given places, for tests: `proc` and `cgroup` are the mount points. */
 int64_t memory_available_at(const char *proc, const char *cgroup);
+
+/* Type of KV pages by a name of --kv-cache-dtype. */
+enum dtype memory_kv_dtype(const char *name);
 
 struct memory_kv {
     int64_t block_bytes;    /* of one block in all KV groups */

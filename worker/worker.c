@@ -39,11 +39,6 @@ struct worker {
 
 /* --- loading ------------------------------------------------------------------------------ */
 
-static enum dtype kv_dtype_of(const struct settings *settings)
-{
-    return strcmp(settings->kv_cache_dtype, "f32") == 0 ? DTYPE_F32 : DTYPE_F16;
-}
-
 static void set_state(struct worker *w, enum status_state state)
 {
     atomic_store_explicit(&w->child.page->state, state, memory_order_release);
@@ -54,7 +49,7 @@ static int read_arch(struct worker *w, struct error *err)
     if (w->settings.model == NULL)
         return error_set_param(err, -EINVAL, "model", "no model directory is set; see --model");
     struct arch whole;
-    const int r = model_read_arch(w->settings.model, kv_dtype_of(&w->settings),
+    const int r = model_read_arch(w->settings.model, memory_kv_dtype(w->settings.kv_cache_dtype),
                                   (int32_t)w->settings.block_size, &whole, err);
     return r < 0 ? r : model_shard(&whole, w->ranks.rank, w->ranks.num_ranks, &w->arch, err);
 }
@@ -133,7 +128,7 @@ static int open_model(struct worker *w, struct error *err)
 {
     const struct model_options options = {
         .dir = w->settings.model,
-        .kv_dtype = kv_dtype_of(&w->settings),
+        .kv_dtype = memory_kv_dtype(w->settings.kv_cache_dtype),
         .block_size = w->limits.block_size,
         .max_model_len = (int32_t)w->settings.max_model_len,
         .max_rows = w->limits.max_num_batched_tokens,

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "kernels/cpu/device.h"
-#include "base/half.h"
 
 enum { LANES = 8 }; /* sums side by side, that a compiler may keep in a vector */
 
@@ -37,22 +36,6 @@ static void rotate(const struct latent_write *args, float *to, const float *from
     }
 }
 
-static void store(const struct latent_write *args, const float *latent, int64_t slot)
-{
-    const struct kv_layout *layout = &args->pool->layout;
-    const int64_t block = slot / layout->block_size, offset = slot % layout->block_size;
-    void *keys = kv_keys(args->pool, block, args->layer, 0);
-
-    assert(slot >= 0 && block < args->pool->num_blocks);
-    for (int64_t d = 0; d < layout->head_dim; d++) {
-        const int64_t at = d * layout->block_size + offset;
-        if (layout->dtype == DTYPE_F32)
-            ((float *)keys)[at] = latent[d];
-        else
-            ((uint16_t *)keys)[at] = half_to_f16(latent[d]);
-    }
-}
-
 static void write_row(const struct latent_write *args, int64_t row)
 {
     const struct kv_layout *layout = &args->pool->layout;
@@ -64,7 +47,8 @@ static void write_row(const struct latent_write *args, int64_t row)
     assert(position >= 0 && position < args->rope->max_positions);
     norm_in_place(latent, args->w, args->eps, layout->latent_dim);
     rotate(args, latent + layout->latent_dim, latent + layout->latent_dim, position);
-    store(args, latent, args->slots[row]);
+    const struct kv_line key = kv_key_line(args->pool, args->slots[row], args->layer, 0);
+    kv_line_write(&key, latent);
     for (int32_t h = 0; h < args->num_heads; h++)
         rotate(args, absorbed + (int64_t)h * layout->head_dim + layout->latent_dim,
                q + (int64_t)(h + 1) * args->q_dim - dims, position);

@@ -116,34 +116,13 @@ static void rotate(float *head, const float *cosines, const float *sines, int32_
     }
 }
 
-static void kv_store(enum dtype dtype, void *plane, size_t index, float value)
-{
-    if (dtype == DTYPE_F32)
-        ((float *)plane)[index] = value;
-    else
-        ((uint16_t *)plane)[index] = half_to_f16(value);
-}
-
-static float kv_fetch(enum dtype dtype, const void *plane, size_t index)
-{
-    if (dtype == DTYPE_F32)
-        return ((const float *)plane)[index];
-    return half_from_f16(((const uint16_t *)plane)[index]);
-}
-
 static void write_kv(const struct rope_args *args, int64_t slot, int32_t kv_head, const float *k,
                      const float *v)
 {
-    const struct kv_layout *layout = &args->pool->layout;
-    const int64_t block = slot / layout->block_size, offset = slot % layout->block_size;
-    unsigned char *keys = kv_keys(args->pool, block, args->layer, kv_head);
-    unsigned char *values = keys + args->pool->plane_bytes;
-
-    assert(slot >= 0 && block < args->pool->num_blocks);
-    for (int32_t d = 0; d < layout->head_dim; d++) {
-        kv_store(layout->dtype, keys, (size_t)(d * (int64_t)layout->block_size + offset), k[d]);
-        kv_store(layout->dtype, values, (size_t)(offset * layout->head_dim + d), v[d]);
-    }
+    const struct kv_line key = kv_key_line(args->pool, slot, args->layer, kv_head);
+    const struct kv_line value = kv_value_line(args->pool, slot, args->layer, kv_head);
+    kv_line_write(&key, k);
+    kv_line_write(&value, v);
 }
 
 /* One head; `squares` is NULL where it has a norm of its own. */
@@ -219,17 +198,24 @@ static void attention_begin(const struct attention_args *args, const struct atte
     }
 }
 
+/* Of position `pos` of the tile's sequence. */
+static int64_t slot_of(const struct attention_args *args, const struct attention_tile *tile,
+                       int32_t pos)
+{
+    const int32_t block_size = args->pool->layout.block_size;
+    return (int64_t)attention_block(args, tile, pos) * block_size + pos % block_size;
+}
+
 static float score(const struct attention_args *args, const struct attention_tile *tile,
                    const float *query, int32_t pos)
 {
-    const struct kv_layout *layout = &args->pool->layout;
-    const int32_t block = attention_block(args, tile, pos);
-    const unsigned char *keys = kv_keys(args->pool, block, args->layer, tile->kv_head);
-    float sum = 0.0f;
+    const struct kv_line key =
+        kv_key_line(args->pool, slot_of(args, tile, pos), args->layer, tile->kv_head);
+    float k[KV_MAX_HEAD_DIM], sum = 0.0f;
 
-    for (int32_t d = 0; d < layout->head_dim; d++)
-        sum += query[d] * kv_fetch(layout->dtype, keys,
-                                   (size_t)(d * layout->block_size + pos % layout->block_size));
+    kv_line_read(&key, k);
+    for (int32_t d = 0; d < key.num; d++)
+        sum += query[d] * k[d];
     if (args->form.softcap > 0.0f)
         return args->form.softcap * tanhf(sum / args->form.softcap);
     return sum;
@@ -238,16 +224,13 @@ static float score(const struct attention_args *args, const struct attention_til
 static void add_value(const struct attention_args *args, const struct attention_tile *tile,
                       float *acc, float p, int32_t pos)
 {
-    const struct kv_layout *layout = &args->pool->layout;
-    const int32_t block = attention_block(args, tile, pos);
-    const unsigned char *keys = kv_keys(args->pool, block, args->layer, tile->kv_head);
-    const unsigned char *values = layout->latent_dim > 0 ? keys : keys + args->pool->plane_bytes;
-    const int32_t offset = pos % layout->block_size;
+    const struct kv_line value = (args->pool->layout.latent_dim > 0 ? kv_key_line : kv_value_line)(
+        args->pool, slot_of(args, tile, pos), args->layer, tile->kv_head);
+    float v[KV_MAX_HEAD_DIM];
 
+    kv_line_read(&value, v);
     for (int32_t d = 0; d < args->value_dim; d++)
-        acc[d] += p * kv_fetch(layout->dtype, values,
-                               (size_t)(layout->latent_dim > 0 ? d * layout->block_size + offset
-                                                               : offset * layout->head_dim + d));
+        acc[d] += p * v[d];
 }
 
 /* One query over positions [from, to) of a span. */

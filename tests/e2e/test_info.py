@@ -29,6 +29,17 @@ def test_what_does_not_fit_has_its_exit_code():
     assert run("--kv-cache-memory", "1M", "--max-model-len", "256")[0] == 0
 
 
+def test_smaller_types_of_the_cache_are_counted_and_answer():
+    sizes = {"f32": "8.0 MiB", "bf16": "4.0 MiB", "fp8": "2.0 MiB", "fp8_e4m3": "2.0 MiB", "q8_0": "2.1 MiB"}
+    for name, size in sizes.items():
+        code, out, _ = run("--kv-cache-dtype", name)
+        assert code == 0 and f"in {name.split('_e')[0]}, {size} for 2048 tokens" in out
+        r = subprocess.run([program(), "generate", "--chat", "-p", "What is the capital of France?", "--temperature", "0",
+                            "--kv-cache-dtype", name], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+        assert r.stdout.strip() == "The capital of France is Paris.", name
+    assert run("--kv-cache-dtype", "q4_0")[0] == 1
+
+
 def test_windows_and_ranks_are_told():
     code, out, _ = run(FAMILIES / "gemma3_two_ropes", "--tensor-parallel", "2")
     assert code == 0

@@ -11,7 +11,7 @@
  */
 #include <math.h>
 
-#include "kernels/cpu/simd/ops.h"
+#include "kernels/cpu/simd/attend.h"
 #include "kernels/cpu/simd/tile.h"
 
 enum { BLOCK = ATTENTION_BLOCK, MAX_QUERIES = ATTENTION_MAX_QUERIES };
@@ -43,93 +43,6 @@ void SIMD(attention_begin)(const struct attention_args *args, const struct atten
             const int32_t n = min_i32(dim - d, VEC_LANES);
             vec_store_part(to + d, vec_mul(vec_load_part(from + d, n), scale), n);
         }
-    }
-}
-
-/* `num` consecutive values, exact. */
-static void widen(float *to, enum dtype dtype, const void *plane, int64_t index, int32_t num)
-{
-    const uint16_t *halves = (const uint16_t *)plane + index;
-    int32_t i = 0;
-
-    if (dtype == DTYPE_F32) {
-        memcpy(to, (const float *)plane + index, (size_t)num * sizeof(float));
-        return;
-    }
-    for (; i + VEC_LANES <= num; i += VEC_LANES)
-        vec_store(to + i, vec_load_f16(halves + i));
-    if (i < num)
-        vec_store_part(to + i, vec_load_f16_part(halves + i, num - i), num - i);
-}
-
-/* Values that are part of the keys: columns [at, at + num) of these become rows. A square of them
- * at a time, also where it holds more columns than asked for: `at` + a square is in the block, and
- * rows of other positions are written anew when theirs come. */
-static void turn_latents(const struct attention_args *args, int32_t num, int32_t at,
-                         struct attention_scratch *scratch)
-{
-    const int32_t first = at / VEC_LANES * VEC_LANES;
-    for (int32_t i = first; i < at + num; i += VEC_LANES)
-        for (int32_t d = 0; d < args->value_dim; d += VEC_LANES) {
-            vec square[VEC_LANES];
-            UNROLLED
-            for (int32_t k = 0; k < VEC_LANES; k++)
-                square[k] = vec_load(scratch->keys + (d + k) * BLOCK + i);
-            vec_transpose(square);
-            UNROLLED
-            for (int32_t k = 0; k < VEC_LANES; k++)
-                vec_store(scratch->values + (i + k) * args->padded_dim + d, square[k]);
-        }
-}
-
-/* `num` positions of K and V from `offset` in a page, to column or row `at` of the scratch. */
-static void widen_page(const struct attention_args *args, const unsigned char *keys, int32_t offset,
-                       int32_t num, int32_t at, struct attention_scratch *scratch)
-{
-    const struct kv_layout *layout = &args->pool->layout;
-    const unsigned char *values = keys + args->pool->plane_bytes;
-    const int32_t dim = layout->head_dim;
-
-    for (int32_t d = 0; d < dim; d++)
-        widen(scratch->keys + d * BLOCK + at, layout->dtype, keys,
-              (int64_t)d * layout->block_size + offset, num);
-    if (layout->latent_dim > 0) {
-        turn_latents(args, num, at, scratch);
-        return;
-    }
-    for (int32_t i = 0; i < num; i++)
-        widen(scratch->values + (at + i) * args->padded_dim, layout->dtype, values,
-              (int64_t)(offset + i) * dim, dim);
-}
-
-/* Pages lie anywhere, so the processor's own prefetcher starts anew in each. It needs no help
- * within long ones. */
-enum { ASKED_PLANE_BYTES = 16384 };
-
-static void ask_for_page(const struct attention_args *args, const struct attention_tile *tile,
-                         int32_t pos)
-{
-    if (pos > attention_pos(tile, tile->num_rows - 1) ||
-        args->pool->plane_bytes > ASKED_PLANE_BYTES || args->pool->layout.latent_dim > 0)
-        return;
-    const int32_t block = attention_block(args, tile, pos);
-    const unsigned char *keys = kv_keys(args->pool, block, args->layer, tile->kv_head);
-    for (size_t i = 0; i < 2 * args->pool->plane_bytes; i += 64)
-        __builtin_prefetch(keys + i, 0, 2);
-}
-
-/* Positions [from, to) of the tile's kv head; that at `first` is the scratch's first. */
-static void widen_block(const struct attention_args *args, const struct attention_tile *tile,
-                        int32_t first, int32_t from, int32_t to, struct attention_scratch *scratch)
-{
-    const int32_t block_size = args->pool->layout.block_size;
-    for (int32_t pos = from; pos < to;) {
-        const int32_t offset = pos % block_size, num = min_i32(block_size - offset, to - pos);
-        const int32_t block = attention_block(args, tile, pos);
-        const unsigned char *keys = kv_keys(args->pool, block, args->layer, tile->kv_head);
-        ask_for_page(args, tile, pos + num);
-        widen_page(args, keys, offset, num, pos - first, scratch);
-        pos += num;
     }
 }
 
@@ -306,7 +219,8 @@ void SIMD(attention_span)(const struct attention_args *args, const struct attent
 
     clear_sum(args, sum, tile->num_rows * tile->num_heads);
     for (int32_t pos = low > begin ? low / BLOCK * BLOCK : begin; pos < to; pos += BLOCK) {
-        widen_block(args, tile, pos, low > pos ? low : pos, min_i32(to, pos + BLOCK), scratch);
+        SIMD(attend_widen)
+        (args, tile, pos, low > pos ? low : pos, min_i32(to, pos + BLOCK), scratch);
         attend_block(args, tile, pos, scratch, sum);
     }
 }

@@ -73,51 +73,13 @@ static void norm_group(const struct rope_args *args, int64_t row, int32_t kv_hea
     scale_head(k, 0.0f, k_scale, n->k + kv_head * dim, NULL, dim);
 }
 
-/* out: [head_dim rounded up to VEC_LANES] */
-static void round_f16(uint16_t *out, const float *from, int32_t num)
-{
-    for (int32_t i = 0; i < num; i += VEC_LANES) {
-        const int32_t n = num - i < VEC_LANES ? num - i : VEC_LANES;
-        vec_store_f16(out + i, vec_load_part(from + i, n));
-    }
-}
-
-static void write_f16(uint16_t *keys, uint16_t *values, int32_t block_size, const float *k,
-                      const float *v, int32_t dim)
-{
-    uint16_t rounded[KV_MAX_HEAD_DIM + VEC_LANES];
-
-    round_f16(rounded, k, dim);
-    for (int32_t d = 0; d < dim; d++)
-        keys[(int64_t)d * block_size] = rounded[d];
-    round_f16(rounded, v, dim);
-    memcpy(values, rounded, (size_t)dim * sizeof(*values));
-}
-
-static void write_f32(float *keys, float *values, int32_t block_size, const float *k,
-                      const float *v, int32_t dim)
-{
-    for (int32_t d = 0; d < dim; d++)
-        keys[(int64_t)d * block_size] = k[d];
-    memcpy(values, v, (size_t)dim * sizeof(*values));
-}
-
 static void write_kv(const struct rope_args *args, int64_t slot, int32_t kv_head, const float *k,
                      const float *v)
 {
-    const struct kv_layout *layout = &args->pool->layout;
-    const int64_t block = slot / layout->block_size, offset = slot % layout->block_size;
-    const int32_t dim = layout->head_dim;
-    unsigned char *keys = kv_keys(args->pool, block, args->layer, kv_head);
-    unsigned char *values = keys + args->pool->plane_bytes;
-
-    assert(slot >= 0 && block < args->pool->num_blocks);
-    if (layout->dtype == DTYPE_F16)
-        write_f16((uint16_t *)(void *)keys + offset, (uint16_t *)(void *)values + offset * dim,
-                  layout->block_size, k, v, dim);
-    else
-        write_f32((float *)(void *)keys + offset, (float *)(void *)values + offset * dim,
-                  layout->block_size, k, v, dim);
+    const struct kv_line key = kv_key_line(args->pool, slot, args->layer, kv_head);
+    const struct kv_line value = kv_value_line(args->pool, slot, args->layer, kv_head);
+    SIMD(kv_write)(&key, k);
+    SIMD(kv_write)(&value, v);
 }
 
 static void rope_unit(const struct rope_args *args, int64_t row, int32_t kv_head)

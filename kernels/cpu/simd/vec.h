@@ -160,6 +160,24 @@ static ALWAYS_INLINE void vec_store_f16(uint16_t *to, vec a)
                         _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
+static ALWAYS_INLINE vec vec_load_bf16(const uint16_t *from)
+{
+    const __m256i halves = _mm256_loadu_si256((const __m256i *)(const void *)from);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+
+/* 16 bytes of E4M3 (e4m3.h): moved, its bits are an f16 of a 256th. */
+static ALWAYS_INLINE vec vec_load_e4m3(const unsigned char *from)
+{
+    const __m128i codes = _mm_loadu_si128((const __m128i *)(const void *)from);
+    const __m128i last = _mm_set1_epi8(0x7f);
+    const __m256i moved = _mm256_and_si256(_mm256_slli_epi16(_mm256_cvtepi8_epi16(codes), 7),
+                                           _mm256_set1_epi16((short)0xbf80));
+    const vec value = _mm512_mul_ps(_mm512_cvtph_ps(moved), _mm512_set1_ps(256.0f));
+    const __mmask16 is_nan = _mm_cmpeq_epi8_mask(_mm_and_si128(codes, last), last);
+    return _mm512_mask_blend_ps(is_nan, value, _mm512_set1_ps(__builtin_nanf("")));
+}
+
 /* 16 bytes as whole numbers. */
 static ALWAYS_INLINE vec vec_load_u8(const unsigned char *from)
 {
@@ -351,6 +369,22 @@ static ALWAYS_INLINE void vec_store_f16(uint16_t *to, vec a)
 {
     _mm_storeu_si128((__m128i *)(void *)to,
                      _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+static ALWAYS_INLINE vec vec_load_bf16(const uint16_t *from)
+{
+    const __m128i halves = _mm_loadu_si128((const __m128i *)(const void *)from);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+}
+
+static ALWAYS_INLINE vec vec_load_e4m3(const unsigned char *from)
+{
+    const __m128i codes = _mm_cvtepi8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)from));
+    const __m128i moved = _mm_and_si128(_mm_slli_epi16(codes, 7), _mm_set1_epi16((short)0xbf80));
+    const vec value = _mm256_mul_ps(_mm256_cvtph_ps(moved), _mm256_set1_ps(256.0f));
+    const vec magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), value);
+    const vec is_nan = _mm256_cmp_ps(magnitude, _mm256_set1_ps(480.0f), _CMP_EQ_OQ);
+    return _mm256_blendv_ps(value, _mm256_set1_ps(__builtin_nanf("")), is_nan);
 }
 
 static ALWAYS_INLINE vec vec_load_u8(const unsigned char *from)

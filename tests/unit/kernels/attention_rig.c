@@ -4,8 +4,8 @@
 
 #include "attention_rig.h"
 
-/* Head sizes beside the vector widths, groups of 1 to 40 heads, odd and even pages; windows within
- * a block, across blocks, across spans and wider than all there is. */
+/* Head sizes beside the vector widths, groups of 1 to 40 heads, odd and even pages, every type of
+ * these; windows within a block, across blocks, across spans and wider than all there is. */
 const struct attention_model attention_models[NUM_ATTENTION_MODELS] = {
     { 8, 4, 32, 16, 32, DTYPE_F16 },
     { 3, 3, 64, 16, 64, DTYPE_F16 },
@@ -21,6 +21,16 @@ const struct attention_model attention_models[NUM_ATTENTION_MODELS] = {
     { 6, 3, 96, 5, 72, DTYPE_F32, 300, 0.0f, NORM_ALL_HEADS },
     { 4, 2, 256, 16, 256, DTYPE_F16, 64, 1.0f, NORM_RMS },
     { 3, 1, 128, 32, 96, DTYPE_F32, 5000, 50.0f, NORM_ALL_HEADS },
+    { 8, 4, 32, 16, 0, DTYPE_BF16 },
+    { 3, 3, 64, 16, 0, DTYPE_F8_E4M3 },
+    { 8, 4, 32, 16, 0, DTYPE_Q8_0 },
+    { 6, 2, 80, 32, 40, DTYPE_Q8_0, 20, 0.0f, NORM_LAYER },
+    { 5, 1, 6, 5, 0, DTYPE_Q8_0, 70, 0.0f, NORM_NONE },
+    { 2, 2, 96, 3, 0, DTYPE_F8_E4M3, 0, 2.0f, NORM_NONE },
+    { 4, 1, 256, 48, 256, DTYPE_F8_E4M3, 300, 0.0f, NORM_RMS },
+    { 7, 1, 112, 16, 112, DTYPE_BF16, 33, 0.0f, NORM_RMS },
+    { 18, 2, 48, 16, 0, DTYPE_Q8_0 },
+    { 12, 4, 40, 8, 0, DTYPE_F16 },
 };
 
 int32_t attention_rig_row(const struct attention_model *model)
@@ -179,9 +189,8 @@ static void expect_head(const struct attention_rig *run, int32_t pos, int32_t he
         out[i] = a * c - b * s;
         out[i + half] = b * c + a * s;
     }
-    for (int32_t d = 0; rounded && d < dim; d++)
-        out[d] =
-            fixture_decode(run->model->dtype, fixture_encode(run->model->dtype, (float)out[d]));
+    if (rounded)
+        fixture_round(run->model->dtype, out, dim);
 }
 
 static double expect_score(const struct attention_rig *run, const double *q, int32_t head,

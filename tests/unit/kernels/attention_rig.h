@@ -7,7 +7,7 @@
 
 #include "fixture.h"
 
-enum { ATTENTION_POSITIONS = 1100, ATTENTION_BLOCKS = 400, NUM_ATTENTION_MODELS = 14 };
+enum { ATTENTION_POSITIONS = 1100, ATTENTION_BLOCKS = 400, NUM_ATTENTION_MODELS = 24 };
 
 struct attention_model {
     int32_t num_heads, num_kv_heads, head_dim, block_size, rotary_dims;

@@ -113,6 +113,45 @@ double fixture_decode(enum dtype dtype, uint32_t bits)
                                        : half_from_bf16((uint16_t)bits));
 }
 
+/* `bits` behind the point, exponents from `low` on, at most `max`. */
+static double nearest(double x, int bits, int low, double max)
+{
+    if (x == 0.0 || !isfinite(x))
+        return x;
+    const int exponent = ilogb(x) > low ? ilogb(x) : low;
+    const double step = ldexp(1.0, exponent - bits), rounded = nearbyint(x / step) * step;
+    return fabs(rounded) <= max ? rounded : copysign(max, x);
+}
+
+static void round_quants(double *x, int32_t num)
+{
+    double max = 0.0;
+    for (int32_t i = 0; i < num; i++)
+        max = fmax(max, fabs(x[i]));
+    const double scale = nearest((double)((float)max / 127.0f), 10, -14, 65504.0);
+    for (int32_t i = 0; i < num; i++) {
+        const double q = scale > 0.0 ? nearbyint((double)((float)x[i] / (float)scale)) : 0.0;
+        x[i] = scale * fmin(fmax(q, -127.0), 127.0);
+    }
+}
+
+void fixture_round(enum dtype dtype, double *x, int32_t num)
+{
+    static const struct {
+        int bits, low;
+        double max;
+    } rows[] = { [DTYPE_F32] = { 23, -126, 0x1.fffffep127 },
+                 [DTYPE_F16] = { 10, -14, 65504.0 },
+                 [DTYPE_BF16] = { 7, -126, 0x1.fep127 },
+                 [DTYPE_F8_E4M3] = { 3, -6, 448.0 } };
+    for (int32_t i = 0; i < num; i++)
+        x[i] = (double)(float)x[i];
+    for (int32_t i = 0; dtype == DTYPE_Q8_0 && i < num; i += 32)
+        round_quants(x + i, num - i < 32 ? num - i : 32);
+    for (int32_t i = 0; dtype != DTYPE_Q8_0 && i < num; i++)
+        x[i] = nearest(x[i], rows[dtype].bits, rows[dtype].low, rows[dtype].max);
+}
+
 void *fixture_matrix(enum dtype dtype, size_t num, float scale, double **ret_values)
 {
     const size_t size = dtype_bytes(dtype);

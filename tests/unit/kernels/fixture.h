@@ -43,6 +43,10 @@ bool fixture_equal_bits(const float *a, const float *b, size_t num);
 uint32_t fixture_encode(enum dtype dtype, float value);
 double fixture_decode(enum dtype dtype, uint32_t bits);
 
+/* Values of one head as pages of a type hold them: each first as a float, then to the nearest of
+ * the type, ties to even; by the definition of the type, in double. */
+void fixture_round(enum dtype dtype, double *x, int32_t num);
+
 /* `num` random elements of a type, malloc'ed; *ret_values: what they hold. */
 void *fixture_matrix(enum dtype dtype, size_t num, float scale, double **ret_values);
 

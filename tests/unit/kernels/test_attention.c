@@ -4,10 +4,14 @@
 
 #include "attention_rig.h"
 
-/* An f16 K may round to the other side when its float is one ulp off: a hundredth of 1 %. */
-static double tolerance(enum dtype dtype)
+/* A K that was computed may round to the other side when its float is one ulp off: f16 a hundredth
+ * of 1 %, the others more. One that is stored as it came does not. */
+static double tolerance(const struct attention_model *model)
 {
-    return dtype == DTYPE_F16 ? 1e-4 : 5e-6;
+    const bool is_computed = model->rotary_dims > 0 || model->norm != NORM_NONE;
+    return !is_computed || model->dtype == DTYPE_F32 ? 5e-6
+           : model->dtype == DTYPE_F16               ? 1e-4
+                                                     : 3e-3;
 }
 
 static void check_oracle(struct device *device)
@@ -28,7 +32,7 @@ static void check_oracle(struct device *device)
             attention_rig_expect(&run, checked[i], head, wanted);
             fixture_compare(fixture_backend->device_isa(device),
                             out + checked[i] * row + head * dim, wanted, (size_t)dim,
-                            tolerance(attention_models[m].dtype), 1e-5);
+                            tolerance(&attention_models[m]), 1e-5);
         }
         fixture_guarded_finish(out, (size_t)(POSITIONS * row));
         attention_rig_close(&run);
@@ -168,16 +172,104 @@ START_TEST(copy_blocks_moves_a_sequence_to_other_pages)
 }
 END_TEST
 
+/* --- types of pages --------------------------------------------------------------------------- */
+
+static const enum dtype types[] = { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_F8_E4M3, DTYPE_Q8_0 };
+enum { NUM_TYPES = sizeof(types) / sizeof(types[0]) };
+
+/* One position sees itself alone: it gets its value as it is stored. */
+static void expect_stored(struct device *device, const float *values, const double *wanted,
+                          const struct attention_model *model)
+{
+    const int32_t dim = model->head_dim;
+    struct attention_rig run;
+    float *out = fixture_guarded((size_t)dim);
+    attention_rig_open(&run, device, model);
+    memcpy(run.qkv + 2 * dim, values, (size_t)dim * sizeof(float));
+    attention_rig_step(&run, 0, 1, out);
+    for (int32_t d = 0; d < dim; d++)
+        ck_assert_msg(isnan(wanted[d]) ? isnan(out[d]) : (double)out[d] == wanted[d],
+                      "%s: %s of %.9g is %.9g, wanted %.9g", fixture_backend->device_isa(device),
+                      dtype_name(model->dtype), (double)values[d], (double)out[d], wanted[d]);
+    attention_rig_close(&run);
+    fixture_guarded_finish(out, (size_t)dim);
+}
+
+static void check_rounding(struct device *device)
+{
+    enum { DIM = 200, NUM = 40 };
+    for (int t = 0; t < NUM_TYPES; t++)
+        for (int i = 0; i < NUM; i++) {
+            const struct attention_model model = { 1, 1, DIM, 16, 0, types[t] };
+            float values[DIM];
+            double wanted[DIM];
+            for (int32_t d = 0; d < DIM; d++) {
+                /* Of every size (f16 ends early), and halfway between neighbours. */
+                values[d] = ldexpf(fixture_random(), fixture_random_below(t == 1 ? 16 : 40) - i);
+                if (d % 3 == 0)
+                    values[d] = ldexpf((float)(2 * fixture_random_below(32) + 1), 4 - i);
+                wanted[d] = (double)values[d];
+            }
+            fixture_round(types[t], wanted, DIM);
+            expect_stored(device, values, wanted, &model);
+        }
+}
+
+START_TEST(values_are_rounded_to_the_nearest_of_their_type)
+{
+    fixture_each_device(check_rounding);
+}
+END_TEST
+
+static void check_no_number(struct device *device)
+{
+    enum { DIM = 64 };
+    for (int t = 0; t < NUM_TYPES; t++) {
+        const struct attention_model model = { 1, 1, DIM, 16, 0, types[t] };
+        const bool is_quant = types[t] == DTYPE_Q8_0,
+                   is_byte = is_quant || types[t] == DTYPE_F8_E4M3;
+        float values[DIM];
+        double wanted[DIM];
+        for (int32_t d = 0; d < DIM; d++) {
+            values[d] = d == 7 ? INFINITY : d == 21 ? NAN : (float)(d % 5 - 2);
+            wanted[d] = d == 21 || (d == 7 && is_byte) ? NAN : (double)values[d];
+        }
+        fixture_round(types[t], wanted + 32, 32);
+        for (int32_t d = 0; is_quant && d < 32; d++)
+            wanted[d] = NAN; /* all that share a scale */
+        expect_stored(device, values, wanted, &model);
+    }
+}
+
+START_TEST(what_is_no_number_is_not_stored_as_one)
+{
+    fixture_each_device(check_no_number);
+}
+END_TEST
+
+START_TEST(a_page_has_as_many_bytes_as_its_type_says)
+{
+    static const size_t bytes[NUM_TYPES] = { 4 * 16 * 80, 2 * 16 * 80, 2 * 16 * 80, 16 * 80,
+                                             16 * (80 + 2 * 3) };
+    for (int t = 0; t < NUM_TYPES; t++) {
+        const struct kv_layout layout = { 3, 5, 80, 16, types[t], 0 };
+        const struct kv_layout latent = { 3, 1, 80, 16, types[t], 64 };
+        ck_assert_uint_eq(kv_block_bytes(&layout), 3 * 5 * 2 * bytes[t]);
+        ck_assert_uint_eq(kv_block_bytes(&latent), 3 * bytes[t]);
+    }
+}
+END_TEST
+
 START_TEST(kv_alloc_refuses_what_it_cannot_hold)
 {
     struct device *device = fixture_open("scalar", 1);
     struct kv_pool *pool = NULL;
     struct error err = { 0 };
     const struct kv_layout empty = { 0, 1, 64, 16, DTYPE_F16 };
-    const struct kv_layout bf16 = { 1, 1, 64, 16, DTYPE_BF16 };
+    const struct kv_layout q4_0 = { 1, 1, 64, 16, DTYPE_Q4_0 };
     const struct kv_layout huge = { 1 << 20, 1 << 20, 512, 1 << 20, DTYPE_F32 };
     ck_assert_int_eq(fixture_backend->kv_alloc(device, &empty, 4, &pool, &err), -22);
-    ck_assert_int_eq(fixture_backend->kv_alloc(device, &bf16, 4, &pool, &err), -95);
+    ck_assert_int_eq(fixture_backend->kv_alloc(device, &q4_0, 4, &pool, &err), -95);
     ck_assert_int_eq(fixture_backend->kv_alloc(device, &huge, 1 << 30, &pool, &err), -12);
     ck_assert_ptr_null(pool);
     fixture_backend->device_close(device);
@@ -194,6 +286,9 @@ int main(void)
     tcase_add_test(tests, attention_is_blind_to_what_lies_behind_a_row);
     tcase_add_test(tests, attention_is_blind_to_what_lies_before_a_window);
     tcase_add_test(tests, copy_blocks_moves_a_sequence_to_other_pages);
+    tcase_add_test(tests, values_are_rounded_to_the_nearest_of_their_type);
+    tcase_add_test(tests, what_is_no_number_is_not_stored_as_one);
+    tcase_add_test(tests, a_page_has_as_many_bytes_as_its_type_says);
     tcase_add_test(tests, kv_alloc_refuses_what_it_cannot_hold);
     suite_add_tcase(suite, tests);
     return fixture_main(suite);

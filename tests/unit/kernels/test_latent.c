@@ -105,8 +105,7 @@ static void expect_key(const struct run *run, int32_t pos, double *out)
     for (int32_t d = 0; d < LATENT; d++)
         out[d] = (double)x[d] / sqrt(sum / LATENT + 1e-6) * (double)run->w[d];
     expect_rotated(run, x + LATENT, pos, out + LATENT);
-    for (int32_t d = 0; d < KEY; d++)
-        out[d] = fixture_decode(run->dtype, fixture_encode(run->dtype, (float)out[d]));
+    fixture_round(run->dtype, out, KEY);
 }
 
 static void expect_out(const struct run *run, int32_t pos, int32_t head, double *out)
@@ -135,22 +134,27 @@ static void expect_out(const struct run *run, int32_t pos, int32_t head, double 
         out[d] /= sum;
 }
 
+static const enum dtype types[] = { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_F8_E4M3, DTYPE_Q8_0 };
+enum { NUM_TYPES = sizeof(types) / sizeof(types[0]) };
+/* A key that was computed may round to the other side. */
+static const double tolerances[NUM_TYPES] = { 1e-5, 2e-4, 1e-3, 1e-2, 3e-3 };
+
 static struct run run;
 static float whole[POSITIONS * HEADS * LATENT], out[POSITIONS * HEADS * LATENT];
 
 static void check_oracle(struct device *device)
 {
     static const int32_t checked[] = { 0, 1, 17, 63, 64, 255, 256, 329 };
-    for (int variant = 0; variant < 4; variant++) {
-        const enum dtype dtype = variant % 2 ? DTYPE_F16 : DTYPE_F32;
+    for (int variant = 0; variant < 2 * NUM_TYPES; variant++) {
+        const int type = variant % NUM_TYPES;
         double wanted[LATENT];
-        run_open(&run, device, dtype, variant / 2, variant == 1 ? 11 : 16);
+        run_open(&run, device, types[type], variant / NUM_TYPES, variant % 3 == 1 ? 11 : 16);
         run_step(&run, 0, POSITIONS, whole);
         for (size_t i = 0; i < sizeof(checked) / sizeof(checked[0]); i++) {
             const int32_t head = (int32_t)i % HEADS;
             expect_out(&run, checked[i], head, wanted);
             fixture_compare("latents", whole + (checked[i] * HEADS + head) * LATENT, wanted, LATENT,
-                            dtype == DTYPE_F16 ? 2e-4 : 1e-5, 1e-5);
+                            tolerances[type], 1e-5);
         }
         fixture_backend->kv_free(run.pool);
     }
@@ -165,8 +169,8 @@ END_TEST
 static void check_chunks(struct device *device)
 {
     static const int32_t chunks[] = { 1, 7, 64, 300 };
-    for (int variant = 0; variant < 2; variant++) {
-        run_open(&run, device, variant ? DTYPE_F16 : DTYPE_F32, true, 16);
+    for (int t = 0; t < NUM_TYPES; t++) {
+        run_open(&run, device, types[t], true, 16);
         run_step(&run, 0, POSITIONS, whole);
         for (size_t c = 0; c < sizeof(chunks) / sizeof(chunks[0]); c++) {
             for (int32_t from = 0; from < POSITIONS; from += chunks[c]) {

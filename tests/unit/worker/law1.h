@@ -32,6 +32,9 @@ struct law1_model {
 extern const struct law1_model law1_models[];
 extern const int32_t law1_num_models;
 
+enum { LAW1_NUM_KV_TYPES = 5 };
+extern const enum dtype law1_kv_types[LAW1_NUM_KV_TYPES];
+
 int32_t law1_model_named(const char *name);
 
 /* A model in a file that the test has made; one at a time. Returns its number. */

@@ -49,6 +49,9 @@ const struct law1_model law1_models[] = {
 enum { MADE = sizeof(law1_models) / sizeof(law1_models[0]) - 1, NUM_MODELS = MADE };
 const int32_t law1_num_models = NUM_MODELS;
 
+const enum dtype law1_kv_types[LAW1_NUM_KV_TYPES] = { DTYPE_F16, DTYPE_F32, DTYPE_F8_E4M3,
+                                                      DTYPE_Q8_0, DTYPE_BF16 };
+
 int32_t law1_model_named(const char *name)
 {
     int32_t i = 0;
@@ -63,18 +66,21 @@ int32_t law1_model_named(const char *name)
 static struct reference {
     bool is_known[LAW1_NUM_REQUESTS];
     struct law1_answer *answers;
-} references[MADE + 1][2][1 + CREW_MAX_RANKS];
+} references[MADE + 1][LAW1_NUM_KV_TYPES][1 + CREW_MAX_RANKS];
 
 static struct reference *reference_of(const struct law1_case *c)
 {
-    return &references[c->model][c->kv_dtype == DTYPE_F32][c->num_ranks];
+    int type = 0;
+    while (law1_kv_types[type] != c->kv_dtype)
+        type++;
+    return &references[c->model][type][c->num_ranks];
 }
 
 int32_t law1_model_made(const char *path)
 {
     ck_assert_uint_lt(strlen(path), sizeof(made_path));
     strcpy(made_path, path);
-    for (int t = 0; t < 2; t++)
+    for (int t = 0; t < LAW1_NUM_KV_TYPES; t++)
         for (int r = 0; r <= CREW_MAX_RANKS; r++)
             memset(references[MADE][t][r].is_known, 0, sizeof(references[MADE][t][r].is_known));
     return MADE;
@@ -254,7 +260,8 @@ struct law1_case law1_random(uint64_t seed, uint32_t number, int32_t num_ranks)
     uint64_t state = seed * 1000003u + number;
     struct law1_case c = {
         .model = pick(&state, NULL, 5) == 0 ? 0 : pick(&state, NULL, NUM_MODELS),
-        .kv_dtype = PICK(&state, DTYPE_F16, DTYPE_F32),
+        .kv_dtype =
+            PICK(&state, DTYPE_F16, DTYPE_F16, DTYPE_F32, DTYPE_BF16, DTYPE_F8_E4M3, DTYPE_Q8_0),
         .num_ranks = num_ranks,
         .first = pick(&state, NULL, LAW1_NUM_REQUESTS),
         .batch = PICK(&state, 1, 2, 5, 8, 16, 64),

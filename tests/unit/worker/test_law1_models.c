@@ -13,7 +13,7 @@ enum { NUM_CHUNKS = sizeof(chunks) / sizeof(chunks[0]) };
 /* `i` varies what one model meets. */
 static void try_some(int32_t model, int i)
 {
-    struct law1_case c = law1_usual(model, i % 2 == 0 ? DTYPE_F16 : DTYPE_F32, 1);
+    struct law1_case c = law1_usual(model, law1_kv_types[i % LAW1_NUM_KV_TYPES], 1);
     c.first = 7 * i % LAW1_NUM_REQUESTS;
     c.plans_ahead = true;
     c.num = c.batch = 10;

@@ -45,7 +45,7 @@ START_TEST(in_batches_and_chunks)
     for (int k = 0; k < 3; k++) {
         c.chunk = chunks[k];
         c.batch = c.num = k == 0 ? 64 : 6;
-        c.kv_dtype = _i == 0 && k == 1 ? DTYPE_F32 : DTYPE_F16;
+        c.kv_dtype = k == 1 ? law1_kv_types[1 + _i % (LAW1_NUM_KV_TYPES - 1)] : DTYPE_F16;
         law1_check(&c);
     }
 }

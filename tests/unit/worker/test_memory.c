@@ -140,6 +140,19 @@ START_TEST(too_little_is_an_error_that_names_the_option)
 }
 END_TEST
 
+START_TEST(each_name_of_the_option_is_a_type_of_pages)
+{
+    static const struct {
+        const char *name;
+        enum dtype dtype;
+    } cases[] = { { "auto", DTYPE_F16 },         { "f32", DTYPE_F32 },      { "f16", DTYPE_F16 },
+                  { "bf16", DTYPE_BF16 },        { "fp8", DTYPE_F8_E4M3 },  { "q8_0", DTYPE_Q8_0 },
+                  { "fp8_e4m3", DTYPE_F8_E4M3 }, { "bfloat16", DTYPE_BF16 } };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        ck_assert_int_eq(memory_kv_dtype(cases[i].name), cases[i].dtype);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("memory");
@@ -152,6 +165,7 @@ int main(void)
     tcase_add_test(tc, a_path_that_is_not_mounted_means_the_mount_point);
     tcase_add_test(tc, nothing_known_is_minus_one);
     tcase_add_test(tc, the_cache_has_what_was_wanted_or_what_is_useful_up_to_a_quarter);
+    tcase_add_test(tc, each_name_of_the_option_is_a_type_of_pages);
     tcase_add_test(tc, too_little_is_an_error_that_names_the_option);
     suite_add_tcase(suite, tc);
 
