@@ -219,6 +219,18 @@ static int fill_added(struct reading *reading, const struct component *top, cons
     return r;
 }
 
+/* A piece that the vocabulary has twice is special with both ids: HF goes by the text. */
+static void flag_special_twins(const struct reading *reading)
+{
+    struct tokenizer *t = reading->t;
+    for (size_t i = 0; i < reading->num_entries; i++) {
+        const struct entry *entry = &reading->entries[i];
+        const int32_t id = pieces_find(&t->added_texts, entry->text, entry->len);
+        if (id >= 0)
+            t->vocab.flags[entry->id] |= (uint8_t)(t->vocab.flags[id] & VOCAB_SPECIAL);
+    }
+}
+
 static int measure_added(const struct component *top, const json_t *list, int64_t *max_id)
 {
     int r = 0;
@@ -261,9 +273,11 @@ static int read_all(struct reading *reading, const struct component *top,
         r = fill_vocab(reading, top->err);
     if (r == 0)
         r = fill_added(reading, top, list);
-    return r == 0 ? model_read(&reading->t->model, model, reading->texts,
-                               reading->t->pre_tokenizer.byte_level)
-                  : r;
+    if (r < 0)
+        return r;
+    flag_special_twins(reading);
+    return model_read(&reading->t->model, model, reading->texts,
+                      reading->t->pre_tokenizer.byte_level);
 }
 
 int tokenizer_parts_read_vocab(struct tokenizer *t, const struct component *top,

@@ -118,7 +118,7 @@ void rig_engine_up(struct rig *rig, uint32_t engine, uint32_t num_cells, uint32_
     snprintf(facts, sizeof(facts),
              "vocab_size=%d\nmax_model_len=1024\nmax_num_seqs=8\nmax_num_queued_reqs=32\n"
              "identity=%016llx\n",
-             RIG_VOCAB, (unsigned long long)rig->identity);
+             tokenizer_num_ids(rig->tokenizer), (unsigned long long)rig->identity);
     status_set_texts(rig->engine_page[engine], facts, "");
     ring_end_init(&end, submit[0], g, complete[1], g, epoch, generation);
     ring_end_init(&rig->engine[engine], complete[0], g, submit[1], g, epoch, generation);
@@ -140,7 +140,15 @@ static void drop_engine(struct rig *rig, uint32_t engine)
 
 void rig_start(struct rig *rig, uint32_t num_cells, uint32_t bulk_bytes)
 {
-    *rig = (struct rig){ .tokenizer = make_tokenizer() };
+    struct tokenizer *tokenizer = make_tokenizer();
+    rig_start_with(rig, tokenizer, num_cells, bulk_bytes);
+    rig->own_tokenizer = tokenizer;
+}
+
+void rig_start_with(struct rig *rig, struct tokenizer *tokenizer, uint32_t num_cells,
+                    uint32_t bulk_bytes)
+{
+    *rig = (struct rig){ .tokenizer = tokenizer, .prompt_tokens = 2 };
     rig->page = calloc(1, sizeof(*rig->page));
     must(rig->page != NULL, "memory");
     const struct session_options options = { .tokenizer = rig->tokenizer, .status = rig->page };
@@ -153,9 +161,10 @@ void rig_finish(struct rig *rig)
     session_destroy(rig->session);
     drop_engine(rig, 0);
     drop_engine(rig, 1);
-    tokenizer_close(rig->tokenizer);
+    tokenizer_close(rig->own_tokenizer);
     free(rig->page);
     strbuf_finish(&rig->events);
+    strbuf_finish(&rig->text);
 }
 
 /* ------------------------------------------------------------------ events */
@@ -220,6 +229,8 @@ static void on_event(void *owner, const struct answer_event *event)
 {
     struct rig *rig = owner;
     write_event(&rig->events, event);
+    if (event->kind == ANSWER_TEXT)
+        strbuf_append(&rig->text, event->text, event->text_len);
     if (event->kind == ANSWER_TEXT && rig->cancel_at_text != NULL) {
         session_cancel(rig->session, rig->cancel_at_text);
         rig->cancel_at_text = NULL;
@@ -402,9 +413,10 @@ void rig_done(struct rig *rig, uint64_t id, uint8_t choice, uint32_t reason, uin
               int32_t stop_id)
 {
     struct ring_cell cell = { .kind = RECORD_DONE, .id = id, .choice = choice };
-    const struct record_done done = {
-        .reason = reason, .prompt_tokens = 2, .output_tokens = output, .stop_id = stop_id
-    };
+    const struct record_done done = { .reason = reason,
+                                      .prompt_tokens = rig->prompt_tokens,
+                                      .output_tokens = output,
+                                      .stop_id = stop_id };
     memcpy(cell.words, &done, sizeof(done));
     rig_say(rig, cell, NULL, 0);
 }

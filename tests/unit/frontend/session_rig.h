@@ -33,19 +33,23 @@ enum {
 };
 
 struct rig {
-    struct tokenizer *tokenizer;
+    struct tokenizer *own_tokenizer, *tokenizer;
     struct session *session;
     struct status_page *page; /* of the session */
     struct status_page *engine_page[2];
     struct ring_end engine[2];
-    int doorbell[2]; /* the engine's own descriptor */
-    struct strbuf events;
+    int doorbell[2];                        /* the engine's own descriptor */
+    struct strbuf events, text;             /* text: of all choices, in one */
     struct session_request *cancel_at_text; /* cancelled by the callback at its next TEXT */
     uint64_t epoch, identity;               /* of the next engine */
+    uint32_t prompt_tokens;                 /* as rig_done() says */
 };
 
 /* Rings of `num_cells` cells and `bulk_bytes` in both directions; engine 0 is up. */
 void rig_start(struct rig *rig, uint32_t num_cells, uint32_t bulk_bytes);
+/* The same with a tokenizer of the caller's, who closes it. */
+void rig_start_with(struct rig *rig, struct tokenizer *tokenizer, uint32_t num_cells,
+                    uint32_t bulk_bytes);
 void rig_finish(struct rig *rig);
 void rig_engine_up(struct rig *rig, uint32_t engine, uint32_t num_cells, uint32_t bulk_bytes);
 void rig_engine_down(struct rig *rig, uint32_t engine); /* another will come */

@@ -148,10 +148,6 @@ END_TEST
 
 START_TEST(nothing_is_said_before_every_prompt_is_accepted)
 {
-    struct ring_cell done = { .kind = RECORD_DONE };
-    const struct record_done facts = {
-        .reason = RECORD_FINISH_LENGTH, .prompt_tokens = 1, .output_tokens = 1, .stop_id = -1
-    };
     ask.submit.num_prompts = 2;
     rig_submit(&rig, &ask);
     const uint64_t first = rig_take_submit(&rig), second = rig_take_submit(&rig);
@@ -163,9 +159,8 @@ START_TEST(nothing_is_said_before_every_prompt_is_accepted)
 
     rig_begin(&rig, second, 0);
     rig_text(&rig, second, 0, 1, "b");
-    done.id = second;
-    memcpy(done.words, &facts, sizeof(facts));
-    rig_say(&rig, done, NULL, 0);
+    rig.prompt_tokens = 1;
+    rig_done(&rig, second, 0, RECORD_FINISH_LENGTH, 1, -1);
     rig_drain(&rig);
 
     ck_assert_str_eq(rig_events(&rig),
