@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "cli/info.h"
 #include "cli/model_path.h"
+#include "cli/quantize.h"
 #include "cli/role.h"
 #include "cli/title.h"
 #include "supervisor/supervisor.h"
@@ -19,6 +20,7 @@ struct command {
     const char *usage;
     const char *about;
     int (*run)(const struct settings *settings); /* NULL: under a supervisor */
+    int (*main)(int argc, char **argv);          /* not NULL: with options of its own */
 };
 
 static const struct command commands[] = {
@@ -31,6 +33,10 @@ static const struct command commands[] = {
       "Measure prompts and answers of random tokens." },
     { "info", SETTINGS_SERVE, CONTROL_ROLE_FRONTEND, "tokenring info [MODEL] [options of serve]",
       "Say what a model is, what it needs, and whether it fits.", info_run },
+    { .name = "quantize",
+      .usage = "tokenring quantize IN OUT --type TYPE",
+      .about = "Write a model as a GGUF file of another type.",
+      .main = quantize_main },
 };
 enum { NUM_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
@@ -147,6 +153,8 @@ int main(int argc, char **argv)
         return EXIT_CODE_OK;
     }
     const struct command *command = find_command(args[1]);
+    if (command != NULL && command->main != NULL)
+        return command->main(argc - 2, args + 2);
     if (command != NULL)
         return run(command, argc - 2, args + 2);
 

@@ -1,5 +1,5 @@
 /*
- * gguf_arch.h - the architectures of GGUF: a row each; for gguf_*.c only
+ * gguf_arch.h - the architectures of GGUF: a row each; for gguf_*.c and who writes such files
  */
 #ifndef FORMATS_GGUF_ARCH_H
 #define FORMATS_GGUF_ARCH_H

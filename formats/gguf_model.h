@@ -47,6 +47,17 @@ struct gguf_name {
 /* False for a name that the architecture does not have. */
 bool gguf_name_map(const struct gguf_arch *arch, const char *name, struct gguf_name *ret_name);
 
+/* The architecture that a model_type of config.json is in GGUF; NULL when there is none. */
+const struct gguf_arch *gguf_arch_named(const char *model_type);
+
+/*
+ * The other way: what the tensor of a safetensors checkpoint is called in GGUF (`ret_text`), and
+ * what gguf_name_map() says of that name; *ret_part is the expert of a stacked one. False for a
+ * name that the architecture does not have.
+ */
+bool gguf_name_invert(const struct gguf_arch *arch, const char *name, struct gguf_name *ret_name,
+                      char ret_text[GGUF_NAME_BYTES], int32_t *ret_part);
+
 /*
  * The text of a tokenizer.json, malloc'ed. Returns 0; -EINVAL for arrays that are missing, of other
  * lengths or hold what is no text; -ENOTSUP for a tokenizer or pre-tokenizer without a row;

@@ -140,3 +140,77 @@ bool gguf_name_map(const struct gguf_arch *arch, const char *name, struct gguf_n
     return map_row(arch, layer_rows, sizeof(layer_rows) / sizeof(layer_rows[0]), prefix, name + end,
                    ret_name);
 }
+
+/* --- the other way ------------------------------------------------------------------------- */
+
+/* Model types whose GGUF is another's. */
+static const struct alias_row {
+    const char *model_type;
+    enum gguf_arch_id id;
+} aliases[] = { { "mistral", GGUF_LLAMA } };
+
+const struct gguf_arch *gguf_arch_named(const char *model_type)
+{
+    unsigned id = 0;
+    for (size_t i = 0; i < sizeof(aliases) / sizeof(aliases[0]); i++)
+        if (strcmp(aliases[i].model_type, model_type) == 0)
+            id = aliases[i].id;
+    for (size_t i = 0; i < NUM_ARCHS; i++)
+        if (archs[i].id == id || strcmp(archs[i].model_type, model_type) == 0)
+            return &archs[i];
+    return NULL;
+}
+
+/* Does the name begin as `to` says, where %d is a number? Returns what follows, or NULL. */
+static const char *match(const char *to, const char *name, int *ret_number)
+{
+    const char *mark = strstr(to, "%d");
+    const size_t before = mark != NULL ? (size_t)(mark - to) : strlen(to);
+    int number = 0, end = 0;
+    if (strncmp(name, to, before) != 0)
+        return NULL;
+    name += before;
+    if (mark == NULL)
+        return name;
+    if (sscanf(name, "%5d%n", &number, &end) < 1 || number < 0)
+        return NULL;
+    *ret_number = number;
+    name += end;
+    return strncmp(name, mark + 2, strlen(mark + 2)) == 0 ? name + strlen(mark + 2) : NULL;
+}
+
+/* The row that maps back to the same name: of several that could, the reader takes the first. */
+static bool invert_row(const struct gguf_arch *arch, const struct name_row *rows, size_t num,
+                       const char *prefix, const char *name, char *ret_text, size_t size,
+                       int32_t *ret_part)
+{
+    for (size_t i = 0; i < num; i++) {
+        int number = 0;
+        const char *rest =
+            (rows[i].archs & arch->id) != 0 ? match(rows[i].to, name, &number) : NULL;
+        if (rest == NULL ||
+            (size_t)snprintf(ret_text, size, "%s%s%s", prefix, rows[i].from, rest) >= size)
+            continue;
+        *ret_part = number;
+        return true;
+    }
+    return false;
+}
+
+bool gguf_name_invert(const struct gguf_arch *arch, const char *name, struct gguf_name *ret_name,
+                      char ret_text[GGUF_NAME_BYTES], int32_t *ret_part)
+{
+    int layer = 0, end = 0;
+    char prefix[32];
+    if (strchr(name, '%') != NULL)
+        return false;
+    const bool in_layer = sscanf(name, "model.layers.%5d.%n", &layer, &end) >= 1 && end > 0;
+    snprintf(prefix, sizeof(prefix), "blk.%d.", layer);
+    const struct name_row *rows = in_layer ? layer_rows : model_rows;
+    const size_t num = in_layer ? sizeof(layer_rows) / sizeof(layer_rows[0])
+                                : sizeof(model_rows) / sizeof(model_rows[0]);
+    return layer >= 0 &&
+           invert_row(arch, rows, num, in_layer ? prefix : "", name + (in_layer ? end : 0),
+                      ret_text, GGUF_NAME_BYTES, ret_part) &&
+           gguf_name_map(arch, ret_text, ret_name);
+}

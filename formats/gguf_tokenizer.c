@@ -8,85 +8,17 @@
 
 #include "formats/gguf_merges.h"
 #include "formats/gguf_model.h"
+#include "formats/gguf_pre.h"
 #include "formats/gguf_value.h"
 
 enum { MAX_TOKEN_BYTES = 65536 };
-
-enum token_type {
-    TOKEN_NORMAL = 1,
-    TOKEN_UNKNOWN = 2,
-    TOKEN_CONTROL = 3,
-    TOKEN_USER_DEFINED = 4,
-    TOKEN_UNUSED = 5,
-    TOKEN_BYTE = 6,
-};
-
-#define GPT2_WORDS                                                                                 \
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-#define WORDS "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|"
-#define REST  "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define CAMEL_1                                                                                    \
-    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+"
-#define CAMEL_2                                                                                    \
-    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*"
-#define FOLDED     "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-#define CAMEL_REST "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-
-enum { MAX_PATTERNS = 3 };
-
-/* Pieces are cut by each pattern in turn. */
-static const struct pre_style {
-    const char *patterns[MAX_PATTERNS];
-    bool digits; /* each by itself, before */
-} gpt2 = { { GPT2_WORDS } }, digits_gpt2 = { { GPT2_WORDS }, true },
-  llama3 = { { WORDS "\\p{N}{1,3}" REST } }, qwen2 = { { WORDS "\\p{N}" REST } },
-  deepseek3 = { { "\\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+",
-                  "[!\"#$%&'()*+,\\-./"
-                  ":;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]"
-                  "?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+" } },
-  tekken = { { CAMEL_1 "|" CAMEL_2 "|\\p{N}" CAMEL_REST } },
-  o200k = { { CAMEL_1 FOLDED "|" CAMEL_2 FOLDED "|\\p{N}{1,3}" CAMEL_REST } };
-
-static const struct pre_row {
-    const char *name; /* tokenizer.ggml.pre */
-    const struct pre_style *style;
-    bool ignore_merges, add_bos, nfc;
-} pre_rows[] = {
-    { "gpt-2", &gpt2 },
-    { "phi-2", &gpt2 },
-    { "gpt2", &gpt2 },
-    { "olmo", &gpt2 },
-    { "jais", &gpt2 },
-    { "llama-bpe", &llama3, true, true },
-    { "llama3", &llama3, true, true },
-    { "llama-v3", &llama3, true, true },
-    { "falcon3", &llama3, true, true },
-    { "pixtral", &llama3, true, true },
-    { "dbrx", &llama3 },
-    { "smaug-bpe", &llama3 },
-    { "glm4", &llama3 },
-    { "chatglm-bpe", &llama3 },
-    { "qwen2", &qwen2, false, false, true },
-    { "deepseek-r1-qwen", &qwen2, false, false, true },
-    { "stablelm2", &qwen2 },
-    { "megrez", &qwen2 },
-    { "deepseek-v3", &deepseek3 },
-    { "smollm", &digits_gpt2 },
-    { "starcoder", &digits_gpt2 },
-    { "refact", &digits_gpt2 },
-    { "command-r", &digits_gpt2 },
-    { "codeshell", &digits_gpt2 },
-    { "tekken", &tekken, true, true },
-    { "gpt-4o", &o200k },
-    { "llama4", &o200k },
-};
 
 struct maker {
     const struct gguf *gguf;
     struct error *err;
     const struct gguf_value *tokens, *types, *scores;
     bool is_spm;
-    const struct pre_row *pre; /* NULL where is_spm */
+    const struct gguf_pre *pre; /* NULL where is_spm */
     json_t *vocab, *added;
 };
 
@@ -95,11 +27,9 @@ static int find_pre(struct maker *m)
     const char *name = "";
     size_t len = 0;
     const int r = gguf_text(m->gguf, "tokenizer.ggml.pre", &name, &len, m->err);
-    for (size_t i = 0; r > 0 && i < sizeof(pre_rows) / sizeof(pre_rows[0]); i++)
-        if (strlen(pre_rows[i].name) == len && memcmp(pre_rows[i].name, name, len) == 0) {
-            m->pre = &pre_rows[i];
-            return 0;
-        }
+    m->pre = r > 0 ? gguf_pre_find(name, len) : NULL;
+    if (m->pre != NULL)
+        return 0;
     return r < 0 ? r
                  : error_set(m->err, -ENOTSUP,
                              "tokenizer.ggml.pre is \"%.*s\", which is not known: how text is cut "
@@ -190,13 +120,14 @@ static int add_piece(struct maker *m, uint64_t id, const char *text, size_t len)
 
 static int add_entry(struct maker *m, uint64_t id, const char *text, size_t len)
 {
-    int64_t type = TOKEN_NORMAL;
+    int64_t type = GGUF_TOKEN_NORMAL;
     if (m->types != NULL && !gguf_value_int(m->types, id, &type))
-        type = TOKEN_NORMAL;
+        type = GGUF_TOKEN_NORMAL;
     int r = 0;
-    if (type == TOKEN_CONTROL || type == TOKEN_USER_DEFINED || type == TOKEN_UNKNOWN)
-        r = add_token(m, id, text, len, type != TOKEN_USER_DEFINED);
-    if (r == 0 && (type == TOKEN_NORMAL || type == TOKEN_UNKNOWN || type == TOKEN_BYTE))
+    if (type == GGUF_TOKEN_CONTROL || type == GGUF_TOKEN_USER_DEFINED || type == GGUF_TOKEN_UNKNOWN)
+        r = add_token(m, id, text, len, type != GGUF_TOKEN_USER_DEFINED);
+    if (r == 0 &&
+        (type == GGUF_TOKEN_NORMAL || type == GGUF_TOKEN_UNKNOWN || type == GGUF_TOKEN_BYTE))
         r = add_piece(m, id, text, len);
     return r;
 }
@@ -236,13 +167,13 @@ static json_t *make_byte_level(void)
                      "trim_offsets", 0, "use_regex", 0);
 }
 
-static json_t *make_pre_tokenizer(const struct pre_style *style)
+static json_t *make_pre_tokenizer(const struct gguf_pre_style *style)
 {
     json_t *list = json_array();
     if (style->digits)
         json_array_append_new(list,
                               json_pack("{s:s, s:b}", "type", "Digits", "individual_digits", 1));
-    for (int i = 0; i < MAX_PATTERNS && style->patterns[i] != NULL; i++)
+    for (int i = 0; i < GGUF_PRE_PATTERNS && style->patterns[i] != NULL; i++)
         json_array_append_new(list, make_split(style->patterns[i]));
     json_array_append_new(list, make_byte_level());
     return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", list);

@@ -5,6 +5,7 @@
 Writes gguf/ with
     blocks.json            per block type: the FNV-1a hash (64 bit) over the values of 2,000 seeded blocks
                            (splitmix64; a NaN counts as 0x7fc00000), and written blocks with their values
+    quantized.json         per block type that the package can make: the FNV-1a hash over 2,000 blocks of seeded values
     all.gguf, all.json     every value type and block type in one file, and what is in it
     split-0000N-of-00003.gguf
     vocab_gpt2.gguf        Ringlet's tokenizer and template, no tensors
@@ -92,6 +93,29 @@ def record_blocks():
             "values": [f"{v:08x}" for v in values_of(name, blocks[2])],
         }
     (OUT / "blocks.json").write_text(json.dumps(record, indent=0) + "\n")
+
+
+def seeded_values(seed, num):
+    """Sixteen bits each, of a size that changes from block of 32 to block; some blocks are zero, equal or of one value."""
+    values = np.frombuffer(seeded_bytes(seed, 2 * num), dtype="<i2").astype(np.float32).reshape(-1, 32).copy()
+    for b in range(len(values)):
+        values[b] *= np.float32(2.0 ** (b % 29 - 27))
+        if b % 50 == 7:
+            values[b] = 0
+        if b % 50 == 8:
+            values[b] = values[b][0]
+        if b % 50 == 9:
+            values[b][1:] = 0
+    return values
+
+
+def record_quantized():
+    record = {}
+    for i, name in enumerate(["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"]):
+        with np.errstate(all="ignore"):
+            made = gguf.quants.quantize(seeded_values(i + 1, 2000 * 32), gguf.GGMLQuantizationType[name])
+        record[name] = {"seed": i + 1, "hash": f"{fnv(np.ascontiguousarray(made).view(np.uint8).tobytes()):016x}"}
+    (OUT / "quantized.json").write_text(json.dumps(record, indent=0) + "\n")
 
 
 def record_all():
@@ -330,6 +354,7 @@ def main():
     for old in OUT.glob("*"):
         old.unlink()
     record_blocks()
+    record_quantized()
     record_all()
     record_split()
     record_vocab()
