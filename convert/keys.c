@@ -232,6 +232,7 @@ static int read_template(const char *dir, char **ret_text, size_t *ret_len, stru
 static int put_tokenizer(struct maker *m)
 {
     json_t *tokenizer = NULL, *settings = NULL, *generation = NULL;
+    json_t *config = NULL;
     char *template = NULL;
     size_t template_len = 0;
     int r = read_json(m->path, "tokenizer.json", MAX_TOKENIZER_BYTES, &tokenizer, m->err);
@@ -240,11 +241,13 @@ static int put_tokenizer(struct maker *m)
     if (r == 0)
         r = read_json(m->path, "generation_config.json", MAX_CONFIG_BYTES, &generation, m->err);
     if (r == 0)
+        r = read_json(m->path, "config.json", MAX_CONFIG_BYTES, &config, m->err);
+    if (r == 0)
         r = read_template(m->path, &template, &template_len, m->err);
     const struct gguf_vocab vocab = { .tokenizer = tokenizer,
                                       .settings = settings,
                                       .generation = generation,
-                                      .config = m->source->config,
+                                      .config = config,
                                       .template = template,
                                       .template_len = template_len,
                                       .vocab_size = m->source->arch.vocab_size };
@@ -253,6 +256,7 @@ static int put_tokenizer(struct maker *m)
     json_decref(tokenizer);
     json_decref(settings);
     json_decref(generation);
+    json_decref(config);
     free(template);
     return r;
 }
@@ -392,14 +396,9 @@ static const char *difference(const struct arch *a, const struct arch *b)
 int convert_check(const struct convert_source *source, const char *path, struct error *err)
 {
     static _Thread_local struct arch arch;
-    char *text = NULL;
-    size_t len;
     if (source->is_gguf)
         return 0;
-    int r = config_read(path, &text, &len, err);
-    if (r == 0)
-        r = config_parse(text, len, DTYPE_F32, 16, &arch, NULL, err);
-    free(text);
+    const int r = config_read(path, DTYPE_F32, 16, &arch, NULL, NULL, err);
     if (r < 0)
         return r;
     const char *what = difference(&source->arch, &arch);

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
 #include "formats/gguf_arch.h"
 #include "worker/families/family.h"
 #include "worker/model/config.h"
@@ -21,7 +20,6 @@ void convert_source_close(struct convert_source *source)
         gguf_files_close(&source->files);
     else
         checkpoint_close(&source->checkpoint);
-    json_decref(source->config);
     *source = (struct convert_source){ 0 };
 }
 
@@ -232,14 +230,7 @@ static int check_experts(const struct convert_source *source, struct error *err)
 
 static int read_config(const char *path, struct convert_source *source, struct error *err)
 {
-    char *text = NULL;
-    size_t len;
-    int r = config_read(path, &text, &len, err);
-    if (r == 0)
-        r = config_parse(text, len, DTYPE_F32, 16, &source->arch, &source->family, err);
-    if (r == 0)
-        r = json_read(text, len, &json_limits_file, &source->config, err);
-    free(text);
+    const int r = config_read(path, DTYPE_F32, 16, &source->arch, &source->family, NULL, err);
     if (r < 0)
         return r;
     source->gguf_arch = gguf_arch_named(source->arch.model_type);

@@ -9,8 +9,6 @@
 #ifndef CONVERT_SOURCE_H
 #define CONVERT_SOURCE_H
 
-#include <jansson.h>
-
 #include "formats/gguf_model.h"
 #include "worker/model/checkpoint.h"
 #include "worker/model/model.h"
@@ -42,7 +40,6 @@ struct convert_source {
     struct arch arch;
     const struct family *family;
     const struct gguf_arch *gguf_arch;
-    json_t *config; /* config.json of safetensors */
     struct convert_tensor *tensors;
     int32_t num_tensors;
 };
