@@ -29,14 +29,6 @@ static inline float half_from_bf16(uint16_t half)
     return float_from_bits((uint32_t)half << 16);
 }
 
-static inline uint16_t half_to_bf16(float value)
-{
-    const uint32_t bits = float_to_bits(value);
-    if ((bits & 0x7fffffff) > 0x7f800000) /* NaN */
-        return (uint16_t)(bits >> 16 | 64);
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
 static inline float half_from_f16(uint16_t half)
 {
     const uint32_t sign = (uint32_t)(half & 0x8000) << 16;
