@@ -160,7 +160,9 @@ static void settle_line(const float *x, int num, float most, int range, struct b
     const float d = half_from_f16(block->d), dmin = half_from_f16(block->dmin);
     const int scale = d > 0.0f ? (int)clamp(wanted.scale / d, 0.0f, (float)range) : 0;
     const int minimum = dmin > 0.0f ? (int)clamp(wanted.minimum / dmin, 0.0f, (float)range) : 0;
-    float least = INFINITY, q[MAX_SUB];
+    float q[MAX_SUB] = { 0 }, least = square_error(x, q, num, (struct fit){ 0 });
+    block->scales[sub] = block->minima[sub] = 0;
+    memset(block->q + sub * num, 0, (size_t)num * sizeof(int));
     for (int s = scale; s <= scale + 1 && s <= range; s++)
         for (int m = minimum; m <= minimum + 1 && m <= range; m++) {
             const struct fit fit = { d * (float)s, dmin * (float)m };
