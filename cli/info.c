@@ -58,6 +58,10 @@ static void print_model(const struct measure *m)
     printf("  checkpoint   %d file%s, %d tensors, %s, %s\n", m->num_files,
            m->num_files == 1 ? "" : "s", m->num_tensors,
            bytes_text((double)m->checkpoint_bytes, size), dtype_name(a->dtype));
+    char quantized[512];
+    config_quant_describe(&a->quant, quantized, sizeof(quantized));
+    if (quantized[0] != '\0')
+        printf("  quantized    %s\n", quantized);
 }
 
 static void print_windows(const struct arch *a)

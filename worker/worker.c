@@ -145,9 +145,15 @@ static int open_model(struct worker *w, struct error *err)
     const int r = model_open(w->backend, w->device, &options, &w->model, err);
     if (w->child.kept_weights >= 0)
         close(w->child.kept_weights);
-    if (r == 0)
-        w->limits.max_model_len = model_max_len(w->model);
-    return r;
+    if (r < 0)
+        return r;
+    w->limits.max_model_len = model_max_len(w->model);
+    if (model_num_widened(w->model) > 0)
+        log_event(LOG_LEVEL_WARN,
+                  "%d quantized matrices are kept as f32: they lie transposed, or what is joined "
+                  "with them has other groups",
+                  model_num_widened(w->model));
+    return 0;
 }
 
 /* All ranks look when all have loaded, each for its part, and take what the poorest can. */

@@ -267,6 +267,7 @@ void checkpoint_close(struct checkpoint *checkpoint)
     free(checkpoint->file_names);
     free(checkpoint->tensors);
     free(checkpoint->dtypes);
+    arena_finish(&checkpoint->arena);
     *checkpoint = (struct checkpoint){ 0 };
 }
 

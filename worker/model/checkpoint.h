@@ -29,6 +29,7 @@ struct checkpoint {
     int32_t num_tensors;
     struct checkpoint_tensor *tensors; /* by name */
     struct safetensors_dtype *dtypes;  /* those of a GGUF file, or NULL */
+    struct arena arena;                /* of what tensors are put together to */
     uint64_t hash;                     /* of all headers, sizes and times */
     uint64_t stamp;                    /* and of the files themselves */
 };

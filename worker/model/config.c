@@ -190,19 +190,6 @@ static int read_dtype(const json_t *config, struct arch *arch, struct error *err
                              name);
 }
 
-static int refuse_quantized(const json_t *config, struct error *err)
-{
-    const json_t *found = get(config, "quantization_config");
-    const char *method = "unnamed";
-    if (found == NULL)
-        return 0;
-    config_text(found, "quant_method", &method, NULL);
-    return error_set(err, -ENOTSUP,
-                     "config.json: quantization_config.quant_method is \"%.40s\", supported are "
-                     "unquantized weights",
-                     method);
-}
-
 static int unsupported(const char *key, const char *found, struct error *err)
 {
     struct strbuf list = { 0 };
@@ -279,7 +266,7 @@ static void set_kv_group(struct arch *arch, enum dtype kv_dtype, int32_t block_s
 static int read_whole(const json_t *config, const struct family *family, struct arch *arch,
                       struct error *err)
 {
-    int r = refuse_quantized(config, err);
+    int r = config_quant_read(config, &arch->quant, err);
     if (r == 0)
         r = read_sizes(config, arch, err);
     if (r == 0)
@@ -400,10 +387,13 @@ int config_read(const char *dir, enum dtype kv_dtype, int32_t block_size, struct
     int r = read_text(dir, &text, &len, err);
     if (r < 0)
         return r;
-    if (ret_hash != NULL)
-        *ret_hash = file_hash(FILE_HASH_START, text, len);
+    uint64_t hash = file_hash(FILE_HASH_START, text, len);
     r = config_parse(text, len, kv_dtype, block_size, ret_arch, ret_family, err);
     free(text);
+    if (r == 0 && ret_arch->quant.method == QUANT_NONE && !gguf_is_file(dir))
+        r = config_quant_read_beside(dir, &ret_arch->quant, &hash, err);
+    if (ret_hash != NULL)
+        *ret_hash = hash;
     return r;
 }
 

@@ -28,7 +28,8 @@ struct family;
 int config_parse(const char *text, size_t len, enum dtype kv_dtype, int32_t block_size,
                  struct arch *ret_arch, const struct family **ret_family, struct error *err);
 
-/* The same of dir/config.json, of at most 1 MiB, or of what gguf_config_json() makes of a GGUF
+/* The same of dir/config.json, of at most 1 MiB, and of what lies beside it of quantization
+ * (config_quant.h), or of what gguf_config_json() makes of a GGUF
  * file; *ret_family and *ret_hash, of the text, may be NULL. Also as file_read() or
  * gguf_config_json(). */
 int config_read(const char *dir, enum dtype kv_dtype, int32_t block_size, struct arch *ret_arch,

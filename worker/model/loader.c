@@ -7,7 +7,7 @@
 
 #include "worker/model/tensor_read.h"
 
-enum { PANEL_ROWS = 32, BLOCK_BYTES = 4 << 20, MAX_THREADS = 16 };
+enum { PANEL_ROWS = 32, BLOCK_BYTES = 4 << 20, QUANT_BLOCK_BYTES = 16 << 20, MAX_THREADS = 16 };
 
 struct block {
     const struct loader_matrix *matrix;
@@ -96,10 +96,18 @@ static void run_threads(struct load *load, int32_t num_threads)
         pthread_join(threads[--num], NULL);
 }
 
+/* Of a row in the buffer. */
+static size_t row_room(const struct loader_matrix *matrix)
+{
+    const size_t floats = (size_t)matrix->cols * sizeof(float);
+    return matrix->row_bytes > 0 ? matrix->row_bytes : floats;
+}
+
+/* Quantized rows may lie across the file: more of them at once are longer pieces. */
 static int32_t block_rows(const struct loader_matrix *matrix)
 {
-    const int64_t panel_bytes = (int64_t)PANEL_ROWS * matrix->cols * (int64_t)sizeof(float);
-    const int64_t panels = BLOCK_BYTES / panel_bytes;
+    const int64_t panel_bytes = PANEL_ROWS * (int64_t)row_room(matrix);
+    const int64_t panels = (matrix->row_bytes > 0 ? QUANT_BLOCK_BYTES : BLOCK_BYTES) / panel_bytes;
     return PANEL_ROWS * (int32_t)(panels > 1 ? panels : 1);
 }
 
@@ -116,7 +124,7 @@ static void cut_matrix(struct load *load, struct block *blocks, const struct loa
         blocks[i] = (struct block){ .matrix = matrix,
                                     .first_row = i * rows,
                                     .num_rows = min_rows(rows, matrix->rows - i * rows) };
-    const size_t bytes = (size_t)rows * (size_t)matrix->cols * sizeof(float);
+    const size_t bytes = (size_t)rows * row_room(matrix);
     load->buffer_bytes = bytes > load->buffer_bytes ? bytes : load->buffer_bytes;
 }
 

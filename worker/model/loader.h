@@ -13,6 +13,8 @@
 #include "kernels/backend.h"
 #include "worker/model/checkpoint.h"
 
+struct quant_groups;
+
 /*
  * What becomes num_rows rows of the matrix, from first_row on: the tensor's rows from tensor_row
  * on, and of these the matrix's number of columns from tensor_col on. All of it lies `offset`
@@ -26,12 +28,14 @@ struct loader_part {
     int32_t tensor_cols; /* values from row to row as stored; 0: as many as the matrix has */
     int64_t offset;
     bool turned;
+    const struct quant_groups *groups; /* of a quantized tensor that stays so, else NULL */
 };
 
 struct loader_matrix {
     struct weight *weight;
     enum dtype dtype; /* of the weight: that of its parts, or f32 when they differ */
     int32_t rows, cols;
+    size_t row_bytes; /* of a row as it is loaded, where that is not dtype and cols; else 0 */
     const struct loader_part *parts;
     int32_t num_parts;
 };

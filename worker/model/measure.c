@@ -8,6 +8,7 @@
 #include "worker/model/forward_experts.h"
 #include "worker/model/forward_latent.h"
 #include "worker/model/forward_mu.h"
+#include "worker/model/quant_tensors.h"
 
 static int read_whole(const struct model_options *options, struct measure *m,
                       const struct family **ret_family, struct error *err)
@@ -29,14 +30,15 @@ static int measure_weights(const struct model_options *options, const struct fam
     int r = checkpoint_open(options->dir, &checkpoint, err);
     if (r < 0)
         return r;
-    if (family->probe != NULL)
-        r = family->probe(&checkpoint, &m->whole, err);
-    if (r == 0)
-        r = model_shard(&m->whole, 0, num_ranks, &m->own, err);
     m->num_files = checkpoint.num_files;
     m->num_tensors = checkpoint.num_tensors;
     for (int32_t i = 0; i < checkpoint.num_tensors; i++)
         m->checkpoint_bytes += checkpoint.tensors[i].info->end - checkpoint.tensors[i].info->begin;
+    r = quant_tensors_fold(&m->whole.quant, &checkpoint, err);
+    if (r == 0 && family->probe != NULL)
+        r = family->probe(&checkpoint, &m->whole, err);
+    if (r == 0)
+        r = model_shard(&m->whole, 0, num_ranks, &m->own, err);
     if (r == 0)
         r = weights_measure(&m->whole, &m->own, family, &checkpoint, &m->weight_bytes, err);
     checkpoint_close(&checkpoint);

@@ -11,6 +11,7 @@
 #include "worker/model/forward_experts.h"
 #include "worker/model/forward_latent.h"
 #include "worker/model/forward_mu.h"
+#include "worker/model/quant_tensors.h"
 #include "worker/model/rope.h"
 
 static int check_options(const struct model_options *options, const struct arch *arch,
@@ -131,7 +132,9 @@ static int open_checkpoint(struct model *m, const struct model_options *options,
     if (options->stamp != 0 && options->stamp != m->stamp)
         return error_set(err, -ESTALE, "%.300s: its files are not those that were loaded at first",
                          options->dir);
-    int r = settle_arch(m, options, family, checkpoint, err);
+    int r = quant_tensors_fold(&m->whole.quant, checkpoint, err);
+    if (r == 0)
+        r = settle_arch(m, options, family, checkpoint, err);
     if (r == 0)
         r = alloc_step(m, err);
     if (r == 0)
@@ -223,6 +226,11 @@ int32_t model_max_len(const struct model *model)
 size_t model_weight_bytes(const struct model *model)
 {
     return model->weights.bytes;
+}
+
+int32_t model_num_widened(const struct model *model)
+{
+    return model->weights.num_widened;
 }
 
 uint64_t model_identity(const struct model *model)

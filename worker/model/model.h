@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "kernels/backend.h"
+#include "worker/model/config_quant.h"
 
 enum { ARCH_MAX_LAYERS = 512, ARCH_MAX_ROPES = 2, ROPE_MAX_FACTORS = 256 };
 
@@ -82,6 +83,7 @@ struct arch {
     float attention_softcap, logits_softcap; /* 0: none */
     float embedding_scale;                   /* 0: none */
     enum dtype dtype;                        /* of the checkpoint's matrices */
+    struct config_quant quant;               /* and how some of them are quantized */
     struct {
         int32_t num_experts, top_k, intermediate_size; /* of one expert */
         int32_t shared_intermediate_size;              /* 0: no shared expert */
@@ -145,6 +147,7 @@ void model_close(struct model *model); /* accepts NULL */
 const struct arch *model_arch(const struct model *model); /* the rank's own */
 int32_t model_max_len(const struct model *model);
 size_t model_weight_bytes(const struct model *model);
+int32_t model_num_widened(const struct model *model); /* quantized matrices that are kept as f32 */
 /* A stable 64-bit hash of config, tensor headers, file sizes and times: the model's identity. */
 uint64_t model_identity(const struct model *model);
 /* The same and the files' devices and inodes: the very files. */

@@ -24,6 +24,8 @@
 
 enum { SAFETENSORS_MAX_RANK = 8, SAFETENSORS_MAX_TENSORS = 100000 };
 
+struct quant_tensor;
+
 struct safetensors_dtype {
     const char *name; /* "BF16" */
     int32_t bits;
@@ -38,7 +40,8 @@ struct safetensors_tensor {
     int32_t rank;
     int64_t shape[SAFETENSORS_MAX_RANK]; /* outermost first */
     uint64_t begin, end;                 /* of its bytes, in the data */
-    bool holds_one;    /* where others store a distance from 1, this is the value */
+    bool holds_one;                   /* where others store a distance from 1, this is the value */
+    const struct quant_tensor *quant; /* made of several (quant_tensors.h), or NULL */
     int32_t head_rows; /* > 0: interleaved rows (tensor_read.h) of heads of so many */
 };
 

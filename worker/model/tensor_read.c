@@ -5,10 +5,13 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "worker/model/quant_read.h"
 
 uint64_t tensor_stored_bytes(const struct safetensors_dtype *dtype, uint64_t num)
 {
     const struct block_info *block = dtype->block;
+    if (dtype_is_scaled(dtype->dtype))
+        return num * (uint64_t)dtype->bits / 8;
     return block != NULL ? num / (uint64_t)block->elements * (uint64_t)block->bytes
                          : num * dtype_bytes(dtype->dtype);
 }
@@ -158,6 +161,8 @@ int tensor_read(const struct loader_part *part, int32_t cols, int32_t row, int32
     const struct safetensors_dtype *dtype = part->tensor->info->dtype;
     const size_t width = (size_t)cols, num = (size_t)num_rows * width;
     int r;
+    if (part->tensor->info->quant != NULL)
+        return quant_read(part, cols, row, num_rows, as, buffer);
     if (dtype_is_quant(as))
         return read_rows(part, width, row, num_rows, buffer);
     if (dtype->block != NULL) {

@@ -8,6 +8,7 @@
 
 #include "worker/families/family.h"
 #include "worker/model/loader.h"
+#include "worker/model/quant_tensors.h"
 #include "worker/model/tensor_place.h"
 #include "worker/model/tensor_read.h"
 
@@ -27,6 +28,7 @@ struct plan {
         const struct weight_row *row;
         void *field; /* struct weight ** or float ** */
         int32_t first_part, num_parts;
+        struct quant_groups groups; /* of a quantized matrix that stays so */
     } * targets;
     int32_t num_targets;
     struct loader_matrix *matrices; /* [num_targets] */
@@ -174,6 +176,11 @@ static int refuse_extra(const struct plan *plan, struct error *err)
         char found[160];
         if (tensor->wanted || is_ignored(plan, tensor->info->name))
             continue;
+        const int is_idle = quant_tensors_is_idle_bias(c, tensor);
+        if (is_idle < 0)
+            return error_set(err, is_idle, "tensor %.160s cannot be read", tensor->info->name);
+        if (is_idle > 0)
+            continue;
         tensor_place_describe(tensor->info, found, sizeof(found));
         return error_set(err, -EINVAL,
                          "tensor %.120s in %.80s is %s, wanted none of that name with this "
@@ -210,9 +217,23 @@ static bool keeps_blocks(const struct plan *plan, const struct target *target)
     return keeps;
 }
 
-/* What a matrix of such tensors is in memory: blocks that are not kept become f16. */
+/* Can quantized parts be kept so? Their columns need the same groups. */
+static bool keeps_scales(const struct plan *plan, const struct target *target)
+{
+    const struct loader_part *parts = plan->parts + target->first_part;
+    const int32_t cols = family_dim(plan->arch, target->row->cols);
+    bool keeps = !parts[0].turned;
+    for (int32_t i = 1; keeps && i < target->num_parts; i++)
+        keeps = !parts[i].turned && quant_groups_are_equal(&parts[0], &parts[i], cols);
+    return keeps;
+}
+
+/* What a matrix of such tensors is in memory: blocks that are not kept become f16, quantized ones
+ * f32, which holds what they mean. */
 static enum dtype plain_dtype(const struct safetensors_dtype *dtype)
 {
+    if (dtype_is_scaled(dtype->dtype))
+        return DTYPE_F32;
     return dtype->block != NULL ? DTYPE_F16 : dtype->dtype;
 }
 
@@ -227,19 +248,65 @@ static enum dtype common_dtype(const struct plan *plan, const struct target *tar
         equal = equal && other->dtype == first->dtype;
         plain_equal = plain_equal && plain_dtype(other) == plain_dtype(first);
     }
-    if (equal && (!dtype_is_quant(first->dtype) || keeps_blocks(plan, target)))
+    const bool keeps = dtype_is_quant(first->dtype)    ? keeps_blocks(plan, target)
+                       : dtype_is_scaled(first->dtype) ? keeps_scales(plan, target)
+                                                       : true;
+    if (equal && keeps)
         return first->dtype;
     return plain_equal ? plain_dtype(first) : DTYPE_F32;
 }
 
-static struct store_object describe_target(const struct plan *plan, const struct target *target)
+/* The groups that all parts share; scales and zeros as any of them needs. */
+static int share_groups(struct plan *plan, struct target *target, int32_t cols)
+{
+    struct loader_part *parts = plan->parts + target->first_part;
+    struct scaling *scaling = &target->groups.scaling;
+    const int r = quant_groups_init(&parts[0], cols, &target->groups);
+    for (int32_t i = 0; r == 0 && i < target->num_parts; i++) {
+        const struct quant_tensor *tensor = parts[i].tensor->info->quant;
+        parts[i].groups = &target->groups;
+        scaling->has_zeros = scaling->has_zeros || tensor->zeros.info != NULL;
+        if (tensor->scale_dtype != scaling->scales)
+            scaling->scales = DTYPE_F32;
+    }
+    return r;
+}
+
+static int describe_target(struct plan *plan, struct target *target,
+                           struct store_object *ret_object, struct error *err)
 {
     const struct weight_row *row = target->row;
+    *ret_object = (struct store_object){ .rows = family_dim(plan->arch, row->total) };
     if (!row_is_matrix(row))
-        return (struct store_object){ .rows = family_dim(plan->arch, row->total) };
-    return (struct store_object){ .dtype = common_dtype(plan, target),
-                                  .rows = tensor_place_total(row, plan->arch),
-                                  .cols = family_dim(plan->arch, row->cols) };
+        return 0;
+    *ret_object = (struct store_object){ .dtype = common_dtype(plan, target),
+                                         .rows = tensor_place_total(row, plan->arch),
+                                         .cols = family_dim(plan->arch, row->cols) };
+    if (!dtype_is_scaled(ret_object->dtype)) {
+        plan->weights->num_widened += plan->parts[target->first_part].tensor->info->quant != NULL;
+        return 0;
+    }
+    if (share_groups(plan, target, ret_object->cols) < 0)
+        return error_set(err, -ENOMEM, "no memory for the groups of %d inputs", ret_object->cols);
+    ret_object->scaling = target->groups.scaling;
+    return 0;
+}
+
+/* [num_targets]; free() it. */
+static int describe_targets(struct plan *plan, struct store_object **ret_objects, struct error *err)
+{
+    struct store_object *objects = calloc((size_t)plan->num_targets + 1, sizeof(*objects));
+    int r = objects != NULL
+                ? 0
+                : error_set(err, -ENOMEM, "no memory for a list of %d weights", plan->num_targets);
+    for (int32_t t = 0; r == 0 && t < plan->num_targets; t++)
+        r = describe_target(plan, &plan->targets[t], &objects[t], err);
+    if (r < 0) {
+        free(objects);
+        return r;
+    }
+    *ret_objects = objects;
+    return 0;
 }
 
 /* What is kept from an earlier process, or memory to fill. */
@@ -259,15 +326,20 @@ static int open_store(struct plan *plan, const struct model_options *options,
                                        &weights->store, err);
 }
 
+/* 0 where dtype and cols say it. */
+static size_t loaded_row_bytes(const struct store_object *object)
+{
+    return dtype_is_scaled(object->dtype) ? scaling_row_bytes(&object->scaling, object->cols) : 0;
+}
+
 /* Every target gets its place, and a matrix its row in the loader's list. */
 static int place_targets(struct plan *plan, const struct model_options *options, struct error *err)
 {
-    struct store_object *objects = calloc((size_t)plan->num_targets + 1, sizeof(*objects));
-    if (objects == NULL)
-        return error_set(err, -ENOMEM, "no memory for a list of %d weights", plan->num_targets);
-    for (int32_t t = 0; t < plan->num_targets; t++)
-        objects[t] = describe_target(plan, &plan->targets[t]);
-    const int r = open_store(plan, options, objects, err);
+    struct store_object *objects;
+    int r = describe_targets(plan, &objects, err);
+    if (r < 0)
+        return r;
+    r = open_store(plan, options, objects, err);
     struct weight_store *store = plan->weights->store;
     for (int32_t t = 0; r == 0 && t < plan->num_targets; t++) {
         const struct target *target = &plan->targets[t];
@@ -284,6 +356,7 @@ static int place_targets(struct plan *plan, const struct model_options *options,
                                     .dtype = objects[t].dtype,
                                     .rows = objects[t].rows,
                                     .cols = objects[t].cols,
+                                    .row_bytes = loaded_row_bytes(&objects[t]),
                                     .parts = plan->parts + target->first_part,
                                     .num_parts = target->num_parts };
     }
@@ -390,16 +463,22 @@ static int load_targets(struct plan *plan, const struct model_options *options, 
 }
 
 /* What the targets will take: matrices in whole panels. */
-static int measure_targets(struct plan *plan)
+static int measure_targets(struct plan *plan, struct error *err)
 {
     enum { PANEL = 32 };
+    struct store_object *objects;
+    const int r = describe_targets(plan, &objects, err);
+    if (r < 0)
+        return r;
     for (int32_t t = 0; t < plan->num_targets; t++) {
-        const struct store_object object = describe_target(plan, &plan->targets[t]);
-        const size_t rows = ((size_t)object.rows + PANEL - 1) / PANEL * PANEL;
-        plan->weights->bytes += object.cols == 0
-                                    ? (size_t)object.rows * sizeof(float)
-                                    : rows * dtype_row_bytes(object.dtype, object.cols);
+        const struct store_object *object = &objects[t];
+        const size_t panels = ((size_t)object->rows + PANEL - 1) / PANEL;
+        plan->weights->bytes += object->cols == 0 ? (size_t)object->rows * sizeof(float)
+                                : dtype_is_scaled(object->dtype)
+                                    ? panels * scaling_panel_bytes(object)
+                                    : panels * PANEL * dtype_row_bytes(object->dtype, object->cols);
     }
+    free(objects);
     return 0;
 }
 
@@ -428,7 +507,9 @@ static int run_plan(struct plan *plan, const struct model_options *options, stru
     if (r == 0)
         r = plan_rows(plan, err);
     if (r == 0)
-        r = options != NULL ? load_targets(plan, options, err) : measure_targets(plan);
+        r = options != NULL ? load_targets(plan, options, err) : measure_targets(plan, err);
+    for (int32_t t = 0; plan->targets != NULL && t < plan->num_targets; t++)
+        quant_groups_finish(&plan->targets[t].groups);
     free(plan->parts);
     free(plan->targets);
     free(plan->matrices);

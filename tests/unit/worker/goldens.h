@@ -25,6 +25,11 @@ struct golden {
         GOLDEN "/families/" name, GOLDEN_MAX_TOKENS, GOLDEN_PROMPT                                 \
     }
 
+#define GOLDEN_QUANTIZED(name)                                                                     \
+    {                                                                                              \
+        GOLDEN "/quantized/" name, 64, 0                                                           \
+    }
+
 static const struct golden goldens[] = {
     GOLDEN_LLAMA("mha_f32_sharded"),
     GOLDEN_LLAMA("gqa_bf16_llama3"),
@@ -58,6 +63,19 @@ static const struct golden goldens[] = {
     GOLDEN_FAMILY("deepseek_v2_groups"),
     GOLDEN_FAMILY("deepseek_v3"),
     GOLDEN_FAMILY("deepseek_v3_half_rope"),
+    GOLDEN_QUANTIZED("fp8_tensor"),
+    GOLDEN_QUANTIZED("fp8_block_128"),
+    GOLDEN_QUANTIZED("fp8_fbgemm"),
+    GOLDEN_QUANTIZED("ct_fp8_channel"),
+    GOLDEN_QUANTIZED("ct_int8"),
+    GOLDEN_QUANTIZED("ct_int4_group"),
+    GOLDEN_QUANTIZED("ct_int4_order"),
+    GOLDEN_QUANTIZED("gptq_128"),
+    GOLDEN_QUANTIZED("gptq_order"),
+    GOLDEN_QUANTIZED("gptq_v2_8bit"),
+    GOLDEN_QUANTIZED("awq_32"),
+    GOLDEN_QUANTIZED("mixtral_awq"),
+    GOLDEN_QUANTIZED("deepseek_fp8"),
 };
 enum { NUM_GOLDENS = sizeof(goldens) / sizeof(goldens[0]) };
 

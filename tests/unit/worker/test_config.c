@@ -154,8 +154,8 @@ static const struct {
     { "{\"hidden_act\": \"relu\"}", -ENOTSUP,
       "config.json: hidden_act is \"relu\", supported are silu, gelu, gelu_new and "
       "gelu_pytorch_tanh" },
-    { "{\"quantization_config\": {\"quant_method\": \"gptq\"}}", -ENOTSUP,
-      "config.json: quantization_config.quant_method is \"gptq\"" },
+    { "{\"quantization_config\": {\"quant_method\": \"hqq\"}}", -ENOTSUP,
+      "config.json: quantization_config: quant_method is \"hqq\"" },
     { "{\"rope_theta\": 0}", -EINVAL, "config.json: rope_theta is 0" },
     { "{\"rope_scaling\": []}", -EINVAL, "config.json: rope_scaling is not an object" },
     { "{\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2}}", -ENOTSUP,

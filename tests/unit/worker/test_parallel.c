@@ -63,6 +63,21 @@ static const struct {
     { GOLDEN "/families/deepseek_v2_groups", 2 },
     { GOLDEN "/families/deepseek_v3", 2 },
     { GOLDEN "/families/deepseek_v3_half_rope", 4 },
+    /* Columns are cut within groups and blocks, in any order. */
+    { GOLDEN "/quantized/fp8_tensor", 2 },
+    { GOLDEN "/quantized/fp8_block_128", 2 },
+    { GOLDEN "/quantized/ct_fp8_channel", 4 },
+    { GOLDEN "/quantized/ct_int8", 2 },
+    { GOLDEN "/quantized/ct_int4_group", 4 },
+    { GOLDEN "/quantized/ct_int4_order", 2 },
+    { GOLDEN "/quantized/gptq_128", 4 },
+    { GOLDEN "/quantized/gptq_order", 2 },
+    { GOLDEN "/quantized/gptq_order", 4 },
+    { GOLDEN "/quantized/gptq_v2_8bit", 2 },
+    { GOLDEN "/quantized/awq_32", 2 },
+    { GOLDEN "/quantized/awq_32", 4 },
+    { GOLDEN "/quantized/mixtral_awq", 4 },
+    { GOLDEN "/quantized/deepseek_fp8", 4 },
 };
 enum { NUM_CASES = sizeof(cases) / sizeof(cases[0]) };
 
