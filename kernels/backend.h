@@ -267,6 +267,14 @@ struct moe_plan {
     int32_t *places;  /* [rows][top_k]: where a row's experts are */
 };
 
+/* Rows whose tokens name their expert: row r's token is token_ids[rows[r]], or token_ids[r] where
+ * rows is NULL. */
+struct moe_tokens {
+    const int32_t *table; /* [vocab_size] */
+    const int32_t *token_ids, *rows;
+    const float *logits; /* [rows][num_experts] of a router, or NULL */
+};
+
 /* A linear layer per head: out_h = W_h x_h. Distances are in floats. */
 struct heads_linear {
     const struct weight *weight; /* one block of `out_dim` rows per head */
@@ -442,10 +450,10 @@ struct backend {
     /* logits: [rows][num_experts] of the router. */
     void (*moe_route)(struct device *, const struct moe_plan *plan, const float *logits,
                       const struct moe_routing *routing, int32_t rows);
-    /* One expert per row, by its token: table[token_id], or where logits (or NULL) are given, the
-     * greatest logit with 10 added to that one's. Weights are 1. */
-    void (*moe_route_tokens)(struct device *, const struct moe_plan *plan, const int32_t *table,
-                             const int32_t *token_ids, const float *logits, int32_t rows);
+    /* One expert per row: table[its token], or where logits are given, the greatest logit with 10
+     * added to that one's. Weights are 1. `tokens` is copied. */
+    void (*moe_route_tokens)(struct device *, const struct moe_plan *plan,
+                             const struct moe_tokens *tokens, int32_t rows);
     /* At each of the rows * top_k places: out = W[its expert] x. A block of out_dim rows each. */
     void (*moe_linear)(struct device *, float *out, const struct weight *weight, int32_t out_dim,
                        const float *x, const struct moe_plan *plan, int32_t rows);

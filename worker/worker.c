@@ -111,7 +111,8 @@ static int open_device(struct worker *w, struct error *err)
 {
     const char *isa = w->settings.cpu_isa;
     /* Beside the forward's: a copy of blocks for each KV group, moved ids, and the sampler. */
-    const int32_t max_ops = model_max_ops(w->arch.num_hidden_layers) + BACKEND_MAX_GROUPS + 2;
+    const int32_t max_ops =
+        model_max_ops(&w->arch, w->limits.max_num_batched_tokens, 0) + BACKEND_MAX_GROUPS + 2;
     const struct device_options options = {
         .num_threads = num_threads(w),
         .num_ranks = w->ranks.num_ranks,

@@ -118,10 +118,12 @@ static void run_route(struct device *device, const struct op *op, int32_t thread
 static void route_token(const struct moe_route_args *args, int64_t row)
 {
     const struct moe_plan *plan = args->plan;
-    const int32_t base = args->table[args->token_ids[row]];
+    const struct moe_tokens *tokens = &args->tokens;
+    const int32_t base =
+        tokens->table[tokens->token_ids[tokens->rows != NULL ? tokens->rows[row] : row]];
     int32_t best = base;
-    if (args->logits != NULL) {
-        const float *logits = args->logits + row * plan->num_experts;
+    if (tokens->logits != NULL) {
+        const float *logits = tokens->logits + row * plan->num_experts;
         float greatest = -INFINITY;
         for (int32_t e = 0; e < plan->num_experts; e++) {
             const float value = e == base ? logits[e] + 10.0f : logits[e];
@@ -191,12 +193,10 @@ void moe_route(struct device *device, const struct moe_plan *plan, const float *
     record_route(device, run_route, rows > 1 ? rows * row_ns : 0.0, &args);
 }
 
-void moe_route_tokens(struct device *device, const struct moe_plan *plan, const int32_t *table,
-                      const int32_t *token_ids, const float *logits, int32_t rows)
+void moe_route_tokens(struct device *device, const struct moe_plan *plan,
+                      const struct moe_tokens *tokens, int32_t rows)
 {
-    const struct moe_route_args args = {
-        .plan = plan, .logits = logits, .table = table, .token_ids = token_ids, .rows = rows
-    };
+    const struct moe_route_args args = { .plan = plan, .tokens = *tokens, .rows = rows };
     assert(plan->top_k == 1);
     record_route(device, run_route_tokens, rows > 1 ? rows * 2.0 * plan->num_experts : 0.0, &args);
 }

@@ -11,8 +11,8 @@
 
 void moe_route(struct device *device, const struct moe_plan *plan, const float *logits,
                const struct moe_routing *routing, int32_t rows);
-void moe_route_tokens(struct device *device, const struct moe_plan *plan, const int32_t *table,
-                      const int32_t *token_ids, const float *logits, int32_t rows);
+void moe_route_tokens(struct device *device, const struct moe_plan *plan,
+                      const struct moe_tokens *tokens, int32_t rows);
 void moe_combine(struct device *device, float *out, const float *y, const struct moe_plan *plan,
                  const float *shared, const float *gate, int32_t rows, int32_t cols);
 

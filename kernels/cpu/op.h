@@ -68,7 +68,7 @@ struct moe_route_args {
     const struct moe_plan *plan;
     const float *logits;
     struct moe_routing routing;
-    const int32_t *table, *token_ids; /* routing by token, else NULL */
+    struct moe_tokens tokens; /* routing by token */
     int32_t rows;
 };
 

@@ -77,7 +77,7 @@ static void open_model(struct engine_rig *rig, int32_t max_logits, struct arch *
     must(model_read_arch(RINGLET, DTYPE_F16, BLOCK, ret_arch, &err), "model", &err);
     const struct device_options device = {
         .max_rows = BUDGET,
-        .max_ops = model_max_ops(ret_arch->num_hidden_layers) + BACKEND_MAX_GROUPS + 2,
+        .max_ops = model_max_ops(ret_arch, BUDGET, 0) + BACKEND_MAX_GROUPS + 2,
         .max_vocab = ret_arch->vocab_size,
     };
     const struct model_options model = { .dir = RINGLET,

@@ -120,7 +120,7 @@ static int refuse_others(const json_t *config, struct error *err)
 
 static int read_experts(const json_t *config, struct arch *arch, struct error *err)
 {
-    const char *mlp = "token_routed";
+    const char *mlp = NULL;
     bool routed = true;
     int r = config_bool(config, "use_token_routed_mlp", &routed, err);
     if (r == 0)
@@ -129,7 +129,8 @@ static int read_experts(const json_t *config, struct arch *arch, struct error *e
         r = config_int(config, "num_experts", 1, MOE_MAX_EXPERTS, &arch->moe.num_experts, err);
     if (r < 0)
         return r;
-    if (strcmp(mlp, "swiglu") == 0 || !routed) {
+    arch->mu.of_framework = mlp != NULL;
+    if ((mlp != NULL && strcmp(mlp, "swiglu") == 0) || !routed) {
         arch->moe.num_experts = 0;
         return 0;
     }
@@ -238,10 +239,14 @@ static int read_rows(const struct checkpoint *checkpoint, const char *name, int3
 static int probe_dynamics(const struct checkpoint *checkpoint, struct arch *arch, struct error *err)
 {
     const uint32_t controllers = FEATURE_CONTROLLER | FEATURE_OLD_CONTROLLER;
-    if ((arch->features & FEATURE_EXPERTS_NAMED) != 0 && arch->mu.unguided)
+    const uint32_t late = FEATURE_EXPERTS_NAMED | FEATURE_MU_PROJ;
+    if (arch->mu.of_framework || arch->mu.unguided || (arch->features & late) == late)
         return error_set(err, -ENOTSUP,
-                         "dynamics with guidance disabled: the format between the two families is "
-                         "not supported");
+                         "tensor dynamics.mu of layer 0 beside %s: models of complexity-framework "
+                         "with dynamics are not supported, they compute mu and velocity otherwise",
+                         arch->mu.of_framework ? "an mlp_type in config.json"
+                         : arch->mu.unguided   ? "guidance that config.json disables"
+                                               : "mlp.experts.0.gate_proj.weight and mu_proj");
     if ((arch->features & controllers) == 0 || (arch->features & controllers) == controllers)
         return error_set(err, -EINVAL,
                          "tensor dynamics.controller_in.weight of layer 0 is missing, or there "

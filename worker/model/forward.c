@@ -3,13 +3,16 @@
 #include <assert.h>
 
 #include "worker/families/family.h"
+#include "worker/model/forward_experts.h"
 #include "worker/model/forward_mu.h"
 
-enum { OPS_PER_LAYER = 40, OPS_AROUND = 12 }; /* at most */
+enum { OPS_PER_LAYER = 40, OPS_PER_PART = 12, OPS_AROUND = 12 }; /* at most */
 
-int32_t model_max_ops(int32_t num_hidden_layers)
+int32_t model_max_ops(const struct arch *arch, int32_t rows, size_t expert_bytes)
 {
-    return OPS_PER_LAYER * num_hidden_layers + OPS_AROUND;
+    const int32_t part = experts_part(arch, expert_bytes, rows);
+    const int32_t more = (rows + part - 1) / part - 1;
+    return (OPS_PER_LAYER + OPS_PER_PART * more) * arch->num_hidden_layers + OPS_AROUND;
 }
 
 /* The rows that a layer's second half computes. */
@@ -29,7 +32,8 @@ static struct pass layer_pass(struct model *m, struct kv_pool *const *pools,
                           .pool = pools[spec->kv_group],
                           .slots = batch->slots[spec->kv_group],
                           .seqs = batch->seqs[spec->kv_group],
-                          .batch = batch };
+                          .batch = batch,
+                          .velocity = m->mu.v };
 }
 
 /* hidden += delta; what the layer's next part reads: the norm of it, or itself. */
@@ -146,8 +150,10 @@ static bool wants_every_row(const struct model_batch *batch)
 
 /* Behind the last attention only rows with logits count. No row's result depends on another, so
  * computing fewer changes no bit. */
-static struct stream narrow(struct model *m, const struct model_batch *batch)
+static struct stream narrow(struct pass *pass)
 {
+    struct model *m = pass->m;
+    const struct model_batch *batch = pass->batch;
     const struct workspace *ws = &m->workspace;
     if (wants_every_row(batch))
         return (struct stream){ ws->hidden, ws->attn, ws->normed, batch->num_rows };
@@ -158,6 +164,8 @@ static struct stream narrow(struct model *m, const struct model_batch *batch)
     if (ws->last_normed != NULL)
         m->backend->gather_rows(m->device, ws->last_normed, ws->normed, batch->logits_rows,
                                 batch->num_logits, m->arch.hidden_size);
+    pass->rows = batch->logits_rows;
+    mu_narrow(pass);
     return (struct stream){ ws->last_hidden, ws->last_attn, ws->last_normed, batch->num_logits };
 }
 
@@ -178,22 +186,13 @@ static void give_logits(struct model *m, const struct stream *s)
                                m->arch.vocab_size);
 }
 
-/* The last layer for all rows where a token's state beside the stream is as wide as the step: then
- * only the head is narrow. */
-static void finish_last(const struct pass *pass, const struct stream *all)
+static void finish_last(const struct pass *pass)
 {
-    struct model *m = pass->m;
-    const bool late = m->arch.mu.kind != MU_NONE;
-    struct stream s = late ? *all : narrow(m, pass->batch);
-    transform(pass, &s);
-    end_layer(pass, &s);
-    if (late && !wants_every_row(pass->batch)) {
-        m->backend->gather_rows(m->device, m->workspace.last_hidden, s.hidden,
-                                pass->batch->logits_rows, pass->batch->num_logits,
-                                m->arch.hidden_size);
-        s = (struct stream){ .hidden = m->workspace.last_hidden, .rows = pass->batch->num_logits };
-    }
-    give_logits(m, &s);
+    struct pass last = *pass;
+    const struct stream s = narrow(&last);
+    transform(&last, &s);
+    end_layer(&last, &s);
+    give_logits(last.m, &s);
 }
 
 void model_forward(struct model *model, struct kv_pool *const *pools,
@@ -218,7 +217,7 @@ void model_forward(struct model *model, struct kv_pool *const *pools,
             transform(&pass, &all);
             end_layer(&pass, &all);
         } else if (batch->num_logits > 0) {
-            finish_last(&pass, &all);
+            finish_last(&pass);
         }
     }
     *ret_logits = ws->logits;

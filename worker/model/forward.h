@@ -29,8 +29,9 @@ struct workspace {
     float *own_logits;  /* [max_logits][this rank's part]; NULL: one rank */
 };
 
-/* What experts compute in, of a step's rows. */
+/* What experts compute in. Each row takes much of it, so that a step's rows go in parts. */
 struct expert_space {
+    int32_t rows; /* of a part, at most */
     struct moe_plan plan;
     float *logits;  /* [rows][num_experts] of the router */
     float *x;       /* [rows * top_k][hidden_size], by expert; then what experts make of it */
@@ -54,6 +55,7 @@ struct mu_space {
     float *mu_prev;         /* [rows][hidden_size] */
     float *qkv;             /* [rows][q, k and v heads]: mu's part */
     float *m, *v, *highway; /* [rows][hidden_size]: this layer's mu, velocity, sum of all m */
+    float *last_v;          /* [max_logits][hidden_size]: the velocity of rows with logits */
     float *z, *z_of_v;      /* [rows][controller_size] */
     float *controller;      /* [rows][3 hidden_size] */
     float *nothing;         /* [hidden_size]: zeros */
@@ -77,7 +79,7 @@ struct model {
     struct mu_clamp mu_clamp;
 };
 
-/* One layer of one step. */
+/* One layer of one step. The last layer's second half has other rows. */
 struct pass {
     struct model *m;
     const struct layer_spec *spec;
@@ -86,6 +88,8 @@ struct pass {
     const int64_t *slots;             /* of the layer's KV group */
     const struct attention_seq *seqs; /* of the layer's KV group */
     const struct model_batch *batch;
+    const int32_t *rows; /* which of the batch's rows they are; NULL: all of them */
+    float *velocity;     /* [rows][hidden_size]; NULL: the model has none */
 };
 
 /*

@@ -3,6 +3,9 @@
 #include <errno.h>
 
 #include "worker/families/family.h"
+#include "worker/model/forward_mu.h"
+
+enum { USUAL_BYTES = 256 << 20 };
 
 static int alloc(struct model *m, void **field, size_t num, size_t size, struct error *err)
 {
@@ -12,15 +15,16 @@ static int alloc(struct model *m, void **field, size_t num, size_t size, struct 
     return 0;
 }
 
-int experts_alloc(struct model *m, int32_t rows, struct error *err)
+int experts_alloc(struct model *m, size_t bytes, int32_t rows, struct error *err)
 {
     const struct arch *arch = &m->arch;
     struct expert_space *space = &m->experts;
     const int32_t num = arch->moe.num_experts, width = arch->moe.intermediate_size;
-    const size_t n = (size_t)rows, pairs = n * (size_t)arch->moe.top_k;
+    const size_t n = (size_t)experts_part(arch, bytes, rows), pairs = n * (size_t)arch->moe.top_k;
     const size_t shared = (size_t)arch->moe.shared_intermediate_size;
     if (num == 0)
         return 0;
+    space->rows = (int32_t)n;
     space->plan.num_experts = num;
     space->plan.top_k = arch->moe.top_k;
     const struct {
@@ -49,7 +53,7 @@ int experts_alloc(struct model *m, int32_t rows, struct error *err)
     return r;
 }
 
-size_t experts_row_bytes(const struct arch *arch)
+static size_t row_bytes(const struct arch *arch)
 {
     const size_t hidden = (size_t)arch->hidden_size, top_k = (size_t)arch->moe.top_k;
     const size_t shared = (size_t)arch->moe.shared_intermediate_size;
@@ -58,6 +62,19 @@ size_t experts_row_bytes(const struct arch *arch)
     return arch->moe.num_experts == 0
                ? 0
                : sizeof(float) * ((size_t)arch->moe.num_experts + top_k * pair + beside);
+}
+
+int32_t experts_part(const struct arch *arch, size_t bytes, int32_t rows)
+{
+    const size_t each = row_bytes(arch), most = bytes > 0 ? bytes : USUAL_BYTES;
+    if (each == 0 || each * (size_t)rows <= most)
+        return rows;
+    return most < each ? 1 : (int32_t)(most / each);
+}
+
+size_t experts_bytes(const struct arch *arch, size_t bytes, int32_t rows)
+{
+    return row_bytes(arch) * (size_t)experts_part(arch, bytes, rows);
 }
 
 void experts_free(struct model *m)
@@ -88,7 +105,7 @@ static void run_shared(const struct pass *pass, const float *x, int32_t rows)
         b->linear(m->device, space->shared_gate, pass->w->shared_gate, NULL, x, rows);
 }
 
-void experts_compute(const struct pass *pass, float *out, const float *x, int32_t rows)
+static void compute(const struct pass *pass, float *out, const float *x, int32_t rows)
 {
     const struct model *m = pass->m;
     const struct backend *b = m->backend;
@@ -109,12 +126,26 @@ void experts_compute(const struct pass *pass, float *out, const float *x, int32_
                    m->arch.moe.shared_gate ? space->shared_gate : NULL, rows, hidden);
 }
 
-void experts_run(const struct pass *pass, float *out, const float *x, int32_t rows)
+static void route(const struct pass *pass, const float *x, int32_t rows)
 {
     const struct model *m = pass->m;
     struct moe_routing routing = m->arch.moe.routing;
     routing.bias = pass->w->router_bias;
     m->backend->linear(m->device, m->experts.logits, pass->w->router, NULL, x, rows);
     m->backend->moe_route(m->device, &m->experts.plan, m->experts.logits, &routing, rows);
-    experts_compute(pass, out, x, rows);
+}
+
+/* No row's result depends on another, so the parts change no bit. */
+void experts_run(const struct pass *pass, float *out, const float *x, int32_t rows)
+{
+    const struct model *m = pass->m;
+    for (int32_t from = 0; from < rows; from += m->experts.rows) {
+        const int32_t num = rows - from < m->experts.rows ? rows - from : m->experts.rows;
+        const size_t at = (size_t)from * (size_t)m->arch.hidden_size;
+        if (pass->spec->mlp == MLP_TOKEN_EXPERTS)
+            mu_route_tokens(pass, from, num);
+        else
+            route(pass, x + at, num);
+        compute(pass, out + at, x + at, num);
+    }
 }

@@ -1,6 +1,5 @@
 #include "worker/model/forward.h"
 #include "worker/model/forward_experts.h"
-#include "worker/model/forward_mu.h"
 
 static void mlp_dense(const struct pass *pass, float *out, const float *x, int32_t rows)
 {
@@ -17,5 +16,5 @@ static void mlp_dense(const struct pass *pass, float *out, const float *x, int32
 mlp_function *const mlp_functions[] = {
     [MLP_DENSE] = mlp_dense,
     [MLP_EXPERTS] = experts_run,
-    [MLP_TOKEN_EXPERTS] = mu_run_experts,
+    [MLP_TOKEN_EXPERTS] = experts_run,
 };

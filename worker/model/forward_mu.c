@@ -4,11 +4,15 @@
 #include <stdlib.h>
 
 #include "worker/families/family.h"
-#include "worker/model/forward_experts.h"
 
 static bool is_first(const struct pass *pass)
 {
     return pass->spec == pass->m->arch.layers;
+}
+
+static bool is_last(const struct pass *pass)
+{
+    return pass->spec == &pass->m->arch.layers[pass->m->arch.num_hidden_layers - 1];
 }
 
 int mu_alloc(struct model *m, int32_t rows, struct error *err)
@@ -28,6 +32,7 @@ int mu_alloc(struct model *m, int32_t rows, struct error *err)
         { (float **)(void *)&space->zeros, 1 },
         { &space->m, moves ? hidden : 0 },
         { &space->v, moves ? hidden : 0 },
+        { &space->last_v, moves ? hidden : 0 },
         { &space->highway, moves ? hidden : 0 },
         { &space->z, moves ? arch->mu.controller_size : 0 },
         { &space->z_of_v, moves ? arch->mu.controller_size : 0 },
@@ -48,7 +53,7 @@ int mu_alloc(struct model *m, int32_t rows, struct error *err)
 size_t mu_row_bytes(const struct arch *arch)
 {
     const size_t hidden = (size_t)arch->hidden_size, size = (size_t)arch->mu.controller_size;
-    const size_t moves = arch->mu.kind == MU_DYNAMICS ? 6 * hidden + 2 * size : 0;
+    const size_t moves = arch->mu.kind == MU_DYNAMICS ? 7 * hidden + 2 * size : 0;
     return arch->mu.kind == MU_NONE
                ? 0
                : sizeof(float) * (hidden + (size_t)family_dim(arch, DIM_QKV) + 1 + moves);
@@ -59,7 +64,7 @@ void mu_free(struct model *m)
     const struct mu_space *space = &m->mu;
     void *const buffers[] = { space->mu_prev, space->qkv,        space->zeros, space->nothing,
                               space->m,       space->v,          space->z,     space->z_of_v,
-                              space->highway, space->controller, space->table };
+                              space->highway, space->controller, space->table, space->last_v };
     for (size_t i = 0; i < sizeof(buffers) / sizeof(buffers[0]); i++)
         if (buffers[i] != NULL)
             m->backend->free(m->device, buffers[i]);
@@ -125,16 +130,16 @@ void mu_move(const struct pass *pass, float *a, int32_t rows)
     else
         repeat(m, space->m, w->mu, rows);
     b->linear(m->device, space->z, w->controller_of_a, w->controller_bias, a, rows);
-    b->linear(m->device, space->z_of_v, w->controller_of_v, NULL, space->v, rows);
+    b->linear(m->device, space->z_of_v, w->controller_of_v, NULL, pass->velocity, rows);
     b->add_silu(m->device, space->z, space->z_of_v, rows, m->arch.mu.controller_size);
     b->linear(m->device, space->controller, w->controller_out, w->controller_out_bias, space->z,
               rows);
     const struct inl_dynamics inl = {
         .a = a,
-        .v = space->v,
+        .v = pass->velocity,
         .m = space->m,
         .controller = space->controller,
-        .highway = m->arch.mu.highway ? space->highway : NULL,
+        .highway = m->arch.mu.highway && !is_last(pass) ? space->highway : NULL,
         .mu_prev = space->mu_prev,
         .dt = m->arch.mu.dt,
     };
@@ -144,22 +149,35 @@ void mu_move(const struct pass *pass, float *a, int32_t rows)
 void mu_end_layer(const struct pass *pass, const float *hidden, int32_t rows)
 {
     const struct model *m = pass->m;
-    const int32_t last = m->arch.num_hidden_layers - 1;
-    if (m->arch.mu.kind != MU_GUIDANCE || pass->spec == &m->arch.layers[last])
+    if (m->arch.mu.kind != MU_GUIDANCE || is_last(pass))
         return;
     m->backend->linear(m->device, m->mu.mu_prev, pass->w->mu_proj, pass->w->mu, hidden, rows);
     m->backend->clamp(m->device, m->mu.mu_prev, -2.0f, 2.0f, rows, m->arch.hidden_size);
 }
 
-void mu_run_experts(const struct pass *pass, float *out, const float *x, int32_t rows)
+void mu_narrow(struct pass *pass)
 {
     const struct model *m = pass->m;
-    float *logits = pass->w->router != NULL ? m->experts.logits : NULL;
-    if (logits != NULL)
-        m->backend->linear(m->device, logits, pass->w->router, NULL, m->mu.m, rows);
-    m->backend->moe_route_tokens(m->device, &m->experts.plan, pass->w->expert_table,
-                                 pass->batch->token_ids, logits, rows);
-    experts_compute(pass, out, x, rows);
+    if (pass->velocity != NULL)
+        m->backend->gather_rows(m->device, m->mu.last_v, pass->velocity, pass->rows,
+                                pass->batch->num_logits, m->arch.hidden_size);
+    pass->velocity = m->mu.last_v;
+}
+
+void mu_route_tokens(const struct pass *pass, int32_t from, int32_t num)
+{
+    const struct model *m = pass->m;
+    const struct model_batch *batch = pass->batch;
+    const struct moe_tokens tokens = {
+        .table = pass->w->expert_table,
+        .token_ids = pass->rows != NULL ? batch->token_ids : batch->token_ids + from,
+        .rows = pass->rows != NULL ? pass->rows + from : NULL,
+        .logits = pass->w->router != NULL ? m->experts.logits : NULL,
+    };
+    if (pass->w->router != NULL)
+        m->backend->linear(m->device, m->experts.logits, pass->w->router, NULL,
+                           m->mu.m + (size_t)from * (size_t)m->arch.hidden_size, num);
+    m->backend->moe_route_tokens(m->device, &m->experts.plan, &tokens, num);
 }
 
 void mu_soften(struct model *m, float *x, int32_t rows)

@@ -13,7 +13,7 @@
 /* Bytes of a step's row; of mu_alloc(), but for what does not grow with rows. */
 size_t mu_row_bytes(const struct arch *arch);
 
-/* Returns 0 or -ENOMEM. */
+/* `rows` of a step, or as many as have logits, whichever is more. Returns 0 or -ENOMEM. */
 int mu_alloc(struct model *m, int32_t rows, struct error *err);
 void mu_free(struct model *m); /* accepts what is not or half allocated */
 
@@ -32,8 +32,11 @@ void mu_move(const struct pass *pass, float *a, int32_t rows);
 /* Behind a layer, of which `hidden` is the stream: mu for the next. */
 void mu_end_layer(const struct pass *pass, const float *hidden, int32_t rows);
 
-/* The mlp_function of experts that tokens name. */
-void mu_run_experts(const struct pass *pass, float *out, const float *x, int32_t rows);
+/* The velocity of the rows with logits, for the second half of the last layer. */
+void mu_narrow(struct pass *pass);
+
+/* Into the plan of experts: those that `num` rows from `from` on have by their tokens and mu. */
+void mu_route_tokens(const struct pass *pass, int32_t from, int32_t num);
 
 /* The soft clamp, where it is enabled. */
 void mu_soften(struct model *m, float *x, int32_t rows);

@@ -53,9 +53,9 @@ static size_t measure_activations(const struct model_options *options, const str
     size_t cols = 0;
     for (size_t i = 0; i < sizeof(dims) / sizeof(dims[0]); i++)
         cols += (size_t)family_dim(arch, dims[i]);
-    const size_t row_bytes = cols * sizeof(float) + experts_row_bytes(arch) +
-                             latent_row_bytes(arch) + mu_row_bytes(arch);
+    const size_t row_bytes = cols * sizeof(float) + latent_row_bytes(arch) + mu_row_bytes(arch);
     return row_bytes * (size_t)options->max_rows +
+           experts_bytes(arch, options->expert_bytes, options->max_rows) +
            (size_t)arch->vocab_size * (size_t)options->max_logits * sizeof(float);
 }
 

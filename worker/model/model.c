@@ -107,7 +107,7 @@ static int settle_arch(struct model *m, const struct model_options *options,
     return r < 0 ? r : shard_model(m, err);
 }
 
-static int alloc_step(struct model *m, struct error *err)
+static int alloc_step(struct model *m, const struct model_options *options, struct error *err)
 {
     const int32_t most = m->max_rows > m->max_logits ? m->max_rows : m->max_logits;
     int r = 0;
@@ -116,10 +116,10 @@ static int alloc_step(struct model *m, struct error *err)
     if (r == 0)
         r = alloc_workspace(m, err);
     if (r == 0)
-        r = experts_alloc(m, most, err);
+        r = experts_alloc(m, options->expert_bytes, most, err);
     if (r == 0)
         r = latent_alloc(m, m->max_rows, err);
-    return r < 0 ? r : mu_alloc(m, m->max_rows, err);
+    return r < 0 ? r : mu_alloc(m, most, err);
 }
 
 static int open_checkpoint(struct model *m, const struct model_options *options,
@@ -136,7 +136,7 @@ static int open_checkpoint(struct model *m, const struct model_options *options,
     if (r == 0)
         r = settle_arch(m, options, family, checkpoint, err);
     if (r == 0)
-        r = alloc_step(m, err);
+        r = alloc_step(m, options, err);
     if (r == 0)
         r = weights_load(m->backend, m->device, options, &m->whole, &m->arch, family, checkpoint,
                          &m->weights, err);

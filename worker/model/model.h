@@ -98,8 +98,9 @@ struct arch {
     } latent; /* of layers whose attention is ATTENTION_LATENT */
     struct {
         enum mu_kind kind;
-        bool unguided; /* config.json says that guidance is off */
-        bool highway;  /* each layer's mu goes on to all behind it */
+        bool unguided;     /* config.json says that guidance is off */
+        bool of_framework; /* it names an mlp_type, as another exporter's files do */
+        bool highway;      /* each layer's mu goes on to all behind it */
         int32_t controller_size;
         float dt;
     } mu;
@@ -132,7 +133,8 @@ struct model_options {
     const int *kept_weights; /* NULL, or a descriptor of an earlier process's weights */
     uint64_t stamp;          /* 0, or what model_stamp() was then */
     struct mu_clamp mu_clamp;
-    bool no_mu_highway; /* leave it out of a model that has it */
+    bool no_mu_highway;  /* leave it out of a model that has it */
+    size_t expert_bytes; /* 0, or most that experts' activations take, but for one row's */
 };
 
 /*
@@ -185,8 +187,9 @@ void model_forward(struct model *model, struct kv_pool *const *pools,
 int model_shard(const struct arch *whole, int32_t rank, int32_t num_ranks, struct arch *ret_own,
                 struct error *err);
 
-/* Most operations one forward enqueues: for device_options.max_ops. From config alone. */
-int32_t model_max_ops(int32_t num_hidden_layers);
+/* Most operations one forward enqueues: for device_options.max_ops. From config alone; `rows` are
+ * max_rows or max_logits, whichever is more, expert_bytes as in the options. */
+int32_t model_max_ops(const struct arch *arch, int32_t rows, size_t expert_bytes);
 
 /* Read and check config.json only: what a device has to be opened with. */
 int model_read_arch(const char *dir, enum dtype kv_dtype, int32_t block_size, struct arch *ret_arch,

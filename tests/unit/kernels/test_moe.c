@@ -169,19 +169,30 @@ static void check_tokens(struct device *device)
     const int32_t wanted[] = { 0, 1, 1, 0 };
     const struct moe_plan plan = make_plan(3, 1);
     fixture_backend->begin(device);
-    fixture_backend->moe_route_tokens(device, &plan, table, ids, logits, 4);
+    struct moe_tokens tokens = { .table = table, .token_ids = ids, .logits = logits };
+    fixture_backend->moe_route_tokens(device, &plan, &tokens, 4);
     fixture_run(device);
     for (int32_t row = 0; row < 4; row++)
         ck_assert_int_eq(plan.experts[row], wanted[row]);
     check_places(&plan, 4);
 
     fixture_backend->begin(device);
-    fixture_backend->moe_route_tokens(device, &plan, table, ids, NULL, 4);
+    tokens.logits = NULL;
+    fixture_backend->moe_route_tokens(device, &plan, &tokens, 4);
     fixture_run(device);
     for (int32_t row = 0; row < 4; row++) {
         ck_assert_int_eq(plan.experts[row], table[ids[row]]);
         ck_assert_float_eq(plan.weights[row], 1.0f);
     }
+
+    const int32_t rows[] = { 2, 2, 0 };
+    tokens.rows = rows;
+    fixture_backend->begin(device);
+    fixture_backend->moe_route_tokens(device, &plan, &tokens, 3);
+    fixture_run(device);
+    for (int32_t row = 0; row < 3; row++)
+        ck_assert_int_eq(plan.experts[row], table[ids[rows[row]]]);
+    check_places(&plan, 3);
 }
 
 START_TEST(a_token_names_its_expert_unless_the_router_outweighs_it)

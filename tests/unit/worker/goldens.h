@@ -24,6 +24,11 @@ struct golden {
     {                                                                                              \
         GOLDEN "/families/" name, GOLDEN_MAX_TOKENS, GOLDEN_PROMPT                                 \
     }
+/* Whose weights are made while this tree is built: tests/golden/made.py. */
+#define GOLDEN_MADE(name)                                                                          \
+    {                                                                                              \
+        GOLDEN_MADE_DIR "/" name, GOLDEN_MAX_TOKENS, GOLDEN_PROMPT                                 \
+    }
 
 #define GOLDEN_QUANTIZED(name)                                                                     \
     {                                                                                              \
@@ -63,6 +68,14 @@ static const struct golden goldens[] = {
     GOLDEN_FAMILY("deepseek_v2_groups"),
     GOLDEN_FAMILY("deepseek_v3"),
     GOLDEN_FAMILY("deepseek_v3_half_rope"),
+    GOLDEN_MADE("deep_a"),
+    GOLDEN_MADE("deep_a_dense_window"),
+    GOLDEN_MADE("deep_a_early"),
+    GOLDEN_MADE("deep_a_first"),
+    GOLDEN_MADE("deep_a_mu_to_qk"),
+    GOLDEN_MADE("deep_b"),
+    GOLDEN_MADE("deep_b_alone"),
+    GOLDEN_MADE("deep_b_dense"),
     GOLDEN_QUANTIZED("fp8_tensor"),
     GOLDEN_QUANTIZED("fp8_block_128"),
     GOLDEN_QUANTIZED("fp8_fbgemm"),

@@ -10,7 +10,7 @@ static int open_device(struct rig *rig, const struct rig_options *options, const
         .num_threads = options->num_threads > 0 ? options->num_threads : 2,
         .isa = options->isa,
         .max_rows = RIG_MAX_ROWS,
-        .max_ops = model_max_ops(arch->num_hidden_layers) + 1, /* the sampler */
+        .max_ops = model_max_ops(arch, RIG_MAX_ROWS, options->expert_bytes) + 1, /* the sampler */
         .max_vocab = arch->vocab_size,
     };
     return rig->backend->device_open(&device_options, &rig->device, err);
@@ -28,6 +28,7 @@ static int open_parts(struct rig *rig, const struct rig_options *options, struct
         .communicator = options->communicator,
         .mu_clamp = options->mu_clamp,
         .no_mu_highway = options->no_mu_highway,
+        .expert_bytes = options->expert_bytes,
     };
     struct arch arch;
     int r = model_read_arch(options->dir, options->kv_dtype, RIG_BLOCK_SIZE, &arch, err);

@@ -17,6 +17,7 @@ struct rig_options {
     const struct communicator *communicator; /* NULL: one rank */
     struct mu_clamp mu_clamp;
     bool no_mu_highway;
+    size_t expert_bytes;
 };
 
 struct rig {

@@ -262,6 +262,35 @@ START_TEST(only_the_wanted_rows_get_logits)
 }
 END_TEST
 
+/* Of all rows at once, of one, of a few. */
+START_TEST(experts_that_compute_in_parts_change_no_bit)
+{
+    const struct golden *golden = &goldens[_i];
+    static const size_t limits[] = { 0, 1, 40000 };
+    const int32_t num = golden->num_tokens;
+    const int32_t wanted[] = { num - 1, 3, 60, num - 1 };
+    read_tokens(golden);
+    for (size_t i = 0; i < 3; i++) {
+        const struct rig_options options = { .dir = golden->dir, .expert_bytes = limits[i] };
+        const struct rig_part part = { tokens, 0, num, blocks_a };
+        struct error err = { 0 };
+        struct rig rig;
+        ck_assert_msg(rig_open(&rig, &options, &err) == 0, "%s", err.message);
+        const size_t row = (size_t)rig.vocab_size;
+        rig_run(&rig, tokens, num, num, blocks_a, i == 0 ? found : other);
+        if (i > 0)
+            ck_assert_mem_eq(found, other, (size_t)num * row * sizeof(float));
+        rig_step(&rig, &part, 1, wanted, 4, other);
+        for (size_t k = 0; k < 4; k++)
+            ck_assert_mem_eq(other + k * row, found + (size_t)wanted[k] * row, row * sizeof(float));
+        const bool has_experts = model_arch(rig.model)->moe.num_experts > 0;
+        rig_close(&rig);
+        if (!has_experts)
+            break;
+    }
+}
+END_TEST
+
 START_TEST(ringlet_answers_as_in_transformers)
 {
     static const char dir[] = GOLDEN "/ringlet";
@@ -322,6 +351,7 @@ int main(void)
     tcase_add_loop_test(tc, the_number_of_threads_changes_no_bit, 0, NUM_GOLDENS);
     tcase_add_loop_test(tc, a_sequence_is_not_changed_by_those_beside_it, 0, NUM_GOLDENS);
     tcase_add_loop_test(tc, only_the_wanted_rows_get_logits, 0, NUM_GOLDENS);
+    tcase_add_loop_test(tc, experts_that_compute_in_parts_change_no_bit, 0, NUM_GOLDENS);
     tcase_add_loop_test(tc, ringlet_answers_as_in_transformers, 0, NUM_ISAS);
     tcase_add_loop_test(tc, ringlet_writes_what_transformers_writes, 0, NUM_ISAS);
     suite_add_tcase(suite, tc);

@@ -63,6 +63,9 @@ static const struct {
     { GOLDEN "/families/deepseek_v2_groups", 2 },
     { GOLDEN "/families/deepseek_v3", 2 },
     { GOLDEN "/families/deepseek_v3_half_rope", 4 },
+    { GOLDEN_MADE_DIR "/deep_a", 2 },
+    { GOLDEN_MADE_DIR "/deep_a_dense_window", 4 },
+    { GOLDEN_MADE_DIR "/deep_b", 4 },
     /* Columns are cut within groups and blocks, in any order. */
     { GOLDEN "/quantized/fp8_tensor", 2 },
     { GOLDEN "/quantized/fp8_block_128", 2 },

@@ -39,7 +39,7 @@ static void set_options(const struct world_setup *setup)
     world.device_options = (struct device_options){
         .num_threads = setup->num_threads,
         .max_rows = MAX_ROWS,
-        .max_ops = model_max_ops(arch.num_hidden_layers) + BACKEND_MAX_GROUPS + 1,
+        .max_ops = model_max_ops(&arch, MAX_ROWS, 0) + BACKEND_MAX_GROUPS + 1,
         .max_vocab = arch.vocab_size,
     };
     world.model_options = (struct model_options){ .dir = dir,
