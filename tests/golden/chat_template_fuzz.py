@@ -164,13 +164,18 @@ class Generator:
 UNRELIABLE = re.compile(r"built-in| at 0x[0-9a-f]+>|<function |<built-in |<class |<bound method|<jinja2\.|<dict_|-?\d{19,}|<reversed|<method", re.I)
 LIMITS = re.compile(r"64 bits|a loop cannot be iterated|complex|is not supported|a precision beyond|padding wants|more than|cannot be sliced so")
 
+# Names of methods have no addresses with us, so that they have fewer words.
+COUNTED = re.compile(rf"\.({'|'.join(METHODS)})\b(?!\().*wordcount", re.S)
 
-def same(wanted, found):
+
+def same(source, wanted, found):
     if wanted is None:
         return "text" not in found
     if "text" not in found:
         return bool(LIMITS.search(found["error"]) or UNRELIABLE.search(wanted))
     if "method" in found["text"].lower() or "<m" in found["text"] or " at 0x" in wanted:
+        return True
+    if COUNTED.search(source):
         return True
     return found["text"] == wanted or bool(UNRELIABLE.search(wanted))
 
@@ -190,7 +195,7 @@ def main():
             continue
         found = interpreter.render(source, CONTEXT)
         rendered += wanted is not None
-        if not same(wanted, found):
+        if not same(source, wanted, found):
             differing += 1
             print(f"{seed * 1000003 + n}: {source!r}\n    wanted {wanted!r} {problem}\n    found  {found}")
             if differing == 20:

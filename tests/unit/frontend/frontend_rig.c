@@ -106,6 +106,44 @@ int start_chat(const char *body)
     return fd;
 }
 
+struct chat begin_chat(const char *body)
+{
+    struct chat chat = { 0 };
+    wait_ready();
+    strbuf_reset(&in);
+    chat.fd = start_chat(body);
+    chat.id = http_rig_take_submit(&rig);
+    return chat;
+}
+
+void accept_chat(const struct chat *chat)
+{
+    http_rig_accept(&rig, chat->id);
+}
+
+void say_chat(struct chat *chat, const char *text)
+{
+    http_rig_text(&rig, chat->id, &chat->pos, text);
+}
+
+void end_chat(const struct chat *chat)
+{
+    http_rig_done(&rig, chat->id, RECORD_FINISH_LENGTH, chat->pos);
+}
+
+void read_chat(const struct chat *chat, const char *wanted)
+{
+    http_rig_read_until(chat->fd, &in, wanted);
+}
+
+void answer_chat(struct chat *chat, const char *text, const char *wanted)
+{
+    accept_chat(chat);
+    say_chat(chat, text);
+    end_chat(chat);
+    read_chat(chat, wanted);
+}
+
 void expect_answer(const char *head, int status, const char *text)
 {
     ck_assert_int_eq(ask(head, NULL), status);

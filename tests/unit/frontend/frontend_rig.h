@@ -45,6 +45,23 @@ void wait_ready(void);
 
 int start_chat(const char *body); /* the connection */
 
+/* A chat that one client waits for, and that the engine has taken. */
+struct chat {
+    int fd;
+    uint64_t id;
+    uint32_t pos; /* tokens said so far */
+};
+
+/* Once the frontend is ready, with `in` empty. */
+struct chat begin_chat(const char *body);
+void accept_chat(const struct chat *chat);
+void say_chat(struct chat *chat, const char *text);
+void end_chat(const struct chat *chat); /* for its length */
+/* Read until the answer holds this, or its end when it is NULL. */
+void read_chat(const struct chat *chat, const char *wanted);
+/* All of it: the engine says this text, and the answer is read until it holds that. */
+void answer_chat(struct chat *chat, const char *text, const char *wanted);
+
 struct frontend_case {
     const char *name;
     void (*setup)(void);

@@ -1,9 +1,9 @@
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "frontend/session/chat_prompt.h"
+#include "tests/unit/runner.h"
 
 #define RINGLET SOURCE_ROOT "/models/ringlet"
 
@@ -286,30 +286,15 @@ START_TEST(too_many_tokens_are_counted_only_so_far)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("chat_prompt");
-    TCase *tcase = tcase_create("chat_prompt");
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, messages_become_the_text_that_the_model_was_trained_on);
-    tcase_add_test(tcase, text_parts_are_joined_with_newlines);
-    tcase_add_test(tcase, templates_of_parts_get_parts);
-    tcase_add_test(tcase, developer_is_system_where_the_template_does_not_know_it);
-    tcase_add_test(tcase, arguments_of_a_call_are_an_object_when_they_are_one);
-    tcase_add_test(tcase, ordinary_text_gives_the_ids_of_the_whole);
-    tcase_add_test(tcase, special_tokens_in_text_are_data);
-    tcase_add_test(tcase, special_tokens_in_text_leave_the_ids_around_them);
-    tcase_add_test(tcase, special_tokens_in_roles_and_names_are_data_too);
-    tcase_add_test(tcase, last_message_can_be_continued);
-    tcase_add_test(tcase, a_continued_text_ends_as_the_template_leaves_it);
-    tcase_add_test(tcase, a_continued_text_is_stripped_by_a_template_that_strips);
-    tcase_add_test(tcase, a_text_that_the_template_hides_cannot_be_continued);
-    tcase_add_test(tcase, template_that_refuses_is_quoted);
-    tcase_add_test(tcase, too_many_tokens_are_counted_only_so_far);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}
+RUN_SUITE_AROUND("chat_prompt", setup, teardown,
+                 messages_become_the_text_that_the_model_was_trained_on,
+                 text_parts_are_joined_with_newlines, templates_of_parts_get_parts,
+                 developer_is_system_where_the_template_does_not_know_it,
+                 arguments_of_a_call_are_an_object_when_they_are_one,
+                 ordinary_text_gives_the_ids_of_the_whole, special_tokens_in_text_are_data,
+                 special_tokens_in_text_leave_the_ids_around_them,
+                 special_tokens_in_roles_and_names_are_data_too, last_message_can_be_continued,
+                 a_continued_text_ends_as_the_template_leaves_it,
+                 a_continued_text_is_stripped_by_a_template_that_strips,
+                 a_text_that_the_template_hides_cannot_be_continued,
+                 template_that_refuses_is_quoted, too_many_tokens_are_counted_only_so_far)

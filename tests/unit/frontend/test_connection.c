@@ -1,10 +1,10 @@
 #include <arpa/inet.h>
-#include <check.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "frontend/connection.h"
+#include "tests/unit/runner.h"
 
 enum { SECOND = 1000000 };
 
@@ -143,23 +143,10 @@ START_TEST(drain_cuts_those_without_a_request_but_not_who_just_came)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("connection");
-    TCase *tcase = tcase_create("connection");
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, one_address_gets_no_more_than_its_share);
-    tcase_add_test(tcase, loopback_counts_in_the_total_only);
-    tcase_add_test(tcase, mapped_addresses_are_the_same_client);
-    tcase_add_test(tcase, hundred_cancels_at_once_are_allowed_then_it_is_cut);
-    tcase_add_test(tcase, budget_fills_up_again_at_twenty_a_second);
-    tcase_add_test(tcase, slow_request_is_cut_and_the_peer_sees_the_end);
-    tcase_add_test(tcase, idle_connection_is_cut_and_a_busy_one_is_not);
-    tcase_add_test(tcase, drain_cuts_those_without_a_request_but_not_who_just_came);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}
+RUN_SUITE_AROUND("connection", setup, teardown, one_address_gets_no_more_than_its_share,
+                 loopback_counts_in_the_total_only, mapped_addresses_are_the_same_client,
+                 hundred_cancels_at_once_are_allowed_then_it_is_cut,
+                 budget_fills_up_again_at_twenty_a_second,
+                 slow_request_is_cut_and_the_peer_sees_the_end,
+                 idle_connection_is_cut_and_a_busy_one_is_not,
+                 drain_cuts_those_without_a_request_but_not_who_just_came)

@@ -1,7 +1,7 @@
-#include <check.h>
 #include <string.h>
 
 #include "frontend/cors.h"
+#include "tests/unit/runner.h"
 
 static const struct option_list any = { .num = 1, .items = { { "*", 1 } } };
 static const struct option_list one = { .num = 1, .items = { { "https://app.example", 19 } } };
@@ -54,18 +54,6 @@ START_TEST(overlong_origin_is_not_reflected)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("cors");
-    TCase *tcase = tcase_create("cors");
-    tcase_add_test(tcase, any_origin_is_a_star_with_or_without_origin);
-    tcase_add_test(tcase, credentials_reflect_the_origin_and_never_a_star);
-    tcase_add_test(tcase, listed_origin_is_reflected_and_others_get_nothing);
-    tcase_add_test(tcase, overlong_origin_is_not_reflected);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}
+RUN_SUITE("cors", any_origin_is_a_star_with_or_without_origin,
+          credentials_reflect_the_origin_and_never_a_star,
+          listed_origin_is_reflected_and_others_get_nothing, overlong_origin_is_not_reflected)

@@ -1,6 +1,6 @@
 #include "frontend/session/detokenizer.h"
+#include "tests/unit/runner.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,17 +92,6 @@ START_TEST(bytes_that_can_be_no_character_are_not_held)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("detokenizer");
-    TCase *tc = tcase_create("detokenizer");
-    tcase_add_loop_test(tc, text_does_not_depend_on_where_the_bytes_were_cut, 0, NUM_CASES);
-    tcase_add_test(tc, a_whole_character_is_never_held);
-    tcase_add_test(tc, bytes_that_can_be_no_character_are_not_held);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_ROWS("detokenizer", NULL, NULL, 60,
+         TIMES(text_does_not_depend_on_where_the_bytes_were_cut, NUM_CASES),
+         ONCE(a_whole_character_is_never_held), ONCE(bytes_that_can_be_no_character_are_not_held))

@@ -1,7 +1,7 @@
-#include <check.h>
 #include <string.h>
 
 #include "frontend/event_log.h"
+#include "tests/unit/runner.h"
 
 static struct event_log event_log;
 static struct answer_event got;
@@ -147,21 +147,7 @@ START_TEST(log_that_is_read_does_not_grow)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("event_log");
-    TCase *tcase = tcase_create("event_log");
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, text_of_one_choice_becomes_one_event);
-    tcase_add_test(tcase, text_behind_a_handed_out_event_is_a_new_one);
-    tcase_add_test(tcase, nothing_is_joined_across_an_end);
-    tcase_add_test(tcase, tokens_come_back_with_their_alternatives);
-    tcase_add_test(tcase, tokens_are_dropped_when_nobody_writes_them);
-    tcase_add_test(tcase, log_that_is_read_does_not_grow);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}
+RUN_SUITE_AROUND("event_log", setup, teardown, text_of_one_choice_becomes_one_event,
+                 text_behind_a_handed_out_event_is_a_new_one, nothing_is_joined_across_an_end,
+                 tokens_come_back_with_their_alternatives,
+                 tokens_are_dropped_when_nobody_writes_them, log_that_is_read_does_not_grow)

@@ -11,60 +11,46 @@
 
 START_TEST(stream_begins_with_acceptance_and_ends_in_done)
 {
-    uint32_t pos = 0;
-    wait_ready();
-    const int fd = start_chat(STREAMED);
-    const uint64_t id = http_rig_take_submit(&rig);
-    ck_assert(http_rig_is_silent(fd));
+    struct chat chat = begin_chat(STREAMED);
+    ck_assert(http_rig_is_silent(chat.fd));
     strbuf_reset(&in);
-    http_rig_accept(&rig, id);
-    http_rig_read_until(fd, &in, "\"role\":\"assistant\"");
+    accept_chat(&chat);
+    read_chat(&chat, "\"role\":\"assistant\"");
     ck_assert(holds("HTTP/1.1 200 OK\r\n"));
     ck_assert(holds("content-type: text/event-stream; charset=utf-8\r\n"));
     ck_assert(holds("x-accel-buffering: no\r\n"));
     ck_assert(holds(": ok\n\n"));
-    http_rig_text(&rig, id, &pos, "The capital is Paris.");
-    http_rig_done(&rig, id, RECORD_FINISH_LENGTH, pos);
-    http_rig_read_until(fd, &in, "data: [DONE]\n\n");
+    say_chat(&chat, "The capital is Paris.");
+    end_chat(&chat);
+    read_chat(&chat, "data: [DONE]\n\n");
     ck_assert(holds("\"finish_reason\":\"length\""));
     expect_streamed("The capital is Paris.");
     ck_assert(holds("\"model\":\"ringlet\""));
     ck_assert(holds("\"system_fingerprint\":\"tokenring-" TOKENRING_VERSION "-cpu-tp1-"));
-    close(fd);
+    close(chat.fd);
     http_rig_expect_nothing(&rig);
 }
 END_TEST
 
 START_TEST(connection_serves_the_next_request_after_a_stream)
 {
-    uint32_t pos = 0;
-    wait_ready();
-    strbuf_reset(&in);
-    const int fd = start_chat(STREAMED);
-    const uint64_t id = http_rig_take_submit(&rig);
-    http_rig_accept(&rig, id);
-    http_rig_text(&rig, id, &pos, "Hi");
-    http_rig_done(&rig, id, RECORD_FINISH_LENGTH, pos);
-    http_rig_read_until(fd, &in, "data: [DONE]\n\n");
-    http_rig_read_until(fd, &in, "\r\n0\r\n\r\n");
-    http_rig_send(fd, "GET /version HTTP/1.1\r\nhost: x\r\n\r\n", 34);
-    http_rig_read_until(fd, &in, "\"version\":");
-    close(fd);
+    struct chat chat = begin_chat(STREAMED);
+    answer_chat(&chat, "Hi", "data: [DONE]\n\n");
+    read_chat(&chat, "\r\n0\r\n\r\n");
+    http_rig_send(chat.fd, "GET /version HTTP/1.1\r\nhost: x\r\n\r\n", 34);
+    read_chat(&chat, "\"version\":");
+    close(chat.fd);
 }
 END_TEST
 
 START_TEST(folded_answer_is_one_object)
 {
-    uint32_t pos = 0;
-    wait_ready();
-    strbuf_reset(&in);
-    const int fd = start_chat(FOLDED);
-    const uint64_t id = http_rig_take_submit(&rig);
-    http_rig_accept(&rig, id);
-    ck_assert(http_rig_is_silent(fd));
-    http_rig_text(&rig, id, &pos, "Paris.");
-    http_rig_done(&rig, id, RECORD_FINISH_LENGTH, pos);
-    http_rig_read_until(fd, &in, "\"usage\":");
+    struct chat chat = begin_chat(FOLDED);
+    accept_chat(&chat);
+    ck_assert(http_rig_is_silent(chat.fd));
+    say_chat(&chat, "Paris.");
+    end_chat(&chat);
+    read_chat(&chat, "\"usage\":");
     ck_assert(holds("HTTP/1.1 200 OK\r\n"));
     ck_assert(holds("content-type: application/json\r\n"));
     ck_assert(holds("openai-processing-ms: "));
@@ -75,9 +61,9 @@ START_TEST(folded_answer_is_one_object)
         "Paris.");
     ck_assert_int_eq((int)json_integer_value(
                          json_object_get(json_object_get(value, "usage"), "completion_tokens")),
-                     (int)pos);
+                     (int)chat.pos);
     json_decref(value);
-    close(fd);
+    close(chat.fd);
 }
 END_TEST
 
@@ -96,79 +82,59 @@ END_TEST
 
 START_TEST(a_stream_goes_on_at_the_next_engine)
 {
-    uint32_t pos = 0;
-    wait_ready();
-    strbuf_reset(&in);
-    const int fd = start_chat(STREAMED);
-    uint64_t id = http_rig_take_submit(&rig);
-    http_rig_accept(&rig, id);
-    http_rig_text(&rig, id, &pos, "Par");
-    http_rig_read_until(fd, &in, "\"content\":\"P");
+    struct chat chat = begin_chat(STREAMED);
+    accept_chat(&chat);
+    say_chat(&chat, "Par");
+    read_chat(&chat, "\"content\":\"P");
     http_rig_engine_down(&rig);
     ck_assert_int_eq(ask("GET /readyz HTTP/1.1\r\n", NULL), 503);
     ck_assert_int_eq(ask("GET /startupz HTTP/1.1\r\n", NULL), 200);
     ck_assert_int_eq(ask("GET /livez HTTP/1.1\r\n", NULL), 200);
     http_rig_engine_up(&rig);
-    id = http_rig_take_submit(&rig);
+    chat.id = http_rig_take_submit(&rig);
     ck_assert((http_rig_last_params()->flags & RECORD_RESUMED) != 0);
-    http_rig_accept(&rig, id);
-    http_rig_text(&rig, id, &pos, "is");
-    http_rig_done(&rig, id, RECORD_FINISH_LENGTH, pos);
-    http_rig_read_until(fd, &in, "data: [DONE]\n\n");
+    answer_chat(&chat, "is", "data: [DONE]\n\n");
     ck_assert(!holds("\"error\":{"));
-    close(fd);
+    close(chat.fd);
 }
 END_TEST
 
 START_TEST(an_engine_gone_for_good_ends_a_stream_in_words)
 {
-    uint32_t pos = 0;
-    wait_ready();
-    strbuf_reset(&in);
-    const int fd = start_chat(STREAMED);
-    const uint64_t id = http_rig_take_submit(&rig);
-    http_rig_accept(&rig, id);
-    http_rig_text(&rig, id, &pos, "Par");
-    http_rig_read_until(fd, &in, "\"content\":\"P");
+    struct chat chat = begin_chat(STREAMED);
+    accept_chat(&chat);
+    say_chat(&chat, "Par");
+    read_chat(&chat, "\"content\":\"P");
     http_rig_engine_gone(&rig);
-    http_rig_read_until(fd, &in, "data: [DONE]\n\n");
+    read_chat(&chat, "data: [DONE]\n\n");
     ck_assert(holds("\"error\":{"));
     ck_assert(holds("worker_failed"));
-    close(fd);
+    close(chat.fd);
 }
 END_TEST
 
 START_TEST(an_engine_gone_for_good_is_a_500_before_anything_was_sent)
 {
-    wait_ready();
-    strbuf_reset(&in);
-    const int fd = start_chat(FOLDED);
-    http_rig_accept(&rig, http_rig_take_submit(&rig));
+    const struct chat chat = begin_chat(FOLDED);
+    accept_chat(&chat);
     http_rig_engine_gone(&rig);
-    http_rig_read_until(fd, &in, "worker_failed");
+    read_chat(&chat, "worker_failed");
     ck_assert(holds("HTTP/1.1 500 "));
-    close(fd);
+    close(chat.fd);
 }
 END_TEST
 
 START_TEST(max_tokens_beyond_the_context_are_clamped)
 {
     const int32_t *prompt;
-    uint32_t pos = 0;
     char header[64];
-    wait_ready();
-    strbuf_reset(&in);
-    const int fd = start_chat(QUESTION ",\"max_tokens\":64000,\"stream\":true}");
-    const uint64_t id = http_rig_take_submit(&rig);
+    struct chat chat = begin_chat(QUESTION ",\"max_tokens\":64000,\"stream\":true}");
     const uint32_t room = 2048 - http_rig_last_prompt(&prompt);
     ck_assert_int_eq((int)http_rig_last_params()->max_tokens, (int)room);
-    http_rig_accept(&rig, id);
-    http_rig_text(&rig, id, &pos, "x");
-    http_rig_done(&rig, id, RECORD_FINISH_LENGTH, pos);
-    http_rig_read_until(fd, &in, "[DONE]");
+    answer_chat(&chat, "x", "[DONE]");
     snprintf(header, sizeof(header), "x-max-tokens-clamped: %u\r\n", room);
     ck_assert(holds(header));
-    close(fd);
+    close(chat.fd);
 }
 END_TEST
 
@@ -185,22 +151,15 @@ END_TEST
 START_TEST(large_bodies_are_prepared_beside_the_loop)
 {
     enum { PAD = 100000 };
-    uint32_t pos = 0;
     char *body = malloc(PAD + 256);
     int n = snprintf(body, 256, STREAMED);
     body[n - 1] = ',';
     n += snprintf(body + n, 32, "\"padding\":\"");
     memset(body + n, 'u', PAD);
     strcpy(body + n + PAD, "\"}");
-    wait_ready();
-    strbuf_reset(&in);
-    const int fd = start_chat(body);
-    const uint64_t id = http_rig_take_submit(&rig);
-    http_rig_accept(&rig, id);
-    http_rig_text(&rig, id, &pos, "Paris");
-    http_rig_done(&rig, id, RECORD_FINISH_LENGTH, pos);
-    http_rig_read_until(fd, &in, "[DONE]");
-    close(fd);
+    struct chat chat = begin_chat(body);
+    answer_chat(&chat, "Paris", "[DONE]");
+    close(chat.fd);
     free(body);
 }
 END_TEST
@@ -229,16 +188,9 @@ END_TEST
 
 START_TEST(metrics_count_what_happened)
 {
-    uint32_t pos = 0;
-    wait_ready();
-    strbuf_reset(&in);
-    const int fd = start_chat(STREAMED);
-    const uint64_t id = http_rig_take_submit(&rig);
-    http_rig_accept(&rig, id);
-    http_rig_text(&rig, id, &pos, "Paris");
-    http_rig_done(&rig, id, RECORD_FINISH_LENGTH, pos);
-    http_rig_read_until(fd, &in, "[DONE]");
-    close(fd);
+    struct chat chat = begin_chat(STREAMED);
+    answer_chat(&chat, "Paris", "[DONE]");
+    close(chat.fd);
     ck_assert_int_eq(ask("GET /metrics HTTP/1.1\r\n", NULL), 200);
     ck_assert(holds("\nvllm:request_success_total{model_name=\"ringlet\",engine=\"0\","
                     "finished_reason=\"length\"} 1\n"));
@@ -251,7 +203,7 @@ START_TEST(metrics_count_what_happened)
     ck_assert_msg(value != NULL, "%s", in.data);
     ck_assert_int_eq((int)json_integer_value(
                          json_object_get(json_object_get(value, "tokens"), "generated_total")),
-                     (int)pos);
+                     (int)chat.pos);
     json_decref(value);
 }
 END_TEST

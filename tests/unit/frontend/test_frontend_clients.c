@@ -35,42 +35,34 @@ END_TEST
 START_TEST(reset_before_the_first_token_cancels)
 {
     const struct linger hard = { .l_onoff = 1 };
-    wait_ready();
-    const int fd = start_chat(STREAMED);
-    const uint64_t id = http_rig_take_submit(&rig);
-    http_rig_accept(&rig, id);
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
-    close(fd);
-    http_rig_expect_cancel(&rig, id);
+    const struct chat chat = begin_chat(STREAMED);
+    accept_chat(&chat);
+    setsockopt(chat.fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+    close(chat.fd);
+    http_rig_expect_cancel(&rig, chat.id);
 }
 END_TEST
 
 START_TEST(half_close_counts_as_gone)
 {
-    wait_ready();
-    const int fd = start_chat(FOLDED);
-    const uint64_t id = http_rig_take_submit(&rig);
-    shutdown(fd, SHUT_WR);
-    http_rig_expect_cancel(&rig, id);
+    const struct chat chat = begin_chat(FOLDED);
+    shutdown(chat.fd, SHUT_WR);
+    http_rig_expect_cancel(&rig, chat.id);
     strbuf_reset(&in);
-    http_rig_read_until(fd, &in, NULL); /* nothing but the end */
+    read_chat(&chat, NULL); /* nothing but the end */
     ck_assert_int_eq((int)in.len, 0);
-    close(fd);
+    close(chat.fd);
 }
 END_TEST
 
 START_TEST(close_in_the_middle_of_a_stream_cancels)
 {
-    uint32_t pos = 0;
-    wait_ready();
-    strbuf_reset(&in);
-    const int fd = start_chat(STREAMED);
-    const uint64_t id = http_rig_take_submit(&rig);
-    http_rig_accept(&rig, id);
-    http_rig_text(&rig, id, &pos, "Paris");
-    http_rig_read_until(fd, &in, "\"content\":\"P");
-    close(fd);
-    http_rig_expect_cancel(&rig, id);
+    struct chat chat = begin_chat(STREAMED);
+    accept_chat(&chat);
+    say_chat(&chat, "Paris");
+    read_chat(&chat, "\"content\":\"P");
+    close(chat.fd);
+    http_rig_expect_cancel(&rig, chat.id);
     http_rig_wait_stat(&rig, STAT_DISCONNECTS_DECODE, 1);
     ck_assert_int_eq(ask("GET /readyz HTTP/1.1\r\n", NULL), 200);
 }
@@ -78,26 +70,21 @@ END_TEST
 
 START_TEST(close_with_a_pipelined_request_behind_cancels)
 {
-    wait_ready();
-    const int fd = start_chat(STREAMED);
-    http_rig_send(fd, "GET /version HTTP/1.1\r\nhost: x\r\n\r\n", 34);
-    const uint64_t id = http_rig_take_submit(&rig);
-    close(fd);
-    http_rig_expect_cancel(&rig, id);
+    const struct chat chat = begin_chat(STREAMED);
+    http_rig_send(chat.fd, "GET /version HTTP/1.1\r\nhost: x\r\n\r\n", 34);
+    close(chat.fd);
+    http_rig_expect_cancel(&rig, chat.id);
 }
 END_TEST
 
 START_TEST(tokens_of_a_cancelled_request_are_dropped)
 {
-    uint32_t pos = 0;
-    wait_ready();
-    const int fd = start_chat(STREAMED);
-    const uint64_t id = http_rig_take_submit(&rig);
-    close(fd);
-    http_rig_expect_cancel(&rig, id);
-    http_rig_accept(&rig, id);
-    http_rig_text(&rig, id, &pos, "too late");
-    http_rig_done(&rig, id, RECORD_FINISH_LENGTH, pos);
+    struct chat chat = begin_chat(STREAMED);
+    close(chat.fd);
+    http_rig_expect_cancel(&rig, chat.id);
+    accept_chat(&chat);
+    say_chat(&chat, "too late");
+    end_chat(&chat);
     ck_assert_int_eq(ask("GET /readyz HTTP/1.1\r\n", NULL), 200);
 }
 END_TEST
@@ -119,13 +106,11 @@ END_TEST
 
 START_TEST(silent_stream_gets_comments)
 {
-    wait_ready();
-    strbuf_reset(&in);
-    const int fd = start_chat(STREAMED);
-    http_rig_accept(&rig, http_rig_take_submit(&rig));
-    http_rig_read_until(fd, &in, ": keep-alive\n\n");
+    const struct chat chat = begin_chat(STREAMED);
+    accept_chat(&chat);
+    read_chat(&chat, ": keep-alive\n\n");
     ck_assert(http_rig_stat(&rig, STAT_KEEPALIVES) >= 1);
-    close(fd);
+    close(chat.fd);
 }
 END_TEST
 
@@ -182,17 +167,14 @@ END_TEST
 
 START_TEST(drain_refuses_new_work_and_finishes_old)
 {
-    uint32_t pos = 0;
     wait_ready();
     strbuf_reset(&in);
     const int idle = http_rig_connect(&rig);
     http_rig_send(idle, "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n", 32);
     http_rig_read_until(idle, &in, "\"status\"");
-    strbuf_reset(&in);
-    const int fd = start_chat(STREAMED);
-    const uint64_t id = http_rig_take_submit(&rig);
-    http_rig_accept(&rig, id);
-    http_rig_read_until(fd, &in, ": ok");
+    struct chat chat = begin_chat(STREAMED);
+    accept_chat(&chat);
+    read_chat(&chat, ": ok");
     http_rig_tell(&rig, CONTROL_DRAIN);
     http_rig_read_until(idle, &in, NULL); /* an idle connection is closed at once */
     strbuf_reset(&in);
@@ -201,29 +183,27 @@ START_TEST(drain_refuses_new_work_and_finishes_old)
     ck_assert_int_eq(ask("GET /readyz HTTP/1.1\r\n", NULL), 503);
     ck_assert_int_eq(ask("GET /livez HTTP/1.1\r\n", NULL), 200);
     strbuf_reset(&in);
-    http_rig_text(&rig, id, &pos, "Paris");
-    http_rig_done(&rig, id, RECORD_FINISH_LENGTH, pos);
-    http_rig_read_until(fd, &in, "data: [DONE]\n\n");
+    say_chat(&chat, "Paris");
+    end_chat(&chat);
+    read_chat(&chat, "data: [DONE]\n\n");
     http_rig_expect(&rig, CONTROL_DRAINED);
     http_rig_tell(&rig, CONTROL_STOP);
     ck_assert_int_eq(http_rig_wait_exit(&rig), 0);
-    close(fd);
+    close(chat.fd);
     close(idle);
 }
 END_TEST
 
 START_TEST(stop_ends_every_stream_in_words)
 {
-    wait_ready();
-    strbuf_reset(&in);
-    const int fd = start_chat(STREAMED);
-    http_rig_accept(&rig, http_rig_take_submit(&rig));
-    http_rig_read_until(fd, &in, ": ok");
+    const struct chat chat = begin_chat(STREAMED);
+    accept_chat(&chat);
+    read_chat(&chat, ": ok");
     http_rig_tell(&rig, CONTROL_STOP);
-    http_rig_read_until(fd, &in, "data: [DONE]\n\n");
+    read_chat(&chat, "data: [DONE]\n\n");
     ck_assert(holds("\"code\":\"draining\""));
     ck_assert_int_eq(http_rig_wait_exit(&rig), 0);
-    close(fd);
+    close(chat.fd);
 }
 END_TEST
 

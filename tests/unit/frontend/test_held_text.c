@@ -1,6 +1,6 @@
 #include "frontend/session/held_text.h"
+#include "tests/unit/runner.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -160,21 +160,9 @@ START_TEST(a_token_that_ends_inside_a_character_waits_for_its_rest)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("held_text");
-    TCase *tc = tcase_create("held_text");
-    tcase_add_checked_fixture(tc, NULL, teardown);
-    tcase_add_test(tc, a_stop_string_is_found_at_every_split);
-    tcase_add_test(tc, text_and_tokens_all_go_out_without_a_match);
-    tcase_add_test(tc, exactly_the_tokens_that_begin_before_the_cut_are_kept);
-    tcase_add_test(tc, no_more_is_held_than_may_become_a_stop_string);
-    tcase_add_test(tc, a_token_without_text_waits_for_the_next_text);
-    tcase_add_test(tc, a_token_that_ends_inside_a_character_waits_for_its_rest);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_SUITE_AROUND("held_text", NULL, teardown, a_stop_string_is_found_at_every_split,
+                 text_and_tokens_all_go_out_without_a_match,
+                 exactly_the_tokens_that_begin_before_the_cut_are_kept,
+                 no_more_is_held_than_may_become_a_stop_string,
+                 a_token_without_text_waits_for_the_next_text,
+                 a_token_that_ends_inside_a_character_waits_for_its_rest)

@@ -1,8 +1,8 @@
-#include <check.h>
 #include <jansson.h>
 #include <string.h>
 
 #include "frontend/index.h"
+#include "tests/unit/runner.h"
 
 static const struct index_facts facts = {
     .model = "a<b>&\"c\"", .state = "ready", .address = "localhost:8000", .scheme = "http"
@@ -60,19 +60,6 @@ START_TEST(json_says_the_same)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("index");
-    TCase *tcase = tcase_create("index");
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, page_names_model_and_state_and_escapes_them);
-    tcase_add_test(tcase, curl_line_has_the_address_and_the_model_as_json);
-    tcase_add_test(tcase, page_asks_nothing_of_other_hosts);
-    tcase_add_test(tcase, json_says_the_same);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}
+RUN_SUITE_AROUND("index", setup, teardown, page_names_model_and_state_and_escapes_them,
+                 curl_line_has_the_address_and_the_model_as_json, page_asks_nothing_of_other_hosts,
+                 json_says_the_same)

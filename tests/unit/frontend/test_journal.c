@@ -1,6 +1,6 @@
 #include "frontend/session/journal.h"
+#include "tests/unit/runner.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -167,21 +167,10 @@ START_TEST(end_tokens_do_not_end_when_they_are_ignored)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("journal");
-    TCase *tc = tcase_create("journal");
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, a_resubmission_says_prompt_parameters_and_all_accepted_tokens);
-    tcase_add_test(tc, a_resubmission_leaves_what_was_decoded_and_sent);
-    tcase_add_test(tc, log_probabilities_ahead_of_their_tokens_come_again);
-    tcase_add_test(tc, log_probabilities_of_the_prompt_come_in_chunks_without_gaps);
-    tcase_add_test(tc, what_an_engine_would_refuse_is_refused_here);
-    tcase_add_test(tc, end_tokens_do_not_end_when_they_are_ignored);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_SUITE_AROUND("journal", setup, teardown,
+                 a_resubmission_says_prompt_parameters_and_all_accepted_tokens,
+                 a_resubmission_leaves_what_was_decoded_and_sent,
+                 log_probabilities_ahead_of_their_tokens_come_again,
+                 log_probabilities_of_the_prompt_come_in_chunks_without_gaps,
+                 what_an_engine_would_refuse_is_refused_here,
+                 end_tokens_do_not_end_when_they_are_ignored)

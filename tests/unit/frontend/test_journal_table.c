@@ -1,6 +1,6 @@
 #include "frontend/session/journal_table.h"
+#include "tests/unit/runner.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -67,18 +67,6 @@ START_TEST(an_id_that_was_never_given_is_told_from_one_of_the_past)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("journal_table");
-    TCase *tc = tcase_create("journal_table");
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, a_live_id_finds_its_journal);
-    tcase_add_test(tc, an_id_is_never_given_twice_though_its_slot_is);
-    tcase_add_test(tc, an_id_that_was_never_given_is_told_from_one_of_the_past);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_SUITE_AROUND("journal_table", setup, teardown, a_live_id_finds_its_journal,
+                 an_id_is_never_given_twice_though_its_slot_is,
+                 an_id_that_was_never_given_is_told_from_one_of_the_past)

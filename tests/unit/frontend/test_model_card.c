@@ -1,4 +1,3 @@
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +6,7 @@
 #include <unistd.h>
 
 #include "frontend/session/model_card.h"
+#include "tests/unit/runner.h"
 
 #define RINGLET SOURCE_ROOT "/models/ringlet"
 
@@ -155,23 +155,9 @@ START_TEST(special_tokens_are_matched_where_they_begin)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("model_card");
-    TCase *tcase = tcase_create("model_card");
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, ringlet_is_read_whole);
-    tcase_add_test(tcase, generation_config_can_be_left_out);
-    tcase_add_test(tcase, defaults_come_from_generation_config_within_their_range);
-    tcase_add_test(tcase, named_templates_have_one_called_default);
-    tcase_add_test(tcase, template_of_the_operator_wins);
-    tcase_add_test(tcase, broken_files_are_named);
-    tcase_add_test(tcase, names_are_found_exactly_and_default_is_the_first);
-    tcase_add_test(tcase, special_tokens_are_matched_where_they_begin);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}
+RUN_SUITE_AROUND("model_card", setup, teardown, ringlet_is_read_whole,
+                 generation_config_can_be_left_out,
+                 defaults_come_from_generation_config_within_their_range,
+                 named_templates_have_one_called_default, template_of_the_operator_wins,
+                 broken_files_are_named, names_are_found_exactly_and_default_is_the_first,
+                 special_tokens_are_matched_where_they_begin)

@@ -1,12 +1,12 @@
 /* What an engine may not say: each breach is found, reported once, and nothing is used of it. */
 #include "frontend/session/session.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "session_rig.h"
+#include "tests/unit/runner.h"
 
 static struct rig rig;
 static struct rig_ask ask;
@@ -222,25 +222,13 @@ START_TEST(a_corrupt_engine_keeps_its_requests_until_it_is_down)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("receive");
-    TCase *tc = tcase_create("receive");
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_loop_test(tc, a_cell_that_breaks_a_rule_is_reported_and_not_used, 0, NUM_BREACHES);
-    tcase_add_test(tc, a_cell_before_started_is_reported);
-    tcase_add_loop_test(tc, log_probabilities_are_of_the_token_and_finite_or_minus_infinity, 0,
-                        NUM_VALUES);
-    tcase_add_test(tc, a_token_behind_the_end_is_reported);
-    tcase_add_test(tc, positions_that_are_known_are_dropped_and_counted);
-    tcase_add_test(tc, a_done_that_comes_twice_is_dropped);
-    tcase_add_test(tc, prompt_log_probabilities_are_those_of_the_prompt);
-    tcase_add_test(tc, tokens_before_the_log_probabilities_of_the_prompt_are_reported);
-    tcase_add_test(tc, a_corrupt_engine_keeps_its_requests_until_it_is_down);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_ROWS("receive", setup, teardown, 60,
+         TIMES(a_cell_that_breaks_a_rule_is_reported_and_not_used, NUM_BREACHES),
+         ONCE(a_cell_before_started_is_reported),
+         TIMES(log_probabilities_are_of_the_token_and_finite_or_minus_infinity, NUM_VALUES),
+         ONCE(a_token_behind_the_end_is_reported),
+         ONCE(positions_that_are_known_are_dropped_and_counted),
+         ONCE(a_done_that_comes_twice_is_dropped),
+         ONCE(prompt_log_probabilities_are_those_of_the_prompt),
+         ONCE(tokens_before_the_log_probabilities_of_the_prompt_are_reported),
+         ONCE(a_corrupt_engine_keeps_its_requests_until_it_is_down))

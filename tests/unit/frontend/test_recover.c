@@ -1,26 +1,11 @@
-#include <check.h>
 #include <errno.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "session_rig.h"
-#include "tests/unit/runner.h"
+#include "session_fixture.h"
 
-static struct rig rig;
-static struct rig_ask ask;
 static uint32_t bulk[4096];
 static struct record_submit told; /* by the SUBMIT taken last */
-
-static void setup(void)
-{
-    rig_start(&rig, 64, 1 << 16);
-    rig_ask_init(&ask, &rig);
-}
-
-static void teardown(void)
-{
-    rig_finish(&rig);
-}
 
 /* The engine takes a SUBMIT and reads it. */
 static uint64_t take_told(void)

@@ -1,7 +1,7 @@
-#include <check.h>
 #include <string.h>
 
 #include "frontend/route.h"
+#include "tests/unit/runner.h"
 
 static const struct route *find(const char *path)
 {
@@ -87,21 +87,6 @@ START_TEST(every_route_needs_a_key_but_probes_version_and_metrics)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("route");
-    TCase *tcase = tcase_create("route");
-    tcase_add_test(tcase, paths_match_exactly);
-    tcase_add_test(tcase, trailing_slash_is_the_same_path);
-    tcase_add_test(tcase, model_ids_may_hold_slashes);
-    tcase_add_test(tcase, rows_are_found_by_their_own_path);
-    tcase_add_test(tcase, head_works_wherever_get_does);
-    tcase_add_test(tcase, allow_names_the_methods);
-    tcase_add_test(tcase, every_route_needs_a_key_but_probes_version_and_metrics);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}
+RUN_SUITE("route", paths_match_exactly, trailing_slash_is_the_same_path, model_ids_may_hold_slashes,
+          rows_are_found_by_their_own_path, head_works_wherever_get_does, allow_names_the_methods,
+          every_route_needs_a_key_but_probes_version_and_metrics)

@@ -1,27 +1,11 @@
 #include "frontend/session/session.h"
 
-#include <check.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "session_rig.h"
-#include "tests/unit/runner.h"
-
-static struct rig rig;
-static struct rig_ask ask;
-
-static void setup(void)
-{
-    rig_start(&rig, 64, 16384);
-    rig_ask_init(&ask, &rig);
-}
-
-static void teardown(void)
-{
-    rig_finish(&rig);
-}
+#include "session_fixture.h"
 
 /* ------------------------------------------------------------------ cancelling */
 
@@ -34,9 +18,7 @@ START_TEST(a_cancelled_request_is_forgotten_here_and_there)
     session_cancel(rig.session, request);
 
     rig_text(&rig, id, 0, 1, "a");
-    rig_drain(&rig);
-
-    ck_assert_str_eq(rig_events(&rig), "");
+    expect_events("");
     ck_assert_int_eq(rig_take(&rig, &cell, NULL, 0), RECORD_CANCEL);
     ck_assert_uint_eq(cell.id, id);
     ck_assert_uint_eq(session_num_requests(rig.session), 0);
@@ -53,9 +35,7 @@ START_TEST(a_callback_may_cancel_its_own_request)
     rig_text(&rig, id, 0, 1, "abc");
     rig_done(&rig, id, 0, RECORD_FINISH_LENGTH, 3, -1);
     rig.cancel_at_text = request;
-    rig_drain(&rig);
-
-    ck_assert_str_eq(rig_events(&rig), "accepted\nstarted\ntext 0 \"a\" [97]\n");
+    expect_events("accepted\nstarted\ntext 0 \"a\" [97]\n");
     ck_assert_int_eq(rig_take(&rig, &cell, NULL, 0), RECORD_CANCEL);
     ck_assert_uint_eq(session_num_requests(rig.session), 0);
 }
@@ -72,10 +52,8 @@ START_TEST(a_callback_may_cancel_another_request)
     rig_text(&rig, b, 0, 1, "b");
     rig_text(&rig, a, 0, 1, "a");
     rig.cancel_at_text = first;
-    rig_drain(&rig);
-
-    ck_assert_str_eq(rig_events(&rig), "accepted\nstarted\naccepted\nstarted\n"
-                                       "text 0 \"b\" [98]\nflush\n");
+    expect_events("accepted\nstarted\naccepted\nstarted\n"
+                  "text 0 \"b\" [98]\nflush\n");
     ck_assert_uint_eq(session_num_requests(rig.session), 1);
 }
 END_TEST
@@ -107,9 +85,7 @@ END_TEST
 
 START_TEST(an_engine_that_is_gone_for_good_fails_its_requests_after_what_it_had_said)
 {
-    rig_submit(&rig, &ask);
-    const uint64_t id = rig_take_submit(&rig);
-    rig_begin(&rig, id, 0);
+    const uint64_t id = begin_answer();
     rig_text(&rig, id, 0, 1, "a");
     rig_engine_gone(&rig, 0);
 
@@ -146,9 +122,7 @@ START_TEST(an_engine_may_not_speak_of_the_requests_of_another)
     rig_submit(&rig, &ask);
     ck_assert_int_eq(ring_pop(&rig.engine[1], &cell, &err), 1);
     rig_accept(&rig, cell.id); /* said by engine 0 */
-    rig_drain(&rig);
-
-    ck_assert_str_eq(rig_events(&rig), "");
+    expect_events("");
     ck_assert_ptr_nonnull(strstr(rig_report(&rig), "belongs to engine 1"));
 }
 END_TEST

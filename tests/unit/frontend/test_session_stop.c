@@ -1,23 +1,6 @@
 #include "frontend/session/session.h"
 
-#include <check.h>
-
-#include "session_rig.h"
-#include "tests/unit/runner.h"
-
-static struct rig rig;
-static struct rig_ask ask;
-
-static void setup(void)
-{
-    rig_start(&rig, 64, 16384);
-    rig_ask_init(&ask, &rig);
-}
-
-static void teardown(void)
-{
-    rig_finish(&rig);
-}
+#include "session_fixture.h"
 
 /* ------------------------------------------------------------------ stop strings */
 
@@ -25,24 +8,17 @@ START_TEST(a_stop_string_across_tokens_cuts_text_and_cancels)
 {
     struct ring_cell cell;
     rig_ask_stop(&ask, "STOP");
-    rig_submit(&rig, &ask);
-    const uint64_t id = rig_take_submit(&rig);
-    rig_begin(&rig, id, 0);
+    const uint64_t id = begin_answer();
     rig_tokens(&rig, id, 0, 1, 1, (int32_t[]){ RIG_ST });
-    rig_drain(&rig);
-    ck_assert_str_eq(rig_events(&rig), "accepted\nstarted\ntext 0 \"x\" []\nflush\n");
+    expect_events("accepted\nstarted\ntext 0 \"x\" []\nflush\n");
 
     rig_tokens(&rig, id, 0, 2, 1, (int32_t[]){ RIG_OP });
     rig_tokens(&rig, id, 0, 3, 1, (int32_t[]){ 'z' }); /* the engine did not know yet */
-    rig_drain(&rig);
-
-    ck_assert_str_eq(rig_events(&rig),
-                     "finished 0 stop \"STOP\"\nend prompt=2 output=2 cached=0\nflush\n");
+    expect_events("finished 0 stop \"STOP\"\nend prompt=2 output=2 cached=0\nflush\n");
     ck_assert_int_eq(rig_take(&rig, &cell, NULL, 0), RECORD_CANCEL);
     ck_assert_uint_eq(cell.id, id);
     rig_done(&rig, id, 0, RECORD_FINISH_LENGTH, 3, -1);
-    rig_drain(&rig);
-    ck_assert_str_eq(rig_events(&rig), "");
+    expect_events("");
     ck_assert_ptr_null(rig_report(&rig));
 }
 END_TEST
@@ -51,31 +27,21 @@ START_TEST(the_stop_string_is_kept_where_it_is_wanted)
 {
     rig_ask_stop(&ask, "STOP");
     ask.submit.include_stop_in_output = true;
-    rig_submit(&rig, &ask);
-    const uint64_t id = rig_take_submit(&rig);
-    rig_begin(&rig, id, 0);
+    const uint64_t id = begin_answer();
     rig_tokens(&rig, id, 0, 1, 2, (int32_t[]){ RIG_ST, RIG_OP });
-    rig_drain(&rig);
-
-    ck_assert_str_eq(rig_events(&rig),
-                     "accepted\nstarted\ntext 0 \"x\" []\ntext 0 \"STOP\" [258 259]\n"
-                     "finished 0 stop \"STOP\"\nend prompt=2 output=2 cached=0\nflush\n");
+    expect_events("accepted\nstarted\ntext 0 \"x\" []\ntext 0 \"STOP\" [258 259]\n"
+                  "finished 0 stop \"STOP\"\nend prompt=2 output=2 cached=0\nflush\n");
 }
 END_TEST
 
 START_TEST(held_text_is_let_go_at_the_end_with_its_tokens)
 {
     rig_ask_stop(&ask, "STOP");
-    rig_submit(&rig, &ask);
-    const uint64_t id = rig_take_submit(&rig);
-    rig_begin(&rig, id, 0);
+    const uint64_t id = begin_answer();
     rig_text(&rig, id, 0, 1, "aSTO");
     rig_done(&rig, id, 0, RECORD_FINISH_LENGTH, 4, -1);
-    rig_drain(&rig);
-
-    ck_assert_str_eq(rig_events(&rig),
-                     "accepted\nstarted\ntext 0 \"a\" [97]\ntext 0 \"STO\" [83 84 79]\n"
-                     "finished 0 length\nend prompt=2 output=4 cached=0\nflush\n");
+    expect_events("accepted\nstarted\ntext 0 \"a\" [97]\ntext 0 \"STO\" [83 84 79]\n"
+                  "finished 0 length\nend prompt=2 output=4 cached=0\nflush\n");
 }
 END_TEST
 
@@ -83,15 +49,10 @@ START_TEST(the_stop_string_that_begins_earliest_wins)
 {
     rig_ask_stop(&ask, "OP");
     rig_ask_stop(&ask, "STOP");
-    rig_submit(&rig, &ask);
-    const uint64_t id = rig_take_submit(&rig);
-    rig_begin(&rig, id, 0);
+    const uint64_t id = begin_answer();
     rig_tokens(&rig, id, 0, 1, 1, (int32_t[]){ RIG_STOPS });
-    rig_drain(&rig);
-
-    ck_assert_str_eq(rig_events(&rig),
-                     "accepted\nstarted\ntext 0 \"a\" [262]\nfinished 0 stop \"STOP\"\n"
-                     "end prompt=2 output=1 cached=0\nflush\n");
+    expect_events("accepted\nstarted\ntext 0 \"a\" [262]\nfinished 0 stop \"STOP\"\n"
+                  "end prompt=2 output=1 cached=0\nflush\n");
 }
 END_TEST
 
@@ -99,16 +60,11 @@ START_TEST(stop_strings_are_not_looked_for_before_min_tokens)
 {
     rig_ask_stop(&ask, "b");
     ask.params.min_tokens = 3;
-    rig_submit(&rig, &ask);
-    const uint64_t id = rig_take_submit(&rig);
-    rig_begin(&rig, id, 0);
+    const uint64_t id = begin_answer();
     rig_text(&rig, id, 0, 1, "abcab");
-    rig_drain(&rig);
-
-    ck_assert_str_eq(rig_events(&rig),
-                     "accepted\nstarted\ntext 0 \"a\" [97]\ntext 0 \"b\" [98]\n"
-                     "text 0 \"c\" [99]\ntext 0 \"a\" [97]\nfinished 0 stop \"b\"\n"
-                     "end prompt=2 output=5 cached=0\nflush\n");
+    expect_events("accepted\nstarted\ntext 0 \"a\" [97]\ntext 0 \"b\" [98]\n"
+                  "text 0 \"c\" [99]\ntext 0 \"a\" [97]\nfinished 0 stop \"b\"\n"
+                  "end prompt=2 output=5 cached=0\nflush\n");
 }
 END_TEST
 
@@ -117,14 +73,11 @@ START_TEST(a_choice_that_stopped_is_cancelled_alone_and_ignored)
     struct ring_cell cell;
     rig_ask_stop(&ask, "!");
     ask.params.num_choices = 2;
-    rig_submit(&rig, &ask);
-    const uint64_t id = rig_take_submit(&rig);
-    rig_begin(&rig, id, 0);
+    const uint64_t id = begin_answer();
     rig_text(&rig, id, 0, 1, "a!bc");
     rig_text(&rig, id, 1, 1, "x");
-    rig_drain(&rig);
-    ck_assert_str_eq(rig_events(&rig), "accepted\nstarted\ntext 0 \"a\" [97]\n"
-                                       "finished 0 stop \"!\"\ntext 1 \"x\" [120]\nflush\n");
+    expect_events("accepted\nstarted\ntext 0 \"a\" [97]\n"
+                  "finished 0 stop \"!\"\ntext 1 \"x\" [120]\nflush\n");
     ck_assert_int_eq(rig_take(&rig, &cell, NULL, 0), RECORD_CANCEL);
     ck_assert_uint_eq(cell.id, id);
     ck_assert_uint_eq(cell.flags, RECORD_FLAG_CHOICE);
@@ -133,10 +86,7 @@ START_TEST(a_choice_that_stopped_is_cancelled_alone_and_ignored)
     rig_tokens(&rig, id, 0, 5, 1, (int32_t[]){ 'd' }); /* was on its way */
     rig_done(&rig, id, 0, RECORD_FINISH_CANCELLED, 9, -1);
     rig_done(&rig, id, 1, RECORD_FINISH_LENGTH, 1, -1);
-    rig_drain(&rig);
-
-    ck_assert_str_eq(rig_events(&rig),
-                     "finished 1 length\nend prompt=2 output=3 cached=0\nflush\n");
+    expect_events("finished 1 length\nend prompt=2 output=3 cached=0\nflush\n");
     ck_assert_ptr_null(rig_report(&rig));
     ck_assert_int_eq(rig_take(&rig, &cell, NULL, 0), 0); /* nothing is left there */
 }
@@ -180,13 +130,10 @@ static void expect_of_stop_id(const char *events)
 {
     ask.submit.stop_ids = stop_b;
     ask.submit.num_stop_ids = 1;
-    rig_submit(&rig, &ask);
-    const uint64_t id = rig_take_submit(&rig);
-    rig_begin(&rig, id, 0);
+    const uint64_t id = begin_answer();
     rig_text(&rig, id, 0, 1, "ab");
     rig_done(&rig, id, 0, RECORD_FINISH_EOS, 2, 'b');
-    rig_drain(&rig);
-    ck_assert_str_eq(rig_events(&rig), events);
+    expect_events(events);
 }
 
 START_TEST(a_stop_id_ends_the_text_before_itself)

@@ -1,24 +1,8 @@
 #include "frontend/session/session.h"
 
-#include <check.h>
 #include <string.h>
 
-#include "session_rig.h"
-#include "tests/unit/runner.h"
-
-static struct rig rig;
-static struct rig_ask ask;
-
-static void setup(void)
-{
-    rig_start(&rig, 64, 16384);
-    rig_ask_init(&ask, &rig);
-}
-
-static void teardown(void)
-{
-    rig_finish(&rig);
-}
+#include "session_fixture.h"
 
 /* ------------------------------------------------------------------ answers */
 
@@ -43,16 +27,11 @@ END_TEST
 
 START_TEST(each_drained_batch_is_flushed_once)
 {
-    rig_submit(&rig, &ask);
-    const uint64_t id = rig_take_submit(&rig);
-    rig_begin(&rig, id, 0);
-    rig_drain(&rig);
-    ck_assert_str_eq(rig_events(&rig), "accepted\nstarted\nflush\n");
+    const uint64_t id = begin_answer();
+    expect_events("accepted\nstarted\nflush\n");
     rig_text(&rig, id, 0, 1, "ab");
-    rig_drain(&rig);
-    ck_assert_str_eq(rig_events(&rig), "text 0 \"a\" [97]\ntext 0 \"b\" [98]\nflush\n");
-    rig_drain(&rig);
-    ck_assert_str_eq(rig_events(&rig), "");
+    expect_events("text 0 \"a\" [97]\ntext 0 \"b\" [98]\nflush\n");
+    expect_events("");
 }
 END_TEST
 
@@ -88,18 +67,13 @@ END_TEST
 
 START_TEST(a_character_in_two_tokens_comes_with_both)
 {
-    rig_submit(&rig, &ask);
-    const uint64_t id = rig_take_submit(&rig);
-    rig_begin(&rig, id, 0);
+    const uint64_t id = begin_answer();
     rig_tokens(&rig, id, 0, 1, 3, (int32_t[]){ 'a', RIG_NI_HEAD, RIG_NI_TAIL });
     rig_tokens(&rig, id, 0, 4, 1, (int32_t[]){ RIG_NI_HEAD });
     rig_done(&rig, id, 0, RECORD_FINISH_LENGTH, 4, -1);
-    rig_drain(&rig);
-
-    ck_assert_str_eq(rig_events(&rig),
-                     "accepted\nstarted\ntext 0 \"a\" [97]\ntext 0 \"\xE4\xBD\xA0!\" [260 261]\n"
-                     "text 0 \"\xEF\xBF\xBD\" [260]\nfinished 0 length\n"
-                     "end prompt=2 output=4 cached=0\nflush\n");
+    expect_events("accepted\nstarted\ntext 0 \"a\" [97]\ntext 0 \"\xE4\xBD\xA0!\" [260 261]\n"
+                  "text 0 \"\xEF\xBF\xBD\" [260]\nfinished 0 length\n"
+                  "end prompt=2 output=4 cached=0\nflush\n");
 }
 END_TEST
 
@@ -129,20 +103,15 @@ END_TEST
 START_TEST(two_choices_are_told_apart)
 {
     ask.params.num_choices = 2;
-    rig_submit(&rig, &ask);
-    const uint64_t id = rig_take_submit(&rig);
-    rig_begin(&rig, id, 0);
+    const uint64_t id = begin_answer();
     rig_text(&rig, id, 1, 1, "x");
     rig_text(&rig, id, 0, 1, "ab");
     rig_done(&rig, id, 0, RECORD_FINISH_LENGTH, 2, -1);
     rig_text(&rig, id, 1, 2, "y");
     rig_done(&rig, id, 1, RECORD_FINISH_LENGTH, 2, -1);
-    rig_drain(&rig);
-
-    ck_assert_str_eq(rig_events(&rig),
-                     "accepted\nstarted\ntext 1 \"x\" [120]\ntext 0 \"a\" [97]\n"
-                     "text 0 \"b\" [98]\nfinished 0 length\ntext 1 \"y\" [121]\n"
-                     "finished 1 length\nend prompt=2 output=4 cached=0\nflush\n");
+    expect_events("accepted\nstarted\ntext 1 \"x\" [120]\ntext 0 \"a\" [97]\n"
+                  "text 0 \"b\" [98]\nfinished 0 length\ntext 1 \"y\" [121]\n"
+                  "finished 1 length\nend prompt=2 output=4 cached=0\nflush\n");
 }
 END_TEST
 
@@ -154,19 +123,15 @@ START_TEST(nothing_is_said_before_every_prompt_is_accepted)
     rig_begin(&rig, first, 1);
     rig_text(&rig, first, 0, 1, "a");
     rig_done(&rig, first, 0, RECORD_FINISH_LENGTH, 1, -1);
-    rig_drain(&rig);
-    ck_assert_str_eq(rig_events(&rig), "");
+    expect_events("");
 
     rig_begin(&rig, second, 0);
     rig_text(&rig, second, 0, 1, "b");
     rig.prompt_tokens = 1;
     rig_done(&rig, second, 0, RECORD_FINISH_LENGTH, 1, -1);
-    rig_drain(&rig);
-
-    ck_assert_str_eq(rig_events(&rig),
-                     "accepted\nstarted\ntext 0 \"a\" [97]\nfinished 0 length\n"
-                     "text 1 \"b\" [98]\nfinished 1 length\nend prompt=3 output=2 cached=1\n"
-                     "flush\n");
+    expect_events("accepted\nstarted\ntext 0 \"a\" [97]\nfinished 0 length\n"
+                  "text 1 \"b\" [98]\nfinished 1 length\nend prompt=3 output=2 cached=1\n"
+                  "flush\n");
 }
 END_TEST
 
@@ -181,9 +146,7 @@ START_TEST(a_refused_prompt_takes_the_accepted_ones_with_it)
     failed.words[1] = 1500;
     rig_accept(&rig, first);
     rig_say(&rig, failed, NULL, 0);
-    rig_drain(&rig);
-
-    ck_assert_str_eq(rig_events(&rig), "failed queue_full\nflush\n");
+    expect_events("failed queue_full\nflush\n");
     ck_assert_int_eq(rig_take(&rig, &cell, NULL, 0), RECORD_CANCEL);
     ck_assert_uint_eq(cell.id, first);
     ck_assert_int_eq(rig_take(&rig, &cell, NULL, 0), 0);
@@ -214,19 +177,13 @@ START_TEST(log_probabilities_come_with_the_text_of_their_tokens)
     const int32_t ids[] = { RIG_ST, 'q' };
     rig_ask_stop(&ask, "STOP");
     ask.params.num_logprobs = 2;
-    rig_submit(&rig, &ask);
-    const uint64_t id = rig_take_submit(&rig);
-    rig_begin(&rig, id, 0);
+    const uint64_t id = begin_answer();
     say_logprobs(id, 0, 1, 2, ids, 2);
     rig_tokens(&rig, id, 0, 1, 1, ids);
-    rig_drain(&rig);
-    ck_assert_str_eq(rig_events(&rig), "accepted\nstarted\ntext 0 \"x\" []\nflush\n");
+    expect_events("accepted\nstarted\ntext 0 \"x\" []\nflush\n");
 
     rig_tokens(&rig, id, 0, 2, 1, ids + 1);
-    rig_drain(&rig);
-
-    ck_assert_str_eq(rig_events(&rig),
-                     "text 0 \"STq\" [258:-1/65:-2/66:-3 113:-1/65:-2/66:-3]\nflush\n");
+    expect_events("text 0 \"STq\" [258:-1/65:-2/66:-3 113:-1/65:-2/66:-3]\nflush\n");
 }
 END_TEST
 
@@ -235,9 +192,7 @@ START_TEST(a_token_cut_in_part_keeps_its_entry_and_one_cut_whole_does_not)
     const int32_t ids[] = { RIG_ST, RIG_OP };
     rig_ask_stop(&ask, "STOP");
     ask.params.num_logprobs = 0;
-    rig_submit(&rig, &ask);
-    const uint64_t id = rig_take_submit(&rig);
-    rig_begin(&rig, id, 0);
+    const uint64_t id = begin_answer();
     say_logprobs(id, 0, 1, 2, ids, 0);
     rig_tokens(&rig, id, 0, 1, 2, ids);
     rig_drain(&rig);
@@ -253,16 +208,12 @@ START_TEST(the_end_token_has_no_entry)
 {
     const int32_t ids[] = { 'a', RIG_EOS };
     ask.params.num_logprobs = 0;
-    rig_submit(&rig, &ask);
-    const uint64_t id = rig_take_submit(&rig);
-    rig_begin(&rig, id, 0);
+    const uint64_t id = begin_answer();
     say_logprobs(id, 0, 1, 2, ids, 0);
     rig_tokens(&rig, id, 0, 1, 2, ids);
     rig_done(&rig, id, 0, RECORD_FINISH_EOS, 2, RIG_EOS);
-    rig_drain(&rig);
-
-    ck_assert_str_eq(rig_events(&rig), "accepted\nstarted\ntext 0 \"a\" [97:-1]\nfinished 0 stop\n"
-                                       "end prompt=2 output=2 cached=0\nflush\n");
+    expect_events("accepted\nstarted\ntext 0 \"a\" [97:-1]\nfinished 0 stop\n"
+                  "end prompt=2 output=2 cached=0\nflush\n");
 }
 END_TEST
 
@@ -270,15 +221,10 @@ START_TEST(echo_tells_the_prompt_once_for_each_choice)
 {
     ask.submit.echo = true;
     ask.params.num_choices = 2;
-    rig_submit(&rig, &ask);
-    const uint64_t id = rig_take_submit(&rig);
-    rig_begin(&rig, id, 0);
+    const uint64_t id = begin_answer();
     rig_text(&rig, id, 1, 1, "!");
-    rig_drain(&rig);
-
-    ck_assert_str_eq(rig_events(&rig),
-                     "accepted\nstarted\nprompt 0 \"Hello world\" [256 257]\n"
-                     "prompt 1 \"Hello world\" [256 257]\ntext 1 \"!\" [33]\nflush\n");
+    expect_events("accepted\nstarted\nprompt 0 \"Hello world\" [256 257]\n"
+                  "prompt 1 \"Hello world\" [256 257]\ntext 1 \"!\" [33]\nflush\n");
 }
 END_TEST
 
@@ -289,20 +235,14 @@ START_TEST(a_scored_prompt_waits_for_its_log_probabilities_and_has_no_output)
     ask.submit.echo = true;
     ask.params.max_tokens = 0;
     ask.params.num_prompt_logprobs = 1;
-    rig_submit(&rig, &ask);
-    const uint64_t id = rig_take_submit(&rig);
-    rig_begin(&rig, id, 0);
+    const uint64_t id = begin_answer();
     say_logprobs(id, RECORD_FLAG_PROMPT, 0, 1, (int32_t[]){ -1 }, 1);
-    rig_drain(&rig);
-    ck_assert_str_eq(rig_events(&rig), "accepted\nstarted\nflush\n");
+    expect_events("accepted\nstarted\nflush\n");
 
     say_logprobs(id, RECORD_FLAG_PROMPT, 1, 1, prompt + 1, 1);
     rig_text(&rig, id, 0, 1, "z");
-    rig_drain(&rig);
-
-    ck_assert_str_eq(rig_events(&rig),
-                     "prompt 0 \"Hello world\" [256 257:-1/65:-2]\nfinished 0 length\n"
-                     "end prompt=2 output=0 cached=0\nflush\n");
+    expect_events("prompt 0 \"Hello world\" [256 257:-1/65:-2]\nfinished 0 length\n"
+                  "end prompt=2 output=0 cached=0\nflush\n");
     ck_assert_int_eq(rig_take(&rig, &cell, NULL, 0), RECORD_CANCEL);
     ck_assert_ptr_null(rig_report(&rig));
 }

@@ -1,7 +1,7 @@
-#include <check.h>
 #include <math.h>
 
 #include "frontend/snapshot.h"
+#include "tests/unit/runner.h"
 
 static struct snapshot snapshot;
 static _Atomic uint64_t words[STATUS_WORDS];
@@ -51,18 +51,6 @@ START_TEST(values_beyond_the_last_bucket_give_its_bound)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("snapshot");
-    TCase *tcase = tcase_create("snapshot");
-    tcase_add_checked_fixture(tcase, setup, NULL);
-    tcase_add_test(tcase, empty_histogram_has_no_quantile);
-    tcase_add_test(tcase, quantiles_lie_on_lines_within_buckets);
-    tcase_add_test(tcase, values_beyond_the_last_bucket_give_its_bound);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}
+RUN_SUITE_AROUND("snapshot", setup, NULL, empty_histogram_has_no_quantile,
+                 quantiles_lie_on_lines_within_buckets,
+                 values_beyond_the_last_bucket_give_its_bound)

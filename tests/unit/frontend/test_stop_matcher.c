@@ -1,6 +1,6 @@
 #include "frontend/session/stop_matcher.h"
+#include "tests/unit/runner.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -193,20 +193,9 @@ START_TEST(sets_beyond_the_limits_are_refused)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("stop_matcher");
-    TCase *tc = tcase_create("stop_matcher");
-    tcase_add_loop_test(tc, matches_and_held_bytes_agree_with_a_plain_search_at_every_split, 0,
-                        NUM_SETS * NUM_TEXTS);
-    tcase_add_test(tc, random_strings_over_two_letters_agree_with_a_plain_search);
-    tcase_add_test(tc, a_string_that_is_whole_is_not_held);
-    tcase_add_test(tc, the_largest_allowed_set_works);
-    tcase_add_test(tc, sets_beyond_the_limits_are_refused);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_ROWS("stop_matcher", NULL, NULL, 60,
+         TIMES(matches_and_held_bytes_agree_with_a_plain_search_at_every_split,
+               NUM_SETS *NUM_TEXTS),
+         ONCE(random_strings_over_two_letters_agree_with_a_plain_search),
+         ONCE(a_string_that_is_whole_is_not_held), ONCE(the_largest_allowed_set_works),
+         ONCE(sets_beyond_the_limits_are_refused))

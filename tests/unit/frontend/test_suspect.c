@@ -1,25 +1,10 @@
-#include <check.h>
 #include <errno.h>
 
 #include "base/clock.h"
 #include "frontend/session/suspect.h"
-#include "session_rig.h"
-#include "tests/unit/runner.h"
+#include "session_fixture.h"
 
-static struct rig rig;
-static struct rig_ask ask;
 static uint32_t bulk[4096];
-
-static void setup(void)
-{
-    rig_start(&rig, 64, 1 << 16);
-    rig_ask_init(&ask, &rig);
-}
-
-static void teardown(void)
-{
-    rig_finish(&rig);
-}
 
 /* The engine takes a SUBMIT: its id, and whether it is marked as a suspect. */
 static uint64_t take(bool *ret_is_suspect)

@@ -1,6 +1,6 @@
 #include "proto/records/record.h"
+#include "tests/unit/runner.h"
 
-#include <check.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -414,31 +414,12 @@ START_TEST(words_are_joined_and_failures_have_names)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("record");
-    TCase *tc = tcase_create("record");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, submit_comes_back_as_it_was);
-    tcase_add_test(tc, submit_without_lists_has_only_what_it_needs);
-    tcase_add_loop_test(tc, params_outside_their_range_are_refused, 0,
-                        sizeof(bad_params) / sizeof(bad_params[0]));
-    tcase_add_test(tc, prompt_fills_the_context_to_the_last_token);
-    tcase_add_loop_test(tc, items_that_break_a_rule_are_refused, 0,
-                        sizeof(bad_items) / sizeof(bad_items[0]));
-    tcase_add_test(tc, items_that_are_missing_are_named);
-    tcase_add_test(tc, lists_longer_than_their_limit_are_refused);
-    tcase_add_test(tc, words_more_than_their_limit_are_refused);
-    tcase_add_test(tc, an_end_is_of_the_model_or_of_the_request);
-    tcase_add_test(tc, every_byte_may_be_anything);
-    tcase_add_test(tc, bulk_may_end_anywhere);
-    tcase_add_test(tc, words_are_joined_and_failures_have_names);
-    suite_add_tcase(suite, tc);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_ROWS("record", setup, teardown, 60, ONCE(submit_comes_back_as_it_was),
+         ONCE(submit_without_lists_has_only_what_it_needs),
+         TIMES(params_outside_their_range_are_refused, sizeof(bad_params) / sizeof(bad_params[0])),
+         ONCE(prompt_fills_the_context_to_the_last_token),
+         TIMES(items_that_break_a_rule_are_refused, sizeof(bad_items) / sizeof(bad_items[0])),
+         ONCE(items_that_are_missing_are_named), ONCE(lists_longer_than_their_limit_are_refused),
+         ONCE(words_more_than_their_limit_are_refused),
+         ONCE(an_end_is_of_the_model_or_of_the_request), ONCE(every_byte_may_be_anything),
+         ONCE(bulk_may_end_anywhere), ONCE(words_are_joined_and_failures_have_names))

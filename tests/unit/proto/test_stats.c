@@ -1,10 +1,10 @@
 #include "proto/records/stats.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "shm/status.h"
+#include "tests/unit/runner.h"
 
 static _Atomic uint64_t words[STATUS_WORDS], kept[STATUS_WORDS];
 
@@ -111,23 +111,8 @@ START_TEST(an_ended_process_leaves_its_counters_and_not_its_gauges)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("stats");
-    TCase *tc = tcase_create("stats");
-
-    tcase_add_checked_fixture(tc, setup, NULL);
-    tcase_add_test(tc, every_row_is_named_and_has_words_of_its_own);
-    tcase_add_test(tc, names_are_those_of_dashboards_or_our_own);
-    tcase_add_test(tc, buckets_rise);
-    tcase_add_test(tc, counters_add_and_gauges_are_set);
-    tcase_add_test(tc, observations_fall_into_the_bucket_whose_bound_they_do_not_pass);
-    tcase_add_test(tc, an_ended_process_leaves_its_counters_and_not_its_gauges);
-    suite_add_tcase(suite, tc);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_SUITE_AROUND("stats", setup, NULL, every_row_is_named_and_has_words_of_its_own,
+                 names_are_those_of_dashboards_or_our_own, buckets_rise,
+                 counters_add_and_gauges_are_set,
+                 observations_fall_into_the_bucket_whose_bound_they_do_not_pass,
+                 an_ended_process_leaves_its_counters_and_not_its_gauges)

@@ -1,12 +1,12 @@
 #include "proto/wire/wire_error.h"
 
-#include <check.h>
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/utf8.h"
+#include "tests/unit/runner.h"
 
 static struct wire_error error;
 static struct strbuf out;
@@ -103,21 +103,6 @@ START_TEST(failures_of_the_engine_have_their_status)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("wire_error");
-    TCase *tc = tcase_create("wire_error");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, object_has_all_four_keys);
-    tcase_add_test(tc, every_code_has_a_row);
-    tcase_add_test(tc, long_sentences_are_cut_between_characters);
-    tcase_add_test(tc, failures_of_the_engine_have_their_status);
-    suite_add_tcase(suite, tc);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_SUITE_AROUND("wire_error", setup, teardown, object_has_all_four_keys, every_code_has_a_row,
+                 long_sentences_are_cut_between_characters,
+                 failures_of_the_engine_have_their_status)

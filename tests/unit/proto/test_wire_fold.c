@@ -3,13 +3,13 @@
  *
  * Random answers are written both ways; the stream is taken apart as a client does it.
  */
-#include <check.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "proto/wire/wire_answer.h"
+#include "tests/unit/runner.h"
 
 enum { NUM_ROUNDS = 400, MAX_CHOICES = 4, MAX_TOKENS = 6 };
 
@@ -280,17 +280,4 @@ START_TEST(stream_put_together_is_the_whole_object)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("wire_fold");
-    TCase *tc = tcase_create("wire_fold");
-
-    tcase_add_test(tc, stream_put_together_is_the_whole_object);
-    suite_add_tcase(suite, tc);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_SUITE("wire_fold", stream_put_together_is_the_whole_object)

@@ -1,9 +1,9 @@
 /* Bodies that are refused: each with the code and the field a client sees. */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "tests/unit/proto/refusal_rig.h"
+#include "tests/unit/runner.h"
 
 /* A chat or completions body; `fields` stand beside a good messages or prompt field. */
 struct refusal {
@@ -345,23 +345,9 @@ START_TEST(completions_refuses_a_bad_body)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("wire_refusals");
-    TCase *tc = tcase_create("wire_refusals");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_loop_test(tc, chat_refuses_a_bad_field, 0, NUM(of_both));
-    tcase_add_loop_test(tc, completions_refuses_a_bad_field, 0, NUM(of_both));
-    tcase_add_loop_test(tc, chat_refuses_a_bad_field_of_its_own, 0, NUM(of_chat));
-    tcase_add_loop_test(tc, completions_refuses_a_bad_field_of_its_own, 0, NUM(of_completions));
-    tcase_add_loop_test(tc, chat_refuses_a_bad_body, 0, NUM(chats));
-    tcase_add_loop_test(tc, completions_refuses_a_bad_body, 0, NUM(texts));
-    suite_add_tcase(suite, tc);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_ROWS("wire_refusals", setup, teardown, 60, TIMES(chat_refuses_a_bad_field, NUM(of_both)),
+         TIMES(completions_refuses_a_bad_field, NUM(of_both)),
+         TIMES(chat_refuses_a_bad_field_of_its_own, NUM(of_chat)),
+         TIMES(completions_refuses_a_bad_field_of_its_own, NUM(of_completions)),
+         TIMES(chat_refuses_a_bad_body, NUM(chats)),
+         TIMES(completions_refuses_a_bad_body, NUM(texts)))

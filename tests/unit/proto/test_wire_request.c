@@ -1,11 +1,11 @@
 /* Bodies that are accepted, and what they become. */
 #include "proto/wire/wire_request.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
+#include "tests/unit/runner.h"
 
 static struct wire_limits limits;
 static struct arena arena;
@@ -406,39 +406,14 @@ START_TEST(switches_are_stored)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("wire_request");
-    TCase *tc = tcase_create("wire_request");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, shortest_chat_takes_the_models_defaults);
-    tcase_add_test(tc, shortest_completion_has_16_tokens);
-    tcase_add_test(tc, every_sampling_field_reaches_the_record);
-    tcase_add_test(tc, nulls_are_as_good_as_absent);
-    tcase_add_test(tc, whole_numbers_may_have_a_point);
-    tcase_add_test(tc, off_values_of_what_is_not_built_are_fine);
-    tcase_add_test(tc, fields_without_effect_are_not_unknown);
-    tcase_add_test(tc, unknown_fields_are_counted);
-    tcase_add_test(tc, values_that_mean_something_else_are_settled);
-    tcase_add_test(tc, max_completion_tokens_wins);
-    tcase_add_test(tc, stop_is_a_string_or_a_list);
-    tcase_add_test(tc, logit_bias_is_by_token_id);
-    tcase_add_test(tc, logprobs_have_a_form_for_each_endpoint);
-    tcase_add_test(tc, masks_and_words_are_kept);
-    tcase_add_test(tc, prompt_fields_are_kept);
-    tcase_add_test(tc, an_id_that_is_none_is_replaced);
-    tcase_add_test(tc, a_message_to_continue_is_no_new_turn);
-    tcase_add_test(tc, stream_options_go_with_stream);
-    tcase_add_test(tc, prompts_come_in_four_forms);
-    tcase_add_test(tc, messages_may_be_what_agents_send);
-    tcase_add_test(tc, reasoning_effort_reaches_the_template);
-    tcase_add_test(tc, switches_are_stored);
-    suite_add_tcase(suite, tc);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_SUITE_AROUND("wire_request", setup, teardown, shortest_chat_takes_the_models_defaults,
+                 shortest_completion_has_16_tokens, every_sampling_field_reaches_the_record,
+                 nulls_are_as_good_as_absent, whole_numbers_may_have_a_point,
+                 off_values_of_what_is_not_built_are_fine, fields_without_effect_are_not_unknown,
+                 unknown_fields_are_counted, values_that_mean_something_else_are_settled,
+                 max_completion_tokens_wins, stop_is_a_string_or_a_list, logit_bias_is_by_token_id,
+                 logprobs_have_a_form_for_each_endpoint, masks_and_words_are_kept,
+                 prompt_fields_are_kept, an_id_that_is_none_is_replaced,
+                 a_message_to_continue_is_no_new_turn, stream_options_go_with_stream,
+                 prompts_come_in_four_forms, messages_may_be_what_agents_send,
+                 reasoning_effort_reaches_the_template, switches_are_stored)

@@ -176,22 +176,10 @@ START_TEST(a_sleeper_is_reported_and_does_not_sleep_beside_news)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("ring");
-    TCase *tc = tcase_create("ring");
-    tcase_add_test(tc, cells_arrive_in_order_once_published);
-    tcase_add_test(tc, a_full_ring_takes_no_more_until_released);
-    tcase_add_test(tc, bulk_of_any_size_survives_many_wraps);
-    tcase_add_test(tc, bulk_without_room_waits_and_too_large_is_refused);
-    tcase_add_test(tc, indices_wrap_at_two_to_the_32);
-    tcase_add_loop_test(tc, a_spoiled_cell_is_refused_and_the_ring_is_dead, 0, 4);
-    tcase_add_test(tc, an_impossible_tail_or_head_is_refused);
-    tcase_add_test(tc, a_sleeper_is_reported_and_does_not_sleep_beside_news);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_ROWS("ring", NULL, NULL, 60, ONCE(cells_arrive_in_order_once_published),
+         ONCE(a_full_ring_takes_no_more_until_released), ONCE(bulk_of_any_size_survives_many_wraps),
+         ONCE(bulk_without_room_waits_and_too_large_is_refused),
+         ONCE(indices_wrap_at_two_to_the_32),
+         TIMES(a_spoiled_cell_is_refused_and_the_ring_is_dead, 4),
+         ONCE(an_impossible_tail_or_head_is_refused),
+         ONCE(a_sleeper_is_reported_and_does_not_sleep_beside_news))

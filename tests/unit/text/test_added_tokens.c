@@ -1,8 +1,8 @@
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/unit/runner.h"
 #include "text/added_tokens.h"
 #include "text/unicode.h"
 
@@ -121,23 +121,7 @@ START_TEST(white_space_token_that_strips_takes_linear_time)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("added_tokens");
-    TCase *tc = tcase_create("added_tokens");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_test(tc, leftmost_match_wins_and_of_these_the_longest);
-    tcase_add_test(tc, text_without_a_token_is_one_segment);
-    tcase_add_test(tc, special_token_in_data_is_text);
-    tcase_add_test(tc, strips_swallow_white_space_beside_the_match);
-    tcase_add_test(tc, single_word_is_refused_inside_a_word);
-    tcase_add_test(tc, white_space_token_that_strips_takes_linear_time);
-    suite_add_tcase(suite, tc);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_SUITE_AROUND("added_tokens", setup, teardown, leftmost_match_wins_and_of_these_the_longest,
+                 text_without_a_token_is_one_segment, special_token_in_data_is_text,
+                 strips_swallow_white_space_beside_the_match, single_word_is_refused_inside_a_word,
+                 white_space_token_that_strips_takes_linear_time)

@@ -1,5 +1,4 @@
 /* Both ways of merging against the definition, rescanned in full after each merge. */
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +6,7 @@
 
 #include "base/json.h"
 #include "golden.h"
+#include "tests/unit/runner.h"
 #include "text/bpe.h"
 #include "text/bpe_pairs.h"
 
@@ -253,26 +253,10 @@ START_TEST(cutting_changes_no_id)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("bpe");
-    TCase *tc = tcase_create("bpe");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_loop_test(tc, merging_takes_the_lowest_rank_and_of_equals_the_leftmost, 0, 30);
-    tcase_add_test(tc, byte_without_a_token_is_dropped);
-    tcase_add_test(tc, byte_without_a_token_becomes_unk);
-    tcase_add_test(tc, run_of_unks_is_fused);
-    tcase_add_test(tc, pair_listed_twice_has_its_last_rank);
-    tcase_add_test(tc, characters_without_a_token_become_bytes_or_unk);
-    tcase_add_test(tc, unks_fuse_past_characters_that_become_bytes);
-    tcase_add_test(tc, text_is_cut_only_where_no_token_joins);
-    tcase_add_test(tc, cutting_changes_no_id);
-    suite_add_tcase(suite, tc);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_ROWS("bpe", setup, teardown, 60,
+         TIMES(merging_takes_the_lowest_rank_and_of_equals_the_leftmost, 30),
+         ONCE(byte_without_a_token_is_dropped), ONCE(byte_without_a_token_becomes_unk),
+         ONCE(run_of_unks_is_fused), ONCE(pair_listed_twice_has_its_last_rank),
+         ONCE(characters_without_a_token_become_bytes_or_unk),
+         ONCE(unks_fuse_past_characters_that_become_bytes),
+         ONCE(text_is_cut_only_where_no_token_joins), ONCE(cutting_changes_no_id))

@@ -1,10 +1,10 @@
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "tests/unit/runner.h"
 #include "tests/unit/text/chat_template_grid.h"
 #include "text/jinja/jinja_ast.h"
 
@@ -412,37 +412,17 @@ START_TEST(context_that_is_no_object_is_refused)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("chat_template");
-    TCase *tc = tcase_create("chat_template");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_set_timeout(tc, 120);
-    tcase_add_test(tc, one_line_templates_give_what_jinja2_gives);
-    tcase_add_test(tc, own_templates_give_what_jinja2_gives_over_the_grid);
-    tcase_add_test(tc, own_templates_give_the_recorded_text);
-    tcase_add_test(tc, ringlets_template_gives_what_jinja2_gives_over_the_grid);
-    tcase_add_test(tc, raised_text_is_the_message);
-    tcase_add_test(tc, output_is_unchanged_on_failure);
-    tcase_add_test(tc, text_is_appended_to_what_is_there);
-    tcase_add_test(tc, what_is_left_out_is_refused_by_name_and_line);
-    tcase_add_test(tc, unknown_filter_behind_a_condition_fails_when_reached);
-    tcase_add_test(tc, source_must_be_utf8_and_of_limited_size);
-    tcase_add_test(tc, nesting_is_bounded_while_compiling);
-    tcase_add_test(tc, long_chains_of_elif_are_not_deep);
-    tcase_add_test(tc, every_bound_ends_a_hostile_template);
-    tcase_add_test(tc, building_a_text_piece_by_piece_takes_linear_memory);
-    tcase_add_test(tc, output_may_be_four_times_a_large_input);
-    tcase_add_test(tc, clock_is_the_callers);
-    tcase_add_test(tc, detects_templates_that_take_parts);
-    tcase_add_test(tc, knows_which_variables_are_mentioned);
-    tcase_add_test(tc, context_that_is_no_object_is_refused);
-    suite_add_tcase(suite, tc);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_ROWS("chat_template", setup, teardown, 120, ONCE(one_line_templates_give_what_jinja2_gives),
+         ONCE(own_templates_give_what_jinja2_gives_over_the_grid),
+         ONCE(own_templates_give_the_recorded_text),
+         ONCE(ringlets_template_gives_what_jinja2_gives_over_the_grid),
+         ONCE(raised_text_is_the_message), ONCE(output_is_unchanged_on_failure),
+         ONCE(text_is_appended_to_what_is_there),
+         ONCE(what_is_left_out_is_refused_by_name_and_line),
+         ONCE(unknown_filter_behind_a_condition_fails_when_reached),
+         ONCE(source_must_be_utf8_and_of_limited_size), ONCE(nesting_is_bounded_while_compiling),
+         ONCE(long_chains_of_elif_are_not_deep), ONCE(every_bound_ends_a_hostile_template),
+         ONCE(building_a_text_piece_by_piece_takes_linear_memory),
+         ONCE(output_may_be_four_times_a_large_input), ONCE(clock_is_the_callers),
+         ONCE(detects_templates_that_take_parts), ONCE(knows_which_variables_are_mentioned),
+         ONCE(context_that_is_no_object_is_refused))

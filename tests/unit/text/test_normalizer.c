@@ -1,9 +1,9 @@
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
 #include "stress.h"
+#include "tests/unit/runner.h"
 #include "text/normalizer.h"
 #include "text/unicode.h"
 
@@ -152,24 +152,8 @@ START_TEST(million_marks_are_ordered_by_class)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("normalizer");
-    TCase *tc = tcase_create("normalizer");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_set_timeout(tc, 30);
-    tcase_add_test(tc, nfc_is_that_of_hf_tokenizers);
-    tcase_add_loop_test(tc, other_normalizers_are_those_of_hf_tokenizers, 0, NUM_ROWS);
-    tcase_add_test(tc, nfc_by_segments_is_nfc_of_the_whole);
-    tcase_add_test(tc, every_character_alone_has_the_nfc_of_utf8proc);
-    tcase_add_test(tc, normal_text_is_handed_back_as_it_stands);
-    tcase_add_test(tc, million_marks_are_ordered_by_class);
-    suite_add_tcase(suite, tc);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_ROWS("normalizer", setup, teardown, 30, ONCE(nfc_is_that_of_hf_tokenizers),
+         TIMES(other_normalizers_are_those_of_hf_tokenizers, NUM_ROWS),
+         ONCE(nfc_by_segments_is_nfc_of_the_whole),
+         ONCE(every_character_alone_has_the_nfc_of_utf8proc),
+         ONCE(normal_text_is_handed_back_as_it_stands), ONCE(million_marks_are_ordered_by_class))

@@ -1,10 +1,10 @@
 /* The splitters written by hand against the same patterns in PCRE2. */
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "golden.h"
+#include "tests/unit/runner.h"
 #include "text/regex.h"
 #include "text/splitter.h"
 #include "text/unicode.h"
@@ -179,24 +179,10 @@ START_TEST(pattern_in_pcre2_splits_megabytes_of_blanks)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("splitter");
-    TCase *tc = tcase_create("splitter");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_set_timeout(tc, 60);
-    tcase_add_loop_test(tc, hand_written_splitters_match_what_pcre2_matches, 0, NUM_PATTERNS);
-    tcase_add_loop_test(tc, characters_have_the_class_that_pcre2_gives_them, 0, 3);
-    tcase_add_test(tc, literal_pattern_is_found_as_it_stands);
-    tcase_add_test(tc, what_pcre2_would_read_in_another_way_is_refused);
-    tcase_add_test(tc, hopeless_pattern_gives_up_at_its_limit);
-    tcase_add_test(tc, pattern_in_pcre2_splits_megabytes_of_blanks);
-    suite_add_tcase(suite, tc);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_ROWS("splitter", setup, teardown, 60,
+         TIMES(hand_written_splitters_match_what_pcre2_matches, NUM_PATTERNS),
+         TIMES(characters_have_the_class_that_pcre2_gives_them, 3),
+         ONCE(literal_pattern_is_found_as_it_stands),
+         ONCE(what_pcre2_would_read_in_another_way_is_refused),
+         ONCE(hopeless_pattern_gives_up_at_its_limit),
+         ONCE(pattern_in_pcre2_splits_megabytes_of_blanks))

@@ -1,11 +1,11 @@
 /* Against what HF `tokenizers` gave for the same texts: tests/golden/tokenizer.py. */
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "golden.h"
+#include "tests/unit/runner.h"
 #include "text/tokenizer_parts.h"
 
 static const struct {
@@ -286,26 +286,10 @@ START_TEST(long_run_of_one_letter_merges_from_the_left)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("tokenizer");
-    TCase *tc = tcase_create("tokenizer");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_set_timeout(tc, 60);
-    tcase_add_loop_test(tc, ids_are_those_of_hf_tokenizers, 0, NUM_MODELS);
-    tcase_add_loop_test(tc, ids_of_seeded_texts_are_those_of_hf_tokenizers, 0, NUM_MODELS);
-    tcase_add_test(tc, other_pre_tokenizers_cut_as_hf_tokenizers);
-    tcase_add_test(tc, bytes_of_the_tokens_are_the_normalized_text);
-    tcase_add_test(tc, special_tokens_in_data_are_no_control);
-    tcase_add_test(tc, limit_keeps_the_ids_before_it);
-    tcase_add_loop_test(tc, megabyte_without_a_place_to_split_takes_linear_time, 2, NUM_MODELS);
-    tcase_add_test(tc, long_run_of_one_letter_merges_from_the_left);
-    suite_add_tcase(suite, tc);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_ROWS("tokenizer", setup, teardown, 60, TIMES(ids_are_those_of_hf_tokenizers, NUM_MODELS),
+         TIMES(ids_of_seeded_texts_are_those_of_hf_tokenizers, NUM_MODELS),
+         ONCE(other_pre_tokenizers_cut_as_hf_tokenizers),
+         ONCE(bytes_of_the_tokens_are_the_normalized_text),
+         ONCE(special_tokens_in_data_are_no_control), ONCE(limit_keeps_the_ids_before_it),
+         RANGE(megabyte_without_a_place_to_split_takes_linear_time, 2, NUM_MODELS),
+         ONCE(long_run_of_one_letter_merges_from_the_left))

@@ -1,10 +1,10 @@
 /* From ids to text: whole texts, and token by token. */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "golden.h"
+#include "tests/unit/runner.h"
 #include "text/tokenizer.h"
 
 static struct tokenizer *tokenizer;
@@ -129,24 +129,9 @@ START_TEST(added_token_stands_for_what_was_found_in_text)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("tokenizer_decode");
-    TCase *tc = tcase_create("tokenizer_decode");
-
-    tcase_add_checked_fixture(tc, NULL, teardown);
-    tcase_add_test(tc, whole_text_begins_without_its_first_space);
-    tcase_add_test(tc, text_of_a_decoder_without_strip_keeps_its_space);
-    tcase_add_test(tc, first_token_of_metaspace_loses_its_marks);
-    tcase_add_test(tc, bytes_become_a_character_or_one_replacement_each);
-    tcase_add_test(tc, tokens_stand_for_bytes_that_stream);
-    tcase_add_test(tc, ids_that_do_not_exist_stand_for_nothing);
-    tcase_add_test(tc, added_token_stands_for_what_was_found_in_text);
-    suite_add_tcase(suite, tc);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_SUITE_AROUND("tokenizer_decode", NULL, teardown, whole_text_begins_without_its_first_space,
+                 text_of_a_decoder_without_strip_keeps_its_space,
+                 first_token_of_metaspace_loses_its_marks,
+                 bytes_become_a_character_or_one_replacement_each,
+                 tokens_stand_for_bytes_that_stream, ids_that_do_not_exist_stand_for_nothing,
+                 added_token_stands_for_what_was_found_in_text)

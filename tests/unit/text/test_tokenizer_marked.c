@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "stress.h"
+#include "tests/unit/runner.h"
 
 enum { NUM_ROWS = 33 };
 
@@ -214,22 +215,8 @@ START_TEST(many_marked_literals_take_linear_time)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("tokenizer_marked");
-    TCase *tc = tcase_create("tokenizer_marked");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_set_timeout(tc, 120);
-    tcase_add_loop_test(tc, marked_literals_give_the_ids_of_text_without_such_tokens, 0, NUM_ROWS);
-    tcase_add_loop_test(tc, marked_literals_never_become_special_tokens, 0, NUM_ROWS);
-    tcase_add_loop_test(tc, text_without_marks_is_encoded_as_ever, 0, NUM_ROWS);
-    tcase_add_loop_test(tc, many_marked_literals_take_linear_time, 0, NUM_ROWS);
-    suite_add_tcase(suite, tc);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_ROWS("tokenizer_marked", setup, teardown, 120,
+         TIMES(marked_literals_give_the_ids_of_text_without_such_tokens, NUM_ROWS),
+         TIMES(marked_literals_never_become_special_tokens, NUM_ROWS),
+         TIMES(text_without_marks_is_encoded_as_ever, NUM_ROWS),
+         TIMES(many_marked_literals_take_linear_time, NUM_ROWS))

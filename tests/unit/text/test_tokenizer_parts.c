@@ -1,11 +1,11 @@
 /* What a tokenizer.json may hold, and the sentence for what it may not. */
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "golden.h"
+#include "tests/unit/runner.h"
 #include "text/tokenizer.h"
 
 static struct tokenizer *tokenizer;
@@ -296,23 +296,8 @@ START_TEST(bound_of_a_token_accounts_for_what_is_swallowed)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("tokenizer_parts");
-    TCase *tc = tcase_create("tokenizer_parts");
-
-    tcase_add_checked_fixture(tc, NULL, teardown);
-    tcase_add_loop_test(tc, broken_file_is_refused_in_a_sentence, 0, sizeof(bad) / sizeof(bad[0]));
-    tcase_add_test(tc, file_that_is_no_json_is_refused);
-    tcase_add_test(tc, ids_may_have_gaps);
-    tcase_add_test(tc, tokens_are_found_by_their_text);
-    tcase_add_test(tc, bos_comes_from_the_template_or_from_the_config);
-    tcase_add_test(tc, bound_of_a_token_accounts_for_what_is_swallowed);
-    suite_add_tcase(suite, tc);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_ROWS("tokenizer_parts", NULL, teardown, 60,
+         TIMES(broken_file_is_refused_in_a_sentence, sizeof(bad) / sizeof(bad[0])),
+         ONCE(file_that_is_no_json_is_refused), ONCE(ids_may_have_gaps),
+         ONCE(tokens_are_found_by_their_text), ONCE(bos_comes_from_the_template_or_from_the_config),
+         ONCE(bound_of_a_token_accounts_for_what_is_swallowed))

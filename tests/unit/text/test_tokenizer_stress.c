@@ -2,12 +2,12 @@
  * Every kind of tokenizer against what HF `tokenizers` gave for 20,000 seeded texts:
  * tests/golden/tokenizer_stress.py.
  */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "stress.h"
+#include "tests/unit/runner.h"
 
 enum { NUM_KINDS = 18, NUM_TEXTS = 20000, NUM_IDS = 500 };
 
@@ -150,21 +150,7 @@ START_TEST(long_text_without_a_place_to_split_takes_linear_time)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("tokenizer_stress");
-    TCase *tc = tcase_create("tokenizer_stress");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_set_timeout(tc, 240);
-    tcase_add_loop_test(tc, ids_and_text_are_those_of_hf_tokenizers, 0, NUM_KINDS);
-    tcase_add_loop_test(tc, first_ids_are_those_of_hf_tokenizers, 0, NUM_KINDS);
-    tcase_add_loop_test(tc, long_text_without_a_place_to_split_takes_linear_time, 11, NUM_KINDS);
-    suite_add_tcase(suite, tc);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_ROWS("tokenizer_stress", setup, teardown, 240,
+         TIMES(ids_and_text_are_those_of_hf_tokenizers, NUM_KINDS),
+         TIMES(first_ids_are_those_of_hf_tokenizers, NUM_KINDS),
+         RANGE(long_text_without_a_place_to_split_takes_linear_time, 11, NUM_KINDS))

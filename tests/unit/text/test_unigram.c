@@ -1,5 +1,4 @@
 /* The best way to write a piece, against all ways; and what is not in the vocabulary. */
-#include <check.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -7,6 +6,7 @@
 
 #include "base/json.h"
 #include "golden.h"
+#include "tests/unit/runner.h"
 #include "text/unigram.h"
 
 enum { NUM_TOKENS = 40, TOKEN_MAX = 4, PIECE_MAX = 12 };
@@ -172,22 +172,7 @@ START_TEST(ties_are_decided_as_by_hf_tokenizers)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("unigram");
-    TCase *tc = tcase_create("unigram");
-
-    tcase_add_checked_fixture(tc, setup, teardown);
-    tcase_add_loop_test(tc, sum_of_scores_is_the_highest_there_is, 0, 20);
-    tcase_add_test(tc, run_of_unknown_characters_is_one_unk);
-    tcase_add_test(tc, unknown_characters_become_their_bytes);
-    tcase_add_test(tc, text_of_the_unk_token_is_looked_up_as_a_run);
-    tcase_add_test(tc, ties_are_decided_as_by_hf_tokenizers);
-    suite_add_tcase(suite, tc);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_ROWS("unigram", setup, teardown, 60, TIMES(sum_of_scores_is_the_highest_there_is, 20),
+         ONCE(run_of_unknown_characters_is_one_unk), ONCE(unknown_characters_become_their_bytes),
+         ONCE(text_of_the_unk_token_is_looked_up_as_a_run),
+         ONCE(ties_are_decided_as_by_hf_tokenizers))
