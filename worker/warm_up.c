@@ -1,5 +1,7 @@
 #include "worker/warm_up.h"
 
+enum { MEASURE_US = 10 * 1000 };
+
 static int32_t min_of(int32_t a, int32_t b)
 {
     return a < b ? a : b;
@@ -41,14 +43,15 @@ int warm_up(struct engine *engine, const struct scheduler_limits *limits, bool c
         first_us = engine_measure(engine, 1); /* the first one touched everything */
     if (first_us < 0)
         return (int)first_us;
-    /* Twice: what a small chunk costs is a coarse guess at what a large one does. */
-    for (int round = 0; round < 2 && num > 1; round++) {
+    /* What a small chunk costs is a coarse guess at what a large one does: where it is cheap, a
+     * larger one is measured too. */
+    for (int round = 0; round < 2 && num > 1 && us < MEASURE_US; round++) {
         us = engine_measure(engine, num);
         if (us < 0)
             return (int)us;
         each_us = us > first_us ? (double)(us - first_us) / (num - 1) : 0;
         budget = tokens_within(WARM_UP_STEP_US, (double)first_us, each_us, min_budget, max_budget);
-        num = min_of(budget, most);
+        num = tokens_within(MEASURE_US, (double)first_us, each_us, 1, min_of(budget, most));
     }
     *ret_result = (struct warm_up_result){ .max_num_batched_tokens = choose ? budget : max_budget,
                                            .first_us = (double)first_us,

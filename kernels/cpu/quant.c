@@ -48,13 +48,31 @@ static size_t place_of(int32_t k, int32_t lane)
 
 /* --- loading: a row's block of the file into its lane of the panel ------------------------ */
 
+/* Elements that lie together in a panel are handled four at a time, a byte each. */
+static uint32_t get_four(const unsigned char *from)
+{
+    uint32_t four;
+    memcpy(&four, from, sizeof(four));
+    return four;
+}
+
+static void put_four(unsigned char *block, int32_t k, int32_t lane, uint32_t four)
+{
+    memcpy(block + place_of(k, lane), &four, sizeof(four));
+}
+
+static uint32_t join_nibbles(uint32_t low, uint32_t high)
+{
+    return (low & 0x0f0f0f0fU) | (high & 0x0f0f0f0fU) << 4;
+}
+
 static void load_q8_0(unsigned char *head, unsigned char *block, int32_t lane,
                       const unsigned char *from)
 {
     (void)head;
     memcpy(block + quant_bytes(DTYPE_Q8_0) + (size_t)lane * 2, from, 2);
-    for (int32_t k = 0; k < QUANT_BLOCK; k++)
-        block[place_of(k, lane)] = (unsigned char)(from[2 + k] ^ 0x80);
+    for (int32_t k = 0; k < QUANT_BLOCK; k += 4)
+        put_four(block, k, lane, get_four(from + 2 + k) ^ 0x80808080U);
 }
 
 /* The file's bytes hold inputs j and 16 + j, as the panel's do. */
@@ -63,8 +81,8 @@ static void load_q4_0(unsigned char *head, unsigned char *block, int32_t lane,
 {
     (void)head;
     memcpy(block + quant_bytes(DTYPE_Q4_0) + (size_t)lane * 2, from, 2);
-    for (int32_t j = 0; j < QUANT_BLOCK / 2; j++)
-        block[place_of(j, lane)] = from[2 + j];
+    for (int32_t j = 0; j < QUANT_BLOCK / 2; j += 4)
+        put_four(block, j, lane, get_four(from + 2 + j));
 }
 
 /* Sub-scale and sub-minimum `j` of 12 bytes: six bits each. */
@@ -85,18 +103,25 @@ static void load_q4_k(unsigned char *head, unsigned char *block, int32_t lane,
         const unsigned char *quants = from + 16 + b / 2 * 32;
         const int32_t shift = b % 2 * 4;
         unpack_q4_k(from + 4, b, scales, scales + PANEL_ROWS);
-        for (int32_t k = 0; k < QUANT_BLOCK / 2; k++)
-            block[place_of(k, lane)] =
-                (unsigned char)((quants[k] >> shift & 15) | (quants[16 + k] >> shift & 15) << 4);
+        for (int32_t k = 0; k < QUANT_BLOCK / 2; k += 4)
+            put_four(
+                block, k, lane,
+                join_nibbles(get_four(quants + k) >> shift, get_four(quants + 16 + k) >> shift));
     }
 }
 
-/* q of element `e` of 256, 0 to 63. */
-static int32_t unpack_q6_k(const unsigned char *from, int32_t e)
+/* Four bits of elements `e` to e + 3 of 256. */
+static uint32_t unpack_q6_k_low(const unsigned char *from, int32_t e)
 {
     const int32_t half = e / 128, part = e % 128 / 32, l = e % 32;
-    const int32_t low = from[64 * half + 32 * (part % 2) + l] >> 4 * (part / 2) & 15;
-    return low | (from[128 + 32 * half + l] >> 2 * part & 3) << 4;
+    return get_four(from + 64 * half + 32 * (part % 2) + l) >> 4 * (part / 2);
+}
+
+/* Their two high ones. */
+static uint32_t unpack_q6_k_high(const unsigned char *from, int32_t e)
+{
+    const int32_t half = e / 128, part = e % 128 / 32, l = e % 32;
+    return get_four(from + 128 + 32 * half + l) >> 2 * part & 0x03030303U;
 }
 
 static void load_q6_k(unsigned char *head, unsigned char *block, int32_t lane,
@@ -108,13 +133,17 @@ static void load_q6_k(unsigned char *head, unsigned char *block, int32_t lane,
         unsigned char *scales = block + quant_bytes(DTYPE_Q6_K) + lane;
         scales[0] = from[192 + 2 * b];
         scales[PANEL_ROWS] = from[192 + 2 * b + 1];
-        for (int32_t k = 0; k < QUANT_BLOCK / 2; k++) {
-            const int32_t a = unpack_q6_k(from, 32 * b + k), z = unpack_q6_k(from, 32 * b + 16 + k);
-            const int32_t bits = (a >> 4 | (z >> 4) << 4) << (k / 4 % 2 * 2);
-            unsigned char *at = &high[place_of(k / 8 * 4 + k % 4, lane)];
-            block[place_of(k, lane)] = (unsigned char)((a & 15) | (z & 15) << 4);
-            *at = (unsigned char)(k / 4 % 2 == 0 ? bits : *at | bits);
-        }
+        for (int32_t k = 0; k < QUANT_BLOCK / 2; k += 4)
+            put_four(block, k, lane,
+                     join_nibbles(unpack_q6_k_low(from, 32 * b + k),
+                                  unpack_q6_k_low(from, 32 * b + 16 + k)));
+        /* Bits 0, 1 and 4, 5 of a byte are of k and 16 + k, the others of the four behind. */
+        for (int32_t k = 0; k < QUANT_BLOCK / 2; k += 8)
+            put_four(high, k / 2, lane,
+                     unpack_q6_k_high(from, 32 * b + k) |
+                         unpack_q6_k_high(from, 32 * b + 16 + k) << 4 |
+                         unpack_q6_k_high(from, 32 * b + k + 4) << 2 |
+                         unpack_q6_k_high(from, 32 * b + 20 + k) << 6);
     }
 }
 

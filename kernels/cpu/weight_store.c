@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +27,8 @@ enum {
     FORMAT_VERSION = 2,
     ALIGNMENT = 64,
     HUGE_PAGE_BYTES = 2 << 20,
+    POPULATE_STEP_BYTES = 32 << 20,
+    MAX_POPULATE_THREADS = 15,
     SEALS = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL,
 };
 
@@ -166,21 +170,59 @@ static int map(struct weight_store *store, int fd, int protection, struct error 
     return 0;
 }
 
-/* All pages now, so that a lack of memory is an error of the start. One page of each huge one is
- * made first, since only what has a page can be collapsed; where it cannot, speed alone suffers. */
-static int populate(struct weight_store *store)
+struct populate {
+    const struct weight_store *store;
+    _Atomic uint64_t next;
+    _Atomic int result;
+};
+
+/* One page of each huge one is made first, since only what has a page can be collapsed; where it
+ * cannot, speed alone suffers. */
+static int populate_step(const struct weight_store *store, uint64_t begin, uint64_t bytes)
 {
-    const uint64_t bytes = store->image->file_bytes;
     int r;
-    for (uint64_t at = 0; at < bytes; at += HUGE_PAGE_BYTES)
+    for (uint64_t at = begin; at < begin + bytes; at += HUGE_PAGE_BYTES)
         if (pwrite(store->fd, "", 1, (off_t)at) != 1)
             return -errno;
-    (void)madvise(store->base, bytes, MADV_HUGEPAGE);
-    (void)madvise(store->base, bytes, MADV_COLLAPSE);
+    (void)madvise(store->base + begin, bytes, MADV_COLLAPSE);
     do
-        r = posix_fallocate(store->fd, 0, (off_t)bytes);
+        r = posix_fallocate(store->fd, (off_t)begin, (off_t)bytes);
     while (r == EINTR);
     return -r;
+}
+
+static void *populate_steps(void *argument)
+{
+    struct populate *populate = argument;
+    const uint64_t end = populate->store->image->file_bytes;
+    uint64_t at;
+    while (atomic_load(&populate->result) == 0 &&
+           (at = atomic_fetch_add(&populate->next, POPULATE_STEP_BYTES)) < end) {
+        const uint64_t left = end - at;
+        const int r = populate_step(populate->store, at,
+                                    left < POPULATE_STEP_BYTES ? left : POPULATE_STEP_BYTES);
+        if (r < 0)
+            atomic_store(&populate->result, r);
+    }
+    return NULL;
+}
+
+/* All pages now, so that a lack of memory is an error of the start. The kernel clears them, which
+ * takes as long as filling them does: all threads share it out. */
+static int populate(const struct weight_store *store, int32_t num_threads)
+{
+    struct populate populate = { .store = store };
+    pthread_t threads[MAX_POPULATE_THREADS];
+    int32_t num = 0;
+    (void)madvise(store->base, store->image->file_bytes, MADV_HUGEPAGE);
+    while (num < num_threads - 1 && num < MAX_POPULATE_THREADS &&
+           store->image->file_bytes > (uint64_t)(num + 1) * POPULATE_STEP_BYTES &&
+           pthread_create(&threads[num], NULL, populate_steps, &populate) == 0)
+        num++; /* fewer are as good, only slower */
+    populate_steps(&populate);
+    while (num > 0)
+        pthread_join(threads[--num], NULL);
+    return atomic_load(&populate.result);
 }
 
 static int memory_file(void)
@@ -206,7 +248,7 @@ int weight_store_create(struct device *device, const struct store_key *key,
         r = error_set(err, -errno, "no memory file for weights: %s", strerror(errno));
     if (r == 0)
         r = map(store, store->fd, PROT_READ | PROT_WRITE, err);
-    if (r == 0 && (r = populate(store)) < 0)
+    if (r == 0 && (r = populate(store, device->num_threads)) < 0)
         r = error_set(err, -ENOMEM, "no memory for %llu bytes of weights: %s",
                       (unsigned long long)bytes, strerror(-r));
     if (r < 0) {

@@ -16,6 +16,9 @@ SHAPES = {
     "llama-3.2-1b": {
         "arch": "llama", "layers": 16, "hidden": 2048, "ff": 8192, "heads": 32, "kv_heads": 8, "head": 64,
         "vocab": 128256, "pre": "llama-bpe", "theta": 5e5, "eps": 1e-5, "context": 131072, "qk_norm": False},
+    "llama-1gb": {  # as Q8_0; 11 of the layers above
+        "arch": "llama", "layers": 11, "hidden": 2048, "ff": 8192, "heads": 32, "kv_heads": 8, "head": 64,
+        "vocab": 128256, "pre": "llama-bpe", "theta": 5e5, "eps": 1e-5, "context": 131072, "qk_norm": False},
     "tiny": {
         "arch": "llama", "layers": 2, "hidden": 256, "ff": 512, "heads": 4, "kv_heads": 2, "head": 64,
         "vocab": 2048, "pre": "llama-bpe", "theta": 5e5, "eps": 1e-5, "context": 4096, "qk_norm": False},
