@@ -75,7 +75,7 @@ def row_of(name, shape, dtype, settings):
         return made.row_of(name, "I64", settings["num_experts"], 0.0, shape)
     if "q_norm" in name or "k_norm" in name:
         # So that attention is sharp, but not chaotic.
-        return made.row_of(name, "F32", 0.3, 2.0 if "architectures" in settings else 1.2, shape)
+        return made.row_of(name, "F32", 0.3, 1.7 if "architectures" in settings else 1.2, shape)
     if name.endswith("norm.weight"):
         return made.row_of(name, "F32", 0.35, 1.0, shape)
     if name.endswith("mu_guidance.mu"):
