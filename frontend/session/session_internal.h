@@ -1,5 +1,5 @@
 /*
- * session_internal.h - the structs that session.c, receive.c, deliver.c and request_stats.c share
+ * session_internal.h - what session.c, submit.c, receive.c, deliver.c and request_stats.c share
  *
  * A request lives in three places: the list of all requests, the table (one id for each prompt
  * that is at an engine or held between two), and, from its first event of a batch until the flush,
@@ -66,7 +66,12 @@ void session_release_journal(struct session *session, struct journal *journal);
 void session_release_choice(struct session *session, struct journal *journal, uint32_t choice);
 void session_touch(struct session_request *request);
 
-/* The engine with the fewest prompts of this struct; NULL without any. */
+/* A request at its engine counts from here on. */
+void session_list_request(struct session_request *request);
+/* Give memory back; the request is in no list and at no engine. Accepts a half-built one. */
+void session_destroy_request(struct session_request *request);
+
+/* submit.c: the engine with the fewest prompts of this struct; NULL without any. */
 struct engine_link *session_choose_link(struct session *session);
 
 /* receive.c: check one cell and act on it. Whatever breaks a rule marks the link. */

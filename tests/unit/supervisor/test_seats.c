@@ -2,96 +2,7 @@
 #include <signal.h>
 #include <string.h>
 
-#include "../runner.h"
-#include "base/log.h"
-#include "fake_children.h"
-
-enum { SECOND = 1000000 };
-
-static struct seats seats;
-static struct settings settings;
-static struct status_page own_page;
-
-static struct child *const worker = &seats.worker, *const frontend = &seats.frontends[0],
-                           *const other = &seats.frontends[1];
-
-/* A server of two frontends and an engine of so many ranks, all ready. */
-static void begin(uint32_t num_ranks)
-{
-    struct error err;
-    fake_reset();
-    log_init(LOG_LEVEL_ERROR, false, "test");
-    memset(&own_page, 0, sizeof(own_page));
-    settings = (struct settings){ .stall_kill = 10 };
-    seats = (struct seats){ .settings = &settings,
-                            .page = &own_page,
-                            .num_frontends = 2,
-                            .num_followers = num_ranks - 1,
-                            .next_incarnation = 100,
-                            .exit_code = -1 };
-    ck_assert_int_eq(seats_open(&seats, CONTROL_ROLE_FRONTEND, &err), 0);
-}
-
-static void say(struct child *child, enum control_kind kind)
-{
-    seats_receive(&seats, child, &(struct control_message){ .kind = kind }, -1);
-}
-
-static void all_ready(void)
-{
-    SEATS_FOR_EACH(&seats, child)
-    if (child->pid != 0 && !child->ready)
-        say(child, CONTROL_READY);
-}
-
-static void setup(void)
-{
-    begin(1);
-    all_ready();
-    fake_forget();
-}
-
-/* It ends by itself. */
-static void dies(struct child *child, int wait_status)
-{
-    fake_end(child, wait_status);
-    seats_bury(&seats, child);
-}
-
-/* It was killed by the supervisor, which learns of its end. */
-static void bury_killed(struct child *child)
-{
-    ck_assert(fake_was_killed(child));
-    seats_bury(&seats, child);
-}
-
-static void pass(int64_t us)
-{
-    fake.now_us += us;
-    (void)seats_tick(&seats, fake.now_us);
-}
-
-/* As pass(), and everybody beats meanwhile. */
-static void pass_alive(int64_t us)
-{
-    SEATS_FOR_EACH(&seats, child)
-    if (child->pid != 0)
-        atomic_store(&fake_page(child)->heartbeat_us, (uint64_t)(fake.now_us + us));
-    pass(us);
-}
-
-static const struct control_message *down(void)
-{
-    const struct control_message *message = fake_find(frontend, CONTROL_ENGINE_DOWN);
-    ck_assert_ptr_nonnull(message);
-    ck_assert_ptr_nonnull(fake_find(other, CONTROL_ENGINE_DOWN));
-    return message;
-}
-
-static enum status_state state(void)
-{
-    return (enum status_state)atomic_load(&own_page.state);
-}
+#include "seats_rig.h"
 
 /* --- an engine ---------------------------------------------------------------------------- */
 
@@ -290,186 +201,6 @@ START_TEST(weights_stay_in_their_seat_until_a_start_with_them_fails)
 }
 END_TEST
 
-/* --- hangs -------------------------------------------------------------------------------- */
-
-static void begin_step(int64_t expected_us)
-{
-    atomic_store(&fake_page(worker)->step_started_us, (uint64_t)fake.now_us);
-    atomic_store(&fake_page(worker)->step_expected_us, (uint64_t)expected_us);
-}
-
-START_TEST(a_step_that_does_not_end_is_a_hang_by_what_it_computes)
-{
-    begin_step(400000);
-    pass_alive(10 * SECOND);
-    ck_assert(!fake_was_killed(worker));
-    pass_alive(1);
-    bury_killed(worker);
-    ck_assert_uint_eq(down()->attributable, 1);
-}
-END_TEST
-
-START_TEST(a_long_step_that_was_expected_is_no_hang)
-{
-    begin_step(3 * SECOND);
-    pass_alive(60 * SECOND);
-    ck_assert(!fake_was_killed(worker));
-    pass_alive(1);
-    ck_assert(fake_was_killed(worker));
-}
-END_TEST
-
-START_TEST(an_expectation_is_not_believed_beyond_half_an_hour)
-{
-    for (int i = 0; i < 2; i++) {
-        setup();
-        begin_step(i == 0 ? INT64_MAX / 4 : -1);
-        pass_alive(20ll * 1800 * SECOND);
-        ck_assert(!fake_was_killed(worker));
-        pass_alive(1);
-        ck_assert(fake_was_killed(worker));
-    }
-}
-END_TEST
-
-START_TEST(who_was_stopped_from_outside_is_replaced_and_blames_nobody)
-{
-    for (int i = 0; i < 8; i++) {
-        fake.stopped = worker;
-        begin_step(1);
-        pass_alive(10 * SECOND + 1);
-        bury_killed(worker);
-        ck_assert_uint_eq(down()->attributable, 0);
-        fake.stopped = NULL;
-        pass_alive(0);
-        say(worker, CONTROL_READY);
-        fake_forget();
-    }
-    ck_assert(!seats.ending);
-}
-END_TEST
-
-START_TEST(who_does_not_beat_for_five_seconds_hangs)
-{
-    pass_alive(SECOND);
-    pass(5 * SECOND);
-    ck_assert(!fake_was_killed(worker) && !fake_was_killed(frontend));
-    atomic_store(&fake_page(other)->heartbeat_us, (uint64_t)fake.now_us);
-    pass(1);
-    ck_assert(fake_was_killed(worker) && fake_was_killed(frontend) && !fake_was_killed(other));
-}
-END_TEST
-
-START_TEST(a_machine_that_slept_finds_nobody_hung)
-{
-    begin_step(1);
-    fake.now_us += 3600ll * SECOND;
-    seats_rearm(&seats, fake.now_us);
-    pass(0);
-    ck_assert(!fake_was_killed(worker) && !fake_was_killed(frontend));
-    pass_alive(10 * SECOND + 1);
-    ck_assert(fake_was_killed(worker) && !fake_was_killed(frontend));
-}
-END_TEST
-
-START_TEST(a_load_without_progress_for_a_minute_is_a_failed_one)
-{
-    dies(worker, FAKE_SIGNAL(SIGKILL));
-    pass(0);
-    atomic_store(&fake_page(worker)->load_total_bytes, 1000);
-    for (uint64_t done = 1; done <= 3; done++) {
-        pass_alive(59 * SECOND);
-        atomic_store(&fake_page(worker)->load_done_bytes, done);
-        pass_alive(SECOND);
-        ck_assert(!fake_was_killed(worker));
-    }
-    pass_alive(60 * SECOND + 1);
-    bury_killed(worker);
-    ck_assert_uint_eq(down()->attributable, 0);
-    ck_assert_int_eq(seats.num_deaths, 1); /* it counts */
-}
-END_TEST
-
-START_TEST(much_to_load_and_a_slow_warm_up_get_their_time)
-{
-    dies(worker, FAKE_SIGNAL(SIGKILL));
-    pass(0);
-    atomic_store(&fake_page(worker)->load_total_bytes, 100ull << 30);
-    pass_alive(159 * SECOND);
-    ck_assert(!fake_was_killed(worker));
-    atomic_store(&fake_page(worker)->load_done_bytes, 100ull << 30);
-    pass_alive(0);
-    pass_alive(599 * SECOND);
-    ck_assert(!fake_was_killed(worker));
-    pass_alive(2 * SECOND);
-    ck_assert(fake_was_killed(worker));
-}
-END_TEST
-
-/* --- ranks -------------------------------------------------------------------------------- */
-
-static void setup_ranks(void)
-{
-    begin(3);
-    all_ready();
-    fake_forget();
-}
-
-START_TEST(one_rank_takes_its_engine_along_and_all_come_again_together)
-{
-    struct child *follower = &seats.followers[1];
-    setup_ranks();
-    const uint64_t epoch = worker->incarnation;
-    dies(follower, FAKE_SIGNAL(SIGSEGV));
-    ck_assert_ptr_null(fake_find(frontend, CONTROL_ENGINE_DOWN)); /* the leader's to say */
-    bury_killed(worker);
-    ck_assert_uint_eq(down()->attributable, 1); /* by the follower's end */
-    pass_alive(SECOND);
-    ck_assert_int_eq(worker->pid, 0); /* one still lives */
-    bury_killed(&seats.followers[0]);
-    pass_alive(0);
-    ck_assert_int_ne(worker->pid, 0);
-    ck_assert_uint_gt(worker->incarnation, epoch);
-    ck_assert_int_eq(fake.num_rank_joins, 2);
-    ck_assert_int_eq(seats.num_deaths, 1);
-}
-END_TEST
-
-START_TEST(a_rank_that_is_killed_from_outside_blames_nobody)
-{
-    setup_ranks();
-    dies(&seats.followers[0], FAKE_SIGNAL(SIGKILL));
-    bury_killed(worker);
-    ck_assert_uint_eq(down()->attributable, 0);
-}
-END_TEST
-
-START_TEST(a_leader_that_waits_for_a_stopped_rank_is_not_to_blame)
-{
-    setup_ranks();
-    fake.stopped = &seats.followers[1];
-    begin_step(1);
-    pass_alive(10 * SECOND + 1);
-    bury_killed(worker);
-    ck_assert_uint_eq(down()->attributable, 0);
-}
-END_TEST
-
-START_TEST(a_rank_that_cannot_be_started_takes_the_leader_with_it)
-{
-    setup_ranks();
-    dies(worker, FAKE_SIGNAL(SIGKILL));
-    for (uint32_t i = 0; i < 2; i++)
-        bury_killed(&seats.followers[i]);
-    fake.spawn_error = -ENOMEM; /* the leader's: tried again a second later */
-    pass_alive(0);
-    ck_assert_int_eq(worker->pid, 0);
-    pass_alive(SECOND);
-    ck_assert_int_ne(worker->pid, 0);
-    ck_assert_int_ne(seats.followers[1].pid, 0);
-}
-END_TEST
-
 /* --- starts that fail ----------------------------------------------------------------------- */
 
 START_TEST(the_first_start_ends_with_the_code_of_the_one_that_failed)
@@ -550,29 +281,21 @@ START_TEST(a_frontend_that_starts_while_the_server_drains_drains_too)
 }
 END_TEST
 
-RUN_SUITE_AROUND(
-    "seats", setup, NULL, all_are_started_shown_to_each_other_and_joined_when_the_engine_is_ready,
-    a_killed_engine_is_replaced_at_once_and_blames_nobody,
-    an_engine_may_be_killed_from_outside_as_often_as_one_likes,
-    a_crash_is_attributable_to_what_was_computed,
-    crashes_are_answered_slower_and_slower_and_the_fifth_ends_the_engine,
-    failed_loads_count_too_and_are_not_attributable, what_happened_ten_minutes_ago_is_forgotten,
-    a_conviction_clears_the_engine_and_is_told_to_all,
-    a_kill_for_want_of_memory_is_the_engines_own_fault, a_model_that_changed_ends_the_server,
-    who_breaks_rules_is_ended_and_no_request_is_blamed,
-    weights_stay_in_their_seat_until_a_start_with_them_fails,
-    a_step_that_does_not_end_is_a_hang_by_what_it_computes,
-    a_long_step_that_was_expected_is_no_hang, an_expectation_is_not_believed_beyond_half_an_hour,
-    who_was_stopped_from_outside_is_replaced_and_blames_nobody,
-    who_does_not_beat_for_five_seconds_hangs, a_machine_that_slept_finds_nobody_hung,
-    a_load_without_progress_for_a_minute_is_a_failed_one,
-    much_to_load_and_a_slow_warm_up_get_their_time,
-    one_rank_takes_its_engine_along_and_all_come_again_together,
-    a_rank_that_is_killed_from_outside_blames_nobody,
-    a_leader_that_waits_for_a_stopped_rank_is_not_to_blame,
-    a_rank_that_cannot_be_started_takes_the_leader_with_it,
-    the_first_start_ends_with_the_code_of_the_one_that_failed,
-    a_dead_frontend_is_replaced_and_its_requests_cancelled,
-    a_frontend_that_dies_at_every_start_is_waited_for_and_given_up,
-    a_frontend_that_lives_a_while_or_is_killed_from_outside_is_not_given_up,
-    a_frontend_that_starts_while_the_server_drains_drains_too)
+RUN_SUITE_AROUND("seats", setup, NULL,
+                 all_are_started_shown_to_each_other_and_joined_when_the_engine_is_ready,
+                 a_killed_engine_is_replaced_at_once_and_blames_nobody,
+                 an_engine_may_be_killed_from_outside_as_often_as_one_likes,
+                 a_crash_is_attributable_to_what_was_computed,
+                 crashes_are_answered_slower_and_slower_and_the_fifth_ends_the_engine,
+                 failed_loads_count_too_and_are_not_attributable,
+                 what_happened_ten_minutes_ago_is_forgotten,
+                 a_conviction_clears_the_engine_and_is_told_to_all,
+                 a_kill_for_want_of_memory_is_the_engines_own_fault,
+                 a_model_that_changed_ends_the_server,
+                 who_breaks_rules_is_ended_and_no_request_is_blamed,
+                 weights_stay_in_their_seat_until_a_start_with_them_fails,
+                 the_first_start_ends_with_the_code_of_the_one_that_failed,
+                 a_dead_frontend_is_replaced_and_its_requests_cancelled,
+                 a_frontend_that_dies_at_every_start_is_waited_for_and_given_up,
+                 a_frontend_that_lives_a_while_or_is_killed_from_outside_is_not_given_up,
+                 a_frontend_that_starts_while_the_server_drains_drains_too)
