@@ -91,7 +91,7 @@ static int encode_word(const struct bpe *bpe, struct word_cache *cache, struct b
 /* The next U+2581 behind `at` that no token joins with what is before it, or `end`. */
 static const char *next_cut(const struct bpe *bpe, const char *at, const char *end)
 {
-    while ((at = memchr(at + 1, '\xE2', (size_t)(end - at - 1))) != NULL)
+    while ((at = memchr(at + 1, 0xE2, (size_t)(end - at - 1))) != NULL)
         if (end - at >= 3 && at[1] == '\x96' && at[2] == '\x81' && !bpe->joins[(uint8_t)at[-1]])
             return at;
     return end;

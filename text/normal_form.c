@@ -92,17 +92,22 @@ static void order(struct normal_form_work *work, size_t num)
     }
 }
 
+static bool grow(int32_t **list, size_t cap)
+{
+    void *bigger = reallocarray(*list, cap, sizeof(**list));
+    if (bigger == NULL)
+        return false;
+    *list = bigger;
+    return true;
+}
+
 /* Room for `num`; what is there stays. */
 static int reserve(struct normal_form_work *work, size_t num)
 {
     if (num <= work->cap)
         return 0;
     const size_t cap = num < 256 ? 256 : num + num / 2;
-    int32_t *codepoints = reallocarray(work->codepoints, cap, sizeof(*codepoints));
-    work->codepoints = codepoints != NULL ? codepoints : work->codepoints;
-    int32_t *sorted = reallocarray(work->sorted, cap, sizeof(*sorted));
-    work->sorted = sorted != NULL ? sorted : work->sorted;
-    if (codepoints == NULL || sorted == NULL)
+    if (!grow(&work->codepoints, cap) || !grow(&work->sorted, cap))
         return -ENOMEM;
     work->cap = cap;
     return 0;

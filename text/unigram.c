@@ -149,25 +149,25 @@ int unigram_encode(const struct unigram *unigram, const struct pieces *pieces,
  */
 static double score_as_read(double score)
 {
-    char text[32], digits[32];
-    size_t num = 0;
-    int precision = 15;
+    char text[32];
+    uint64_t whole = 0;
+    int precision = 14, num_behind = 0; /* digits; those behind the point */
     do
-        snprintf(text, sizeof(text), "%.*e", precision - 1, fabs(score));
-    while (precision++ < 17 && strtod(text, NULL) != fabs(score));
+        snprintf(text, sizeof(text), "%.*e", precision, fabs(score));
+    while (precision++ < 16 && strtod(text, NULL) != fabs(score));
 
-    char *exponent_at = strchr(text, 'e');
-    for (const char *c = text; c < exponent_at; c++)
-        if (*c != '.')
-            digits[num++] = *c;
-    while (num > 1 && digits[num - 1] == '0')
-        num--;
-    digits[num] = '\0';
-    const long exponent = strtol(exponent_at + 1, NULL, 10) - (long)(num - 1);
-    const double whole = (double)strtoull(digits, NULL, 10);
-    if (exponent >= 0 || exponent < -300)
+    const char *at = text;
+    for (; *at != 'e'; at++)
+        if (*at != '.') {
+            whole = whole * 10 + (uint64_t)(*at - '0');
+            num_behind += at > text;
+        }
+    for (; whole != 0 && whole % 10 == 0; num_behind--)
+        whole /= 10;
+    num_behind -= (int)strtol(at + 1, NULL, 10);
+    if (num_behind <= 0 || num_behind > 300)
         return score;
-    return copysign(whole / pow(10.0, (double)-exponent), score);
+    return copysign((double)whole / pow(10.0, num_behind), score);
 }
 
 static int read_scores(struct unigram *unigram, const struct component *c,

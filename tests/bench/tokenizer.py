@@ -4,11 +4,14 @@
     ./dev bench tokenizer
     TOKENIZERS_PYTHON=/path/to/python MODELS="dir dir" ./dev bench tokenizer
 
-The texts are this repository's own: its prose and its C. TOKENIZERS_PYTHON is a Python with the package tokenizers; MODELS are
-more directories with a tokenizer.json. Both sides encode the same prompts of 4 KiB one after the other in one thread.
+The texts are this repository's own: its prose and its C. TOKENIZERS_PYTHON is a Python with the package tokenizers (this one, if
+it has it); MODELS are more directories with a tokenizer.json. Both sides encode the same prompts of 4 KiB one after the other in
+one thread, and how many times HF's speed ours is stands behind them.
 """
+import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -72,15 +75,39 @@ def measure_hf(model, paths):
         print(f"  {Path(path).name:24} {best:8.1f} MB/s {num:10} tokens   HF tokenizers {__version__}", flush=True)
 
 
+def run(command, **options):
+    """Shows what the program prints, and returns MB/s by name."""
+    found = {}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options) as program:
+        for line in program.stdout:
+            print(line, end="", flush=True)
+            row = re.match(r"\s+(\w+)\s+([\d.]+) MB/s", line)
+            if row:
+                found[row[1]] = float(row[2])
+    if program.returncode != 0:
+        sys.exit(program.returncode)
+    return found
+
+
+def compare(model, paths, python):
+    ours = run([PROGRAM, "encode", model, *paths])
+    if python is None:
+        return
+    theirs = run([python, __file__, "--hf", model, *paths], env=dict(os.environ, TOKENIZERS_PARALLELISM="false"))
+    for path in paths:
+        print(f"  {path.name:24} {ours[path.name] / theirs[path.name]:8.1f} times HF", flush=True)
+
+
 def main():
-    python = os.environ.get("TOKENIZERS_PYTHON")
+    here = sys.executable if importlib.util.find_spec("tokenizers") else None
+    python = os.environ.get("TOKENIZERS_PYTHON", here)
+    if python is None:
+        print("no comparison: this Python has no package tokenizers, and TOKENIZERS_PYTHON names none that has")
     with tempfile.TemporaryDirectory() as folder:
         paths = texts(Path(folder))
         subprocess.run([PROGRAM, "split", paths[0]], check=True)
         for model in models(Path(folder)):
-            subprocess.run([PROGRAM, "encode", model, *paths], check=True)
-            if python:
-                subprocess.run([python, __file__, "--hf", model, *paths], check=True, env=dict(os.environ, TOKENIZERS_PARALLELISM="false"))
+            compare(model, paths, python)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ START_TEST(ordinary_heads_pass)
         "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello",
         "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
         "GET / HTTP/1.1\r\n\r\n",
-        "POST / HTTP/1.1\r\nx-content-length: 5\r\ncontent-length-x: 5\r\ncontent-length: "
-        "0\r\n\r\n",
+        ("POST / HTTP/1.1\r\nx-content-length: 5\r\ncontent-length-x: 5\r\n"
+         "content-length: 0\r\n\r\n"),
         "",
     };
     for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++)
