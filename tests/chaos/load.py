@@ -10,6 +10,7 @@ import os
 import random
 import socket
 import struct
+import sys
 import time
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
@@ -225,3 +226,16 @@ def print_table(rows, wrong, out, err):
 
 def draw_seed():
     return random.SystemRandom().randrange(1 << 31)
+
+
+def judge(server, work):
+    """Print the table of work(server), which returns rows and what was wrong. Returns an exit code."""
+    try:
+        rows, wrong = work(server)
+        code = server.stop()
+    finally:
+        server.kill()
+    if code != 0:
+        wrong.append(f"the server ended with {code}")
+    print_table(rows, wrong, sys.stdout, sys.stderr)
+    return 1 if wrong else 0

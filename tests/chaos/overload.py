@@ -17,7 +17,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
 sys.path.insert(0, HERE)
-from load import CHAT, Watch, connect, encode, fault, growth, percentile, print_table  # noqa: E402
+from load import CHAT, Watch, connect, encode, fault, growth, judge, percentile  # noqa: E402
 from server import Server, wait_until  # noqa: E402
 
 SEATS, QUEUE = 32, 64
@@ -160,16 +160,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--times", type=float, default=10, help="of the capacity")
     options = parser.parse_args()
-    server = Server(*OPTIONS)
-    try:
-        rows, wrong = overload(server, options.seconds, options.times)
-        code = server.stop()
-    finally:
-        server.kill()
-    if code != 0:
-        wrong.append(f"the server ended with {code}")
-    print_table(rows, wrong, sys.stdout, sys.stderr)
-    return 1 if wrong else 0
+    return judge(Server(*OPTIONS), lambda server: overload(server, options.seconds, options.times))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
 sys.path.insert(0, HERE)
-from load import CHAT, TEXT, Watch, connect, draw_seed, encode, fault, growth, percentile, print_table  # noqa: E402
+from load import CHAT, TEXT, Watch, connect, draw_seed, encode, fault, growth, judge, percentile  # noqa: E402
 from server import Server, wait_until  # noqa: E402
 
 PATIENCE = 120  # seconds for one request, on a machine however busy
@@ -177,16 +177,7 @@ def main():
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seed", type=int, default=draw_seed())
     options = parser.parse_args()
-    server = Server(*OPTIONS)
-    try:
-        rows, wrong = soak(server, options.requests, options.clients, options.seed)
-        code = server.stop()
-    finally:
-        server.kill()
-    if code != 0:
-        wrong.append(f"the server ended with {code}")
-    print_table(rows, wrong, sys.stdout, sys.stderr)
-    return 1 if wrong else 0
+    return judge(Server(*OPTIONS), lambda server: soak(server, options.requests, options.clients, options.seed))
 
 
 if __name__ == "__main__":

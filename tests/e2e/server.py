@@ -56,6 +56,16 @@ def wait_until(condition, timeout=10.0, step=0.01):
     raise AssertionError(f"not so after {timeout} s: {condition}")
 
 
+def kill_with_nothing_left(server, timeout):
+    """kill -9 of a supervisor: its three children end by themselves."""
+    pids = children(server.pid)
+    assert len(pids) == 3
+    server.process.kill()
+    server.process.wait()
+    wait_until(lambda: not any(is_alive(p) for p in pids), timeout)
+
+
+
 class Server:
     def __init__(self, *args, ready=True, env=None, log=None):
         self.port = free_port()

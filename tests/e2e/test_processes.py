@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 
-from server import CHAT, Server, ask, children, is_alive, program, streamed_text, title, wait_until
+from server import CHAT, Server, ask, children, kill_with_nothing_left, program, streamed_text, title, wait_until
 
 STORY = "Tell me a story."
 
@@ -135,11 +135,7 @@ def port_is_free(port):
 
 def test_nothing_is_left_after_kill_9_of_the_supervisor(own_server):
     s = own_server("--frontends", "2")
-    pids = children(s.pid)
-    assert len(pids) == 3
-    s.process.kill()
-    s.process.wait()
-    wait_until(lambda: not any(is_alive(p) for p in pids), 1)
+    kill_with_nothing_left(s, 1)
     wait_until(lambda: port_is_free(s.port), 1)  # a process of threads is shown as gone a moment before its files are
     assert not [n for n in os.listdir("/dev/shm") if "tokenring" in n]
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from server import CHAT, SOURCE, ask, children, is_alive, program, title, wait_until
+from server import CHAT, SOURCE, ask, children, is_alive, kill_with_nothing_left, program, title, wait_until
 
 sys.path.insert(0, os.path.join(SOURCE, "tests", "chaos"))
 from workload import Run, differences, request  # noqa: E402
@@ -88,12 +88,7 @@ def test_a_follower_that_hangs_does_not_hang_the_engine_for_ever(own_server):
 
 
 def test_nothing_is_left_after_kill_9_of_the_supervisor_of_ranks(own_server):
-    s = own_server("--tensor-parallel", "2")
-    pids = children(s.pid)
-    assert len(pids) == 3
-    s.process.kill()
-    s.process.wait()
-    wait_until(lambda: not any(is_alive(p) for p in pids), 2)
+    kill_with_nothing_left(own_server("--tensor-parallel", "2"), 2)
 
 
 def test_a_model_that_cannot_be_cut_is_refused_in_a_sentence():

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lines.h"
 #include "text/chat_template.h"
 
 enum { WALL_SECONDS = 1753700000 };
@@ -49,18 +50,5 @@ static void answer(const json_t *line)
 
 int main(void)
 {
-    char *text = NULL;
-    size_t cap = 0;
-    for (ssize_t len; (len = getline(&text, &cap, stdin)) > 0;) {
-        json_error_t problem;
-        json_t *line = json_loadb(text, (size_t)len, JSON_ALLOW_NUL, &problem);
-        if (line == NULL) {
-            fprintf(stderr, "a line is not JSON: %s\n", problem.text);
-            return EXIT_FAILURE;
-        }
-        answer(line);
-        json_decref(line);
-    }
-    free(text);
-    return EXIT_SUCCESS;
+    return lines_answer(answer);
 }

@@ -10,14 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
-
+#include "lines.h"
 #include "text/tokenizer.h"
 
 static struct tokenizer *tokenizer;
 static struct tokenizer_scratch *scratch;
 
-static int answer(const json_t *line)
+static void answer(const json_t *line)
 {
     const json_t *text = json_object_get(line, "text");
     const unsigned flags =
@@ -40,14 +39,11 @@ static int answer(const json_t *line)
     token_ids_finish(&ids);
     strbuf_finish(&back);
     strbuf_finish(&out);
-    return r;
 }
 
 int main(int argc, char **argv)
 {
     struct error err;
-    char *text = NULL;
-    size_t cap = 0;
     if (argc != 2) {
         fprintf(stderr, "usage: %s MODEL_DIR\n", argv[0]);
         return EXIT_FAILURE;
@@ -58,18 +54,8 @@ int main(int argc, char **argv)
     }
     if (tokenizer_scratch_create(tokenizer, &scratch) < 0)
         return EXIT_FAILURE;
-    for (ssize_t len; (len = getline(&text, &cap, stdin)) > 0;) {
-        json_error_t problem;
-        json_t *line = json_loadb(text, (size_t)len, JSON_ALLOW_NUL, &problem);
-        if (line == NULL) {
-            fprintf(stderr, "a line is not JSON: %s\n", problem.text);
-            return EXIT_FAILURE;
-        }
-        answer(line);
-        json_decref(line);
-    }
-    free(text);
+    const int status = lines_answer(answer);
     tokenizer_scratch_destroy(scratch);
     tokenizer_close(tokenizer);
-    return EXIT_SUCCESS;
+    return status;
 }
