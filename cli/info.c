@@ -93,10 +93,23 @@ static void print_positions(const struct measure *m)
 
 /* --- what it needs ------------------------------------------------------------------------ */
 
+/* Of the groups without a window. */
+static int32_t lasting_parts(const struct kv_groups *kv)
+{
+    int32_t num = 0;
+    for (int32_t g = 0; g < kv->num_groups; g++)
+        num += kv->groups[g].window == 0 ? kv->groups[g].num_parts : 0;
+    return num;
+}
+
 static void print_needs(const struct measure *m, const struct model_options *options,
                         int32_t num_ranks)
 {
-    const double per_token = (double)m->kv_block_bytes / options->block_size * num_ranks;
+    const struct kv_groups *kv = &m->own.kv;
+    const double block = (double)m->kv_block_bytes * num_ranks;
+    const double per_token = block * kv->num_parts / kv->block_size;
+    const double later = block * lasting_parts(kv) / kv->block_size;
+    const double all = block * (double)kv_most_blocks(kv, options->max_rows, m->max_len);
     char size[UNIT_BYTES], other[UNIT_BYTES];
     printf("  runs         on the CPU, %d rank%s\n", num_ranks, num_ranks == 1 ? "" : "s");
     printf("  weights      %s", bytes_text((double)m->weight_bytes * num_ranks, size));
@@ -104,20 +117,22 @@ static void print_needs(const struct measure *m, const struct model_options *opt
         printf(", %s in each rank", bytes_text((double)m->weight_bytes, size));
     printf("\n  a step       about %s of activations and tables\n",
            bytes_text((double)(m->activation_bytes + m->table_bytes) * num_ranks, size));
-    printf("  KV cache     %s a token in %s, %s for %d tokens\n", bytes_text(per_token, size),
-           dtype_name(options->kv_dtype), bytes_text(per_token * m->max_len, other), m->max_len);
+    printf("  KV cache     %s a token in %s", bytes_text(per_token, size),
+           dtype_name(options->kv_dtype));
+    if (later < per_token)
+        printf(", %s beyond the windows", bytes_text(later, size));
+    printf(", %s for %d tokens\n", bytes_text(all, other), m->max_len);
 }
 
 /* As a worker sizes its cache once the weights are there. */
-static int print_fit(const struct measure *m, const struct settings *settings, int32_t num_ranks)
+static int print_fit(const struct measure *m, const struct settings *settings, int32_t max_rows,
+                     int32_t num_ranks)
 {
     const int64_t available = memory_available();
     const int64_t each = (int64_t)(m->weight_bytes + m->activation_bytes + m->table_bytes);
     const int64_t left = available / num_ranks - each;
-    const int32_t block_size = (int32_t)settings->block_size;
-    const struct memory_kv kv = {
+    struct memory_kv kv = {
         .block_bytes = (int64_t)m->kv_block_bytes,
-        .blocks_per_seq = (m->max_len + block_size - 1) / block_size,
         .max_num_seqs = (int32_t)settings->max_num_seqs,
         .wanted_bytes = settings->kv_cache_memory / num_ranks,
         .available_bytes = available < 0 ? -1
@@ -127,6 +142,7 @@ static int print_fit(const struct measure *m, const struct settings *settings, i
     char size[UNIT_BYTES];
     struct error err = { 0 };
     int32_t num_blocks = 0;
+    memory_count_blocks(&kv, &m->own.kv, max_rows, m->max_len);
     if (available >= 0)
         printf("  free         %s\n", bytes_text((double)available, size));
     if (available >= 0 && left <= 0) {
@@ -139,7 +155,8 @@ static int print_fit(const struct measure *m, const struct settings *settings, i
     }
     printf("  fits         yes: %s of KV cache, %lld tokens, %.1f sequences of full length\n",
            bytes_text((double)num_blocks * (double)m->kv_block_bytes * num_ranks, size),
-           (long long)num_blocks * block_size, (double)num_blocks / kv.blocks_per_seq);
+           (long long)memory_kv_tokens(&m->own.kv, num_blocks, max_rows, m->max_len),
+           (double)num_blocks / (double)kv.blocks_per_seq);
     return EXIT_CODE_OK;
 }
 
@@ -158,5 +175,5 @@ int info_run(const struct settings *settings)
     print_model(&m);
     print_positions(&m);
     print_needs(&m, &options, num_ranks);
-    return print_fit(&m, settings, num_ranks);
+    return print_fit(&m, settings, options.max_rows, num_ranks);
 }

@@ -24,7 +24,7 @@
 
 #include "base/error.h"
 
-enum { BACKEND_ABI = 7, BACKEND_SPAN = 256, BACKEND_MAX_GROUPS = 4, BACKEND_MAX_LOGPROBS = 20 };
+enum { BACKEND_ABI = 7, BACKEND_SPAN = 256, BACKEND_MAX_LOGPROBS = 20 };
 enum { MOE_MAX_EXPERTS = 1024 };
 
 /* Q are of weights in blocks of inputs as GGUF files have them; the last three are of weights with
@@ -97,9 +97,9 @@ struct device_options {
 };
 
 /*
- * KV pages of one group of layers. A page holds K and V of `block_size` positions of all its layers
- * and heads: kv_block_bytes(), in an order of the backend's own. Multiples of 16 are the fast block
- * sizes. Values are rounded to the nearest of the type when they are written and read as that:
+ * A pool of KV pages. A page holds K and V of `block_size` positions of all its layers, a part of the
+ * model's, and heads: kv_block_bytes(), in an order of the backend's own. Multiples of 16 are the
+ * fast block sizes. Values are rounded to the nearest of the type when they are written and read as that:
  * F8_E4M3 ends at +-448; Q8_0 has for each 32 values of a head (the last ones may be fewer) a scale
  * in f16, the largest / 127. What is not finite stays so, or becomes NaN.
  */

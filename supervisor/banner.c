@@ -30,7 +30,7 @@ void banner_url(const struct settings *settings, char *out, size_t size)
 void banner_print(const struct settings *settings, const char *facts, int64_t load_us, FILE *out)
 {
     char url[320], type[64], dtype[16], isa[32], kv_dtype[16], context[32], threads[16];
-    int64_t blocks = 0, block_size = 0;
+    int64_t kv_tokens = 0;
     const char *name = settings->served_model_name.items[0].text;
     const int name_len = (int)settings->served_model_name.items[0].len;
 
@@ -41,8 +41,7 @@ void banner_print(const struct settings *settings, const char *facts, int64_t lo
     fact(facts, "threads", threads, sizeof(threads));
     fact(facts, "kv_dtype", kv_dtype, sizeof(kv_dtype));
     fact(facts, "max_model_len", context, sizeof(context));
-    (void)status_fact_int(facts, "num_blocks", &blocks);
-    (void)status_fact_int(facts, "block_size", &block_size);
+    (void)status_fact_int(facts, "kv_tokens", &kv_tokens);
 
     fprintf(out, "\nTokenring %s is ready after %.2f s\n", TOKENRING_VERSION,
             (double)load_us / 1e6);
@@ -50,7 +49,7 @@ void banner_print(const struct settings *settings, const char *facts, int64_t lo
             type, dtype, mebibytes(facts, "weight_bytes"), isa, threads);
     fprintf(out, "  context  %s tokens\n", context);
     fprintf(out, "  kv cache %.1f MiB of %s, %" PRId64 " tokens\n", mebibytes(facts, "kv_bytes"),
-            kv_dtype, blocks * block_size);
+            kv_dtype, kv_tokens);
     fprintf(out, "  address  %s\n\n", url);
     fprintf(out,
             "  curl -N%s %s/v1/chat/completions -H 'content-type: application/json'%s \\\n"

@@ -5,19 +5,35 @@
 
 enum { STRIDE = 1 + RECORD_MAX_LOGPROBS };
 
+/* Block numbers of one sequence, of what its rows read and write. */
 static size_t blocks_of(const struct scheduler_limits *limits)
 {
-    return ((size_t)limits->max_model_len + (size_t)limits->block_size - 1) /
-           (size_t)limits->block_size;
+    return (size_t)kv_most_blocks(&limits->kv, limits->max_num_batched_tokens,
+                                  limits->max_model_len);
+}
+
+bool batch_reserve_parts(int64_t **slots, struct attention_seq **seqs,
+                         const struct scheduler_limits *limits, struct reserve *reserve)
+{
+    const size_t parts = (size_t)limits->kv.num_parts;
+    const size_t rows = (size_t)limits->max_num_batched_tokens;
+    const size_t num_seqs = (size_t)limits->max_num_seqs;
+    int64_t *all_slots = reserve_array(reserve, parts * rows, sizeof(*all_slots));
+    struct attention_seq *all_seqs = reserve_array(reserve, parts * num_seqs, sizeof(*all_seqs));
+    if (all_slots == NULL || all_seqs == NULL)
+        return false;
+    for (size_t p = 0; p < parts; p++) {
+        slots[p] = all_slots + p * rows;
+        seqs[p] = all_seqs + p * num_seqs;
+    }
+    return true;
 }
 
 int batch_init(struct batch *batch, const struct scheduler_limits *limits, struct reserve *reserve)
 {
     const size_t rows = (size_t)limits->max_num_batched_tokens;
     const size_t seqs = (size_t)limits->max_num_seqs, logits = (size_t)limits->max_logits;
-    struct batch b = { .num_groups = limits->num_groups,
-                       .block_size = limits->block_size,
-                       .vocab_size = limits->vocab_size };
+    struct batch b = { .kv = limits->kv, .vocab_size = limits->vocab_size };
 
     b.token_ids = reserve_array(reserve, rows, sizeof(*b.token_ids));
     b.positions = reserve_array(reserve, rows, sizeof(*b.positions));
@@ -29,24 +45,17 @@ int batch_init(struct batch *batch, const struct scheduler_limits *limits, struc
     b.logprobs = reserve_array(reserve, logits, STRIDE * sizeof(*b.logprobs));
     b.banned_words = ((size_t)limits->vocab_size + 31) / 32;
     b.moves = reserve_array(reserve, seqs, sizeof(*b.moves));
-    b.blocks = reserve_array(reserve, seqs * (size_t)limits->num_groups * blocks_of(limits),
-                             sizeof(*b.blocks));
+    b.blocks = reserve_array(reserve, seqs * blocks_of(limits), sizeof(*b.blocks));
     b.banned = reserve_array(reserve, seqs, b.banned_words * sizeof(*b.banned));
     b.told_ids = reserve_array(reserve, logits, sizeof(*b.told_ids));
     b.top_ids = reserve_array(reserve, logits, STRIDE * sizeof(*b.top_ids));
     if (b.token_ids == NULL || b.positions == NULL || b.logits_rows == NULL || b.samples == NULL ||
         b.ids == NULL || b.ranks == NULL || b.bad == NULL || b.logprobs == NULL ||
         b.top_ids == NULL || b.told_ids == NULL || b.banned == NULL || b.moves == NULL ||
-        b.blocks == NULL)
+        b.blocks == NULL || !batch_reserve_parts(b.slots, b.seqs, limits, reserve))
         return -ENOMEM;
-    for (int g = 0; g < limits->num_groups; g++) {
-        b.slots[g] = reserve_array(reserve, rows, sizeof(*b.slots[g]));
-        b.seqs[g] = reserve_array(reserve, seqs, sizeof(*b.seqs[g]));
-        if (b.slots[g] == NULL || b.seqs[g] == NULL)
-            return -ENOMEM;
-        b.model.slots[g] = b.slots[g];
-        b.model.seqs[g] = b.seqs[g];
-    }
+    memcpy(b.model.slots, b.slots, sizeof(b.model.slots));
+    memcpy(b.model.seqs, b.seqs, sizeof(b.model.seqs));
     b.model.token_ids = b.token_ids;
     b.model.positions = b.positions;
     b.model.logits_rows = b.logits_rows;
@@ -133,32 +142,52 @@ static void add_positions(struct batch *batch, const struct plan_row *part, int3
         const int32_t pos = part->first_pos + i, row = first_row + i;
         batch->token_ids[row] = token_of(batch, sequence, pos, row);
         batch->positions[row] = pos;
-        for (int g = 0; g < batch->num_groups; g++)
-            batch->slots[g][row] =
-                (int64_t)sequence->tables[g].ids[pos / batch->block_size] * batch->block_size +
-                pos % batch->block_size;
     }
 }
 
-/* The blocks of the row's sequence up to its end. */
-static const int32_t *copy_blocks(struct batch *batch, const struct plan_row *part, int g)
+/* Pages [first, first + num) of one part. */
+static const int32_t *copy_blocks(struct batch *batch, const int32_t *ids, int32_t first,
+                                  int32_t num)
 {
-    const int32_t end = part->first_pos + part->num_tokens;
-    const size_t num = (size_t)((end + batch->block_size - 1) / batch->block_size);
     int32_t *blocks = batch->blocks + batch->num_blocks;
-    memcpy(blocks, part->sequence->tables[g].ids, num * sizeof(*blocks));
-    batch->num_blocks += num;
+    memcpy(blocks, ids + first, (size_t)num * sizeof(*blocks));
+    batch->num_blocks += (size_t)num;
     return blocks;
 }
 
-static void add_attention(struct batch *batch, const struct plan_row *part, int32_t first_row)
+/* Of the pages that the row's positions read and write in group `g`. */
+static void add_group(struct batch *batch, const struct plan_row *row, int32_t first_row, int32_t g)
 {
-    const int32_t i = batch->model.num_seqs++;
-    for (int g = 0; g < batch->num_groups; g++)
-        batch->seqs[g][i] = (struct attention_seq){ .first_row = first_row,
-                                                    .num_rows = part->num_tokens,
-                                                    .first_pos = part->first_pos,
-                                                    .blocks = copy_blocks(batch, part, g) };
+    const struct kv_group *group = &batch->kv.groups[g];
+    const int32_t first = kv_first_page(&batch->kv, g, row->first_pos);
+    const int32_t end = kv_pages(&batch->kv, row->first_pos + row->num_tokens);
+    struct attention_seq seq = { .first_row = first_row,
+                                 .num_rows = row->num_tokens,
+                                 .first_pos = row->first_pos,
+                                 .first_block = first };
+    for (int32_t part = 0; part < group->num_parts; part++) {
+        const int32_t at = group->first_part + part;
+        const int32_t *ids = block_table_ids(&row->sequence->tables[g], part);
+        seq.blocks = copy_blocks(batch, ids, first, end - first);
+        batch->seqs[at][batch->model.num_seqs] = seq;
+        batch_fill_slots(&seq, batch->kv.block_size, batch->slots[at]);
+    }
+}
+
+static void add_attention(struct batch *batch, const struct plan_row *row, int32_t first_row)
+{
+    for (int32_t g = 0; g < batch->kv.num_groups; g++)
+        add_group(batch, row, first_row, g);
+    batch->model.num_seqs++;
+}
+
+void batch_fill_slots(const struct attention_seq *seq, int32_t block_size, int64_t *slots)
+{
+    for (int32_t i = 0; i < seq->num_rows; i++) {
+        const int32_t pos = seq->first_pos + i;
+        const int64_t block = seq->blocks[pos / block_size - seq->first_block];
+        slots[seq->first_row + i] = block * block_size + pos % block_size;
+    }
 }
 
 bool batch_is_plain(const struct sample_row *row)

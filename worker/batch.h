@@ -22,10 +22,10 @@
 struct batch {
     struct model_batch model; /* points into the arrays below */
     int32_t *token_ids, *positions;
-    int64_t *slots[BACKEND_MAX_GROUPS];
-    struct attention_seq *seqs[BACKEND_MAX_GROUPS];
+    int64_t *slots[KV_MAX_PARTS];
+    struct attention_seq *seqs[KV_MAX_PARTS];
     int32_t *logits_rows;
-    int32_t *blocks; /* of all sequences in all groups: what the device reads nobody changes */
+    int32_t *blocks; /* of all sequences in all parts: what the device reads nobody changes */
     size_t num_blocks;
     struct id_move *moves; /* [num_moves]: rows whose token the batch before draws */
     int32_t num_moves;
@@ -44,11 +44,16 @@ struct batch {
     bool is_followed;  /* other ranks compare: the best of each row's logits is found, too */
     int32_t *told_ids; /* [num_logits] */
 
-    int32_t num_groups, block_size, vocab_size, num_draws;
+    struct kv_groups kv;
+    int32_t vocab_size, num_draws;
 };
 
 /* Returns 0 or -ENOMEM. */
 int batch_init(struct batch *batch, const struct scheduler_limits *limits, struct reserve *reserve);
+
+/* Arrays of a step's slots and sequences, [KV_MAX_PARTS]: of each part. */
+bool batch_reserve_parts(int64_t **slots, struct attention_seq **seqs,
+                         const struct scheduler_limits *limits, struct reserve *reserve);
 
 /* Flatten `plan`. Samples are in the order of the plan's rows, of each row first the scores.
  * `before` is the batch of the plan before this one: its results must outlive the step. */
@@ -56,6 +61,9 @@ void batch_build(struct batch *batch, const struct plan *plan, const struct batc
 
 /* Fill in the tokens of the batch before, which has run. */
 void batch_fill_ids(struct batch *batch);
+
+/* Where the rows' positions lie: slots[row] = block * block_size + place in it. */
+void batch_fill_slots(const struct attention_seq *seq, int32_t block_size, int64_t *slots);
 
 /* Do logits and seed alone decide this row's token? */
 bool batch_is_plain(const struct sample_row *row);

@@ -1,11 +1,12 @@
 /*
  * block_pool.h - fixed pool of KV-cache blocks
  *
- * A block holds the keys and values of `block_size` consecutive tokens in all layers of one KV
- * group. The pool hands out block numbers only; the memory behind them belongs to the backend.
- * Sequences that begin with the same tokens share blocks, so every block carries a reference
- * count and goes back on the free list when the count reaches 0. A block that is kept (by the
- * prefix cache) becomes idle instead: free, but not to be handed out before it is forgotten.
+ * A block holds the keys and values of `block_size` consecutive tokens in the layers of one part
+ * (worker/model/kv_groups.h); all have equal bytes, so there is one pool. It hands out block
+ * numbers only; the memory behind them belongs to the backend. Sequences that begin with the same
+ * tokens share blocks, so every block carries a reference count and goes back on the free list when
+ * the count reaches 0. A block that is kept (by the prefix cache) becomes idle instead: free, but
+ * not to be handed out before it is forgotten.
  *
  * Threads: engine thread only. Nothing here allocates after init.
  * Source:  PagedAttention, arXiv:2309.06180, section 4.
@@ -14,12 +15,10 @@
 #define WORKER_BLOCK_POOL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/backend.h"
 #include "worker/reserve.h"
-
-enum { BLOCK_MAX_GROUPS = BACKEND_MAX_GROUPS };
 
 struct block_pool {
     int32_t num_blocks;
@@ -30,11 +29,18 @@ struct block_pool {
     bool *is_kept;       /* [num_blocks] */
 };
 
-/* A sequence's blocks of one group. */
+/* A sequence's blocks of one KV group: those of pages [first, num). Pages before `first` are behind
+ * the group's window. */
 struct block_table {
-    int32_t *ids; /* [max_blocks] in order of position */
-    int32_t num;
+    int32_t *ids; /* [num_parts][max_pages]: of each part, by page */
+    int32_t max_pages;
+    int32_t first, num;
 };
+
+static inline int32_t *block_table_ids(const struct block_table *table, int32_t part)
+{
+    return table->ids + (size_t)part * (size_t)table->max_pages;
+}
 
 /* Start with every block free. Returns 0, or -ENOMEM (`pool` is then untouched). */
 int block_pool_init(struct block_pool *pool, int32_t num_blocks, struct reserve *reserve);

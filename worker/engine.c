@@ -13,19 +13,6 @@
 /* A step that is worth the wait, and how long nobody looks for what has come. */
 enum { LONG_US = 2 * 1000, LOOK_US = 10 * 1000 };
 
-static int alloc_pools(struct engine *engine, struct error *err)
-{
-    const struct arch *arch = model_arch(engine->options.model);
-    for (int32_t g = 0; g < arch->num_kv_groups; g++) {
-        const int r =
-            engine->backend->kv_alloc(engine->device, &arch->kv_groups[g],
-                                      engine->options.limits.num_blocks, &engine->pools[g], err);
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
-
 /* A plan of the largest step must fit into the followers' memory. */
 static int alloc_plan(struct engine *engine, struct error *err)
 {
@@ -69,7 +56,8 @@ int engine_create(const struct engine_options *options, struct engine **ret_engi
     }
     r = alloc_plan(engine, err);
     if (r == 0)
-        r = alloc_pools(engine, err);
+        r = engine->backend->kv_alloc(engine->device, &model_arch(options->model)->kv_block,
+                                      options->limits.num_blocks, &engine->pool, err);
     if (r < 0)
         goto fail;
     meter_show(&engine->meter, &engine->scheduler);
@@ -89,9 +77,8 @@ void engine_destroy(struct engine *engine)
         (void)flight_wait(engine);
     for (uint32_t i = 0; i < CONTROL_MAX_FRONTENDS; i++)
         link_close(&engine->links[i]);
-    for (int g = 0; g < BACKEND_MAX_GROUPS; g++)
-        if (engine->pools[g] != NULL)
-            engine->backend->kv_free(engine->pools[g]);
+    if (engine->pool != NULL)
+        engine->backend->kv_free(engine->pool);
     reserve_finish(&engine->reserve);
     free(engine);
 }
@@ -100,8 +87,7 @@ bool engine_is_empty(const struct engine *engine)
 {
     const struct scheduler *s = &engine->scheduler;
     return engine->in_air == NULL && !scheduler_has_work(s) && TAILQ_EMPTY(&s->requests.active) &&
-           s->seats.num_free == s->seats.num_seats &&
-           s->blocks[0].num_free == s->blocks[0].num_blocks;
+           s->seats.num_free == s->seats.num_seats && s->blocks.num_free == s->blocks.num_blocks;
 }
 
 /* --- the step ----------------------------------------------------------------------------------

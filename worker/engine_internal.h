@@ -24,7 +24,7 @@ struct engine {
     struct batch batches[2];   /* in turn */
     int32_t newest;            /* of them */
     const struct plan *in_air; /* started, its results not taken yet; NULL: none */
-    struct kv_pool *pools[BACKEND_MAX_GROUPS];
+    struct kv_pool *pool;
     struct record_bounds bounds;
     struct link links[CONTROL_MAX_FRONTENDS];
     bool is_blocked;          /* some ring was full */

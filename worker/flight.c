@@ -59,14 +59,13 @@ static void record(struct engine *engine, const struct plan *plan)
     float *logits;
 
     backend->begin(engine->device);
-    for (int g = 0; g < engine->options.limits.num_groups; g++)
-        if (plan->copies[g].num > 0)
-            backend->copy_blocks(engine->device, engine->pools[g], plan->copies[g].from,
-                                 plan->copies[g].to, plan->copies[g].num);
+    if (plan->copies.num > 0)
+        backend->copy_blocks(engine->device, engine->pool, plan->copies.from, plan->copies.to,
+                             plan->copies.num);
     if (batch->num_moves > 0)
         backend->move_ids(engine->device, batch->token_ids, batch->drawn_before, batch->moves,
                           batch->num_moves);
-    model_forward(engine->options.model, engine->pools, &batch->model, &logits);
+    model_forward(engine->options.model, engine->pool, &batch->model, &logits);
     if (batch->model.num_logits > 0)
         backend->sample(engine->device, logits, engine->bounds.vocab_size, batch->samples,
                         batch->model.num_logits);

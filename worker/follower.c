@@ -10,22 +10,12 @@ struct follower {
     struct follower_options options;
     struct reserve reserve;
     struct step_plan plan;
-    struct kv_pool *pools[BACKEND_MAX_GROUPS];
+    struct kv_pool *pool;
     int32_t *words;    /* the plan that is executed */
     int32_t *last_ids; /* what this rank found in the step before, -1 where it could not */
     int32_t num_last;
     uint64_t step;
 };
-
-static int alloc_pools(struct follower *f, struct error *err)
-{
-    const struct arch *arch = model_arch(f->options.model);
-    int r = 0;
-    for (int32_t g = 0; r == 0 && g < arch->num_kv_groups; g++)
-        r = f->options.backend->kv_alloc(f->options.device, &arch->kv_groups[g],
-                                         f->options.limits.num_blocks, &f->pools[g], err);
-    return r;
-}
 
 int follower_create(const struct follower_options *options, struct follower **ret_follower,
                     struct error *err)
@@ -42,7 +32,8 @@ int follower_create(const struct follower_options *options, struct follower **re
         r = error_set(err, -ENOMEM, "no address space for the plans of %d sequences",
                       options->limits.max_num_seqs);
     if (r == 0)
-        r = alloc_pools(f, err);
+        r = options->backend->kv_alloc(options->device, &model_arch(options->model)->kv_block,
+                                       options->limits.num_blocks, &f->pool, err);
     if (r < 0) {
         follower_destroy(f);
         return r;
@@ -55,9 +46,8 @@ void follower_destroy(struct follower *follower)
 {
     if (follower == NULL)
         return;
-    for (int g = 0; g < BACKEND_MAX_GROUPS; g++)
-        if (follower->pools[g] != NULL)
-            follower->options.backend->kv_free(follower->pools[g]);
+    if (follower->pool != NULL)
+        follower->options.backend->kv_free(follower->pool);
     reserve_finish(&follower->reserve);
     free(follower);
 }
@@ -92,11 +82,9 @@ static int compute(struct follower *f)
     const struct step_plan *plan = &f->plan;
     float *logits;
     backend->begin(device);
-    for (int g = 0; g < f->options.limits.num_groups; g++)
-        if (plan->copies[g].num > 0)
-            backend->copy_blocks(device, f->pools[g], plan->copies[g].from, plan->copies[g].to,
-                                 plan->copies[g].num);
-    model_forward(f->options.model, f->pools, &plan->model, &logits);
+    if (plan->copies.num > 0)
+        backend->copy_blocks(device, f->pool, plan->copies.from, plan->copies.to, plan->copies.num);
+    model_forward(f->options.model, f->pool, &plan->model, &logits);
     if (plan->model.num_logits > 0)
         backend->sample(device, logits, f->options.limits.vocab_size, plan->samples,
                         plan->model.num_logits);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATH_BYTES = 4096 };
+enum { PATH_BYTES = 4096, LEAST_CHUNK = 64 };
 
 /* --- files of one number, and of "key number" lines ---------------------------------------- */
 
@@ -136,20 +136,35 @@ static int too_small(const struct memory_kv *kv, const char *option, struct erro
         err, -ENOMEM, option,
         "KV cache: one sequence of full length needs %.1f MiB, %.1f MiB are wanted and %.1f MiB "
         "of memory are free; change --kv-cache-memory or lower --max-model-len",
-        (double)kv->block_bytes * kv->blocks_per_seq / mib, (double)kv->wanted_bytes / mib,
+        (double)kv->block_bytes * (double)kv->least_blocks / mib, (double)kv->wanted_bytes / mib,
         (double)kv->available_bytes / mib);
+}
+
+void memory_count_blocks(struct memory_kv *kv, const struct kv_groups *groups, int32_t chunk,
+                         int32_t max_model_len)
+{
+    kv->blocks_per_seq = kv_most_blocks(groups, chunk, max_model_len);
+    kv->least_blocks =
+        kv_most_blocks(groups, chunk < LEAST_CHUNK ? chunk : LEAST_CHUNK, max_model_len);
+}
+
+int64_t memory_kv_tokens(const struct kv_groups *groups, int32_t num_blocks, int32_t chunk,
+                         int32_t max_model_len)
+{
+    const int64_t positions = (int64_t)kv_pages(groups, max_model_len) * groups->block_size;
+    return num_blocks * positions / kv_most_blocks(groups, chunk, max_model_len);
 }
 
 int memory_size_kv(const struct memory_kv *kv, int32_t *ret_num_blocks, struct error *err)
 {
     const int64_t available = kv->available_bytes >= 0 ? kv->available_bytes : INT64_MAX;
-    const int64_t one = kv->block_bytes * kv->blocks_per_seq;
+    const int64_t one = kv->block_bytes * kv->least_blocks;
     int64_t bytes = kv->wanted_bytes > 0 ? kv->wanted_bytes : available / 4;
     if (kv->wanted_bytes == 0 && bytes < one && one <= available / 4 * 3)
         bytes = one;
     if (bytes < one || bytes > available)
         return too_small(kv, "kv_cache_memory", err);
-    const int64_t most = (int64_t)kv->blocks_per_seq * kv->max_num_seqs;
+    const int64_t most = kv->blocks_per_seq * kv->max_num_seqs;
     int64_t num = bytes / kv->block_bytes;
     num = kv->wanted_bytes > 0 || num < most ? num : most;
     *ret_num_blocks = (int32_t)(num < INT32_MAX / 64 ? num : INT32_MAX / 64);

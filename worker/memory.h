@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "kernels/backend.h"
+#include "worker/model/kv_groups.h"
 
 /*
  * Bytes that can be taken without swapping or being killed: the least of MemAvailable and what
@@ -22,12 +23,21 @@ int64_t memory_available_at(const char *proc, const char *cgroup);
 enum dtype memory_kv_dtype(const char *name);
 
 struct memory_kv {
-    int64_t block_bytes;    /* of one block in all KV groups */
-    int32_t blocks_per_seq; /* of a sequence of full length */
+    int64_t block_bytes;
+    int64_t blocks_per_seq; /* of a sequence of full length */
+    int64_t least_blocks;   /* of one that is computed in small chunks: fewer behind windows */
     int32_t max_num_seqs;
     int64_t wanted_bytes;    /* --kv-cache-memory; 0: from what is free */
     int64_t available_bytes; /* -1: not known */
 };
+
+/* Fill in what a sequence of `max_model_len` takes in chunks of at most `chunk`. */
+void memory_count_blocks(struct memory_kv *kv, const struct kv_groups *groups, int32_t chunk,
+                         int32_t max_model_len);
+
+/* Positions that `num_blocks` hold, of sequences of full length. */
+int64_t memory_kv_tokens(const struct kv_groups *groups, int32_t num_blocks, int32_t chunk,
+                         int32_t max_model_len);
 
 /*
  * Blocks of the KV cache: as many as max_num_seqs sequences of full length need, at most what

@@ -70,7 +70,7 @@ void meter_end_step(struct meter *meter, const struct plan *plan, int64_t now)
 void meter_show(struct meter *meter, const struct scheduler *s)
 {
     _Atomic uint64_t *words = meter->page->words;
-    const struct block_pool *blocks = &s->blocks[0];
+    const struct block_pool *blocks = &s->blocks;
     stat_set(words, STAT_NUM_REQUESTS_RUNNING, (uint64_t)s->num_running);
     stat_set(words, STAT_NUM_REQUESTS_WAITING, (uint64_t)(s->num_waiting + s->num_preempted));
     stat_set(words, STAT_QUEUED_TOKENS, (uint64_t)s->num_queued_tokens);

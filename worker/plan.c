@@ -9,21 +9,19 @@ int plan_init(struct plan *plan, const struct scheduler_limits *limits, struct r
     plan->rows = reserve_array(reserve, num, sizeof(*plan->rows));
     if (plan->rows == NULL)
         return -ENOMEM;
-    for (int g = 0; g < limits->num_groups; g++) {
-        int32_t *blocks = reserve_array(reserve, num, 2 * sizeof(*blocks));
-        if (blocks == NULL)
-            return -ENOMEM;
-        plan->copies[g] = (struct plan_copies){ .from = blocks, .to = blocks + num };
-    }
+    const size_t copies = num * (size_t)limits->kv.num_parts;
+    int32_t *blocks = reserve_array(reserve, copies, 2 * sizeof(*blocks));
+    if (blocks == NULL)
+        return -ENOMEM;
+    plan->copies = (struct plan_copies){ .from = blocks, .to = blocks + copies };
     return 0;
 }
 
-void plan_begin(struct plan *plan, uint64_t step, int32_t num_groups)
+void plan_begin(struct plan *plan, uint64_t step)
 {
     plan->step = step;
     plan->num_rows = plan->num_tokens = plan->num_logits = 0;
-    for (int g = 0; g < num_groups; g++)
-        plan->copies[g].num = 0;
+    plan->copies.num = 0;
 }
 
 void plan_count_from(struct plan *plan, const struct plan *before)
@@ -75,10 +73,10 @@ static bool samples_after(const struct sequence *sequence, int32_t num_tokens)
 }
 
 int32_t plan_chunk_of(const struct plan *plan, const struct scheduler_limits *limits,
-                      const struct sequence *sequence)
+                      const struct sequence *sequence, int32_t end)
 {
     const int32_t logits = limits->max_logits - plan->num_logits;
-    int32_t num = min_of(sequence_length(sequence) - sequence->num_computed,
+    int32_t num = min_of(min_of(sequence_length(sequence), end) - sequence->num_computed,
                          limits->max_num_batched_tokens - plan->num_tokens);
     num = limit_by_window(sequence, num);
     if (num_scores_in(sequence, num) > logits)
@@ -90,7 +88,7 @@ int32_t plan_chunk_of(const struct plan *plan, const struct scheduler_limits *li
 
 bool plan_add(struct plan *plan, const struct scheduler_limits *limits, struct sequence *sequence)
 {
-    const int32_t num = plan_chunk_of(plan, limits, sequence);
+    const int32_t num = plan_chunk_of(plan, limits, sequence, sequence->num_covered);
     if (num == 0)
         return false;
     struct plan_row *row = &plan->rows[plan->num_rows++];

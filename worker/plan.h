@@ -12,8 +12,9 @@
 struct scheduler_limits {
     int32_t max_num_seqs, max_num_batched_tokens;
     int32_t max_logits; /* rows with logits in a step */
-    int32_t max_model_len, block_size;
-    int32_t num_groups, num_blocks; /* of each KV group */
+    int32_t max_model_len;
+    int32_t num_blocks; /* of the KV cache */
+    struct kv_groups kv;
     int32_t max_num_queued_reqs;
     int64_t max_num_queued_tokens;
     int32_t vocab_size;
@@ -31,7 +32,7 @@ struct plan_row {
 };
 
 struct plan_copies {
-    int32_t *from, *to; /* [max_num_seqs] whole blocks, to be copied before the step computes */
+    int32_t *from, *to; /* whole blocks, to be copied before the step computes */
     int32_t num;
 };
 
@@ -39,7 +40,7 @@ struct plan {
     uint64_t step;
     struct plan_row *rows; /* [max_num_seqs] */
     int32_t num_rows, num_tokens, num_logits;
-    struct plan_copies copies[BACKEND_MAX_GROUPS];
+    struct plan_copies copies; /* room for a page of each sequence */
     /* Since the last plan that had a row. */
     int32_t num_preempted;
     int64_t num_queried, num_hit; /* prompt tokens looked up in the prefix cache, and found */
@@ -49,7 +50,7 @@ struct plan {
 int plan_init(struct plan *plan, const struct scheduler_limits *limits, struct reserve *reserve);
 
 /* Begin step number `step` with an empty plan. */
-void plan_begin(struct plan *plan, uint64_t step, int32_t num_groups);
+void plan_begin(struct plan *plan, uint64_t step);
 
 /* Begin to count: what was counted for an empty plan before goes on. */
 void plan_count_from(struct plan *plan, const struct plan *before);
@@ -57,11 +58,11 @@ void plan_count_from(struct plan *plan, const struct plan *before);
 /* Is there room for one more position and its logits? */
 bool plan_has_room(const struct plan *plan, const struct scheduler_limits *limits);
 
-/* How many of the sequence's next positions fit; 0: none. */
+/* How many of the sequence's next positions fit, up to `end`; 0: none. */
 int32_t plan_chunk_of(const struct plan *plan, const struct scheduler_limits *limits,
-                      const struct sequence *sequence);
+                      const struct sequence *sequence, int32_t end);
 
-/* Plan that many. Returns false when none fits. */
+/* Plan as many as fit and have blocks. Returns false when none does. */
 bool plan_add(struct plan *plan, const struct scheduler_limits *limits, struct sequence *sequence);
 
 /* Take the sequence's row out again, if it has one. */

@@ -11,9 +11,10 @@
 /* Tokens that wait, and those that an earlier engine was running when it died. */
 static int64_t waiting_tokens(const struct scheduler_limits *limits, int32_t max_requests)
 {
-    const int64_t pool = 2 * (int64_t)limits->num_blocks * limits->block_size;
+    const int64_t pool = 2 * (int64_t)limits->num_blocks * limits->kv.block_size;
     const int64_t seats = (int64_t)limits->max_num_seqs * limits->max_model_len;
-    return limits->max_num_queued_tokens + (seats < pool ? seats : pool) + limits->max_model_len +
+    const bool is_bounded = pool < seats && !kv_forgets(&limits->kv);
+    return limits->max_num_queued_tokens + (is_bounded ? pool : seats) + limits->max_model_len +
            (int64_t)max_requests * TOKEN_STORE_CHUNK;
 }
 
@@ -26,7 +27,11 @@ int scheduler_init(struct scheduler *s, const struct scheduler_limits *limits,
     const int32_t num_seats = 3 * limits->max_num_seqs;
     const int32_t max_requests = limits->max_num_queued_reqs + num_seats;
 
-    *s = (struct scheduler){ .limits = *limits };
+    *s = (struct scheduler){
+        .limits = *limits,
+        .max_chunk = kv_fitting_chunk(&limits->kv, limits->num_blocks,
+                                      limits->max_num_batched_tokens, limits->max_model_len),
+    };
     wait_queue_init(&s->waiting, limits->policy);
     s->running = reserve_array(reserve, num, sizeof(struct sequence *));
     s->preempted = reserve_array(reserve, 2 * num, sizeof(struct sequence *));
@@ -36,13 +41,12 @@ int scheduler_init(struct scheduler *s, const struct scheduler_limits *limits,
     int r = request_set_init(&s->requests, max_requests, waiting_tokens(limits, max_requests),
                              limits->vocab_size, reserve);
     if (r == 0)
-        r = sequence_pool_init(&s->seats, num_seats, limits->max_model_len, limits->block_size,
-                               limits->num_groups, reserve);
-    for (int g = 0; r == 0 && g < limits->num_groups; g++)
-        r = block_pool_init(&s->blocks[g], limits->num_blocks, reserve);
+        r = sequence_pool_init(&s->seats, num_seats, limits->max_model_len, &s->limits.kv, reserve);
     if (r == 0)
-        r = prefix_cache_init(&s->prefixes, limits->enable_prefix_caching, limits->block_size,
-                              limits->num_groups, s->blocks, reserve);
+        r = block_pool_init(&s->blocks, limits->num_blocks, reserve);
+    if (r == 0)
+        r = prefix_cache_init(&s->prefixes, limits->enable_prefix_caching, &s->limits.kv,
+                              kv_pages(&limits->kv, limits->max_model_len), &s->blocks, reserve);
     s->plan = &s->plans[0];
     for (int i = 0; r == 0 && i < 2; i++)
         r = plan_init(&s->plans[i], limits, reserve);
@@ -54,8 +58,9 @@ int scheduler_init(struct scheduler *s, const struct scheduler_limits *limits,
 static enum record_failure refusal(const struct scheduler *s, const struct record_submit *submit)
 {
     /* The last token's keys and values are never needed. */
-    const int64_t longest = (int64_t)submit->num_prompt + submit->params->max_tokens;
-    if ((longest + s->limits.block_size - 2) / s->limits.block_size > s->limits.num_blocks)
+    const int64_t longest = (int64_t)submit->num_prompt + submit->params->max_tokens - 1;
+    if (longest > INT32_MAX ||
+        kv_most_blocks(&s->limits.kv, room_chunk(s), (int32_t)longest) > s->limits.num_blocks)
         return RECORD_FAILURE_TOO_LONG;
     if ((submit->params->flags & RECORD_RESUMED) != 0)
         return 0;
@@ -117,7 +122,7 @@ static bool plan_some_decodes(struct scheduler *s)
         struct sequence *sequence = s->running[i];
         if (!is_decode(sequence) || !may_go_on(s, sequence))
             continue;
-        if (plan_chunk_of(s->plan, &s->limits, sequence) == 0) {
+        if (plan_chunk_of(s->plan, &s->limits, sequence, INT32_MAX) == 0) {
             s->decode_turn = i;
             return false;
         }
@@ -134,6 +139,11 @@ static bool wants_chunk(const struct scheduler *s, const struct sequence *sequen
 {
     return sequence->num_computed < sequence->num_tokens && !is_decode(sequence) &&
            may_go_on(s, sequence);
+}
+
+static bool add_chunk(struct scheduler *s, struct sequence *sequence)
+{
+    return room_grow(s, sequence) && plan_add(s->plan, &s->limits, sequence);
 }
 
 /* Of the tenant that was served least, the first in order. */
@@ -156,7 +166,7 @@ static void plan_chunks_fairly(struct scheduler *s)
 {
     struct sequence *sequence;
     while (plan_has_room(s->plan, &s->limits) && (sequence = next_chunk(s)) != NULL)
-        if (!plan_add(s->plan, &s->limits, sequence))
+        if (!add_chunk(s, sequence))
             return;
 }
 
@@ -164,16 +174,16 @@ static void plan_chunks(struct scheduler *s)
 {
     if (s->limits.policy == WAIT_FAIR && s->waiting.num_tenants > 1)
         plan_chunks_fairly(s);
-    for (int32_t i = 0; i < s->num_running; i++)
+    for (int32_t i = 0; i < s->num_running; i++) /* who is preempted is the last */
         if (wants_chunk(s, s->running[i]))
-            plan_add(s->plan, &s->limits, s->running[i]);
+            add_chunk(s, s->running[i]);
 }
 
 /* --- the plan ----------------------------------------------------------------------------- */
 
 static void build_plan(struct scheduler *s)
 {
-    plan_begin(s->plan, ++s->num_plans, s->limits.num_groups);
+    plan_begin(s->plan, ++s->num_plans);
     while (plan_some_decodes(s))
         ;
     plan_chunks(s);
@@ -222,9 +232,9 @@ void scheduler_filled(struct scheduler *s, struct sequence *sequence, int32_t en
 {
     if (sequence->state != SEQUENCE_RUNNING) /* preempted: what it filled is another's */
         return;
-    sequence->num_kept =
-        prefix_cache_commit(&s->prefixes, sequence->request->root, sequence->tables,
-                            sequence->tokens, sequence->num_kept, end / s->limits.block_size);
+    prefix_cache_commit(&s->prefixes, sequence->request->root, &sequence->path, sequence->tables,
+                        sequence->tokens, end / s->limits.kv.block_size);
+    room_give_back(s, sequence, end);
 }
 
 /* --- ends --------------------------------------------------------------------------------- */

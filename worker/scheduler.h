@@ -5,9 +5,10 @@
  *
  *   1. at most max_num_batched_tokens positions, of at most max_num_seqs sequences;
  *   2. decodes first, in turn when they do not all fit; then prefill chunks, oldest first;
- *   3. a sequence gets blocks for all its known tokens when it starts, and a block more as it
- *      grows. When none is left, the youngest sequence is preempted: its blocks go, its tokens
- *      stay, it starts again before anything that waits;
+ *   3. a sequence gets blocks for all its known tokens when it starts, and a page more as it
+ *      grows; behind a window those for two chunks, and as many more as it gives back. When none
+ *      is left, the youngest sequence is preempted: its blocks go, its tokens stay, it starts
+ *      again before anything that waits;
  *   4. what waits starts in the order of the policy (wait_queue.h), and nobody before an earlier
  *      one that lacks blocks. The first in order is never preempted for another, so every
  *      request ends; by priority, it does as long as no earlier ones keep coming, and what starts
@@ -43,7 +44,8 @@ struct scheduler {
     struct scheduler_limits limits;
     struct request_set requests;
     struct sequence_pool seats;
-    struct block_pool blocks[BACKEND_MAX_GROUPS];
+    struct block_pool blocks;
+    int32_t max_chunk; /* for which a sequence of full length finds room behind its windows */
     struct wait_queue waiting;
     int32_t num_waiting;
     int64_t num_queued_tokens;   /* of those that wait */
@@ -86,7 +88,8 @@ const struct plan *scheduler_plan(struct scheduler *s);
  * became of its sequence. Returns false when its results are nobody's: the sequence has ended. */
 bool scheduler_end_row(struct scheduler *s, const struct plan_row *row);
 
-/* The sequence's keys and values are there up to `end`, and the tokens up to there known. Comes
+/* The sequence's keys and values are there up to `end`, and the tokens up to there known: what is
+ * behind its windows now is given back. Comes
  * before scheduler_finish(); not at all for a row whose logits are no numbers. */
 void scheduler_filled(struct scheduler *s, struct sequence *sequence, int32_t end);
 

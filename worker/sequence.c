@@ -2,18 +2,18 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
 
 int sequence_pool_init(struct sequence_pool *pool, int32_t num_seats, int32_t max_len,
-                       int32_t block_size, int32_t num_groups, struct reserve *reserve)
+                       const struct kv_groups *kv, struct reserve *reserve)
 {
-    const size_t num = (size_t)num_seats;
-    const size_t max_blocks = ((size_t)max_len + (size_t)block_size - 1) / (size_t)block_size;
+    const size_t num = (size_t)num_seats, num_parts = (size_t)kv->num_parts;
+    const int32_t max_pages = kv_pages(kv, max_len);
     const size_t window = (size_t)SEQUENCE_WINDOW * SEQUENCE_LOGPROB_STRIDE;
     struct sequence *seats = reserve_array(reserve, num, sizeof(*seats));
     struct sequence **free = reserve_array(reserve, num, sizeof(struct sequence *));
     int32_t *tokens = reserve_array(reserve, num * (size_t)max_len, sizeof(*tokens));
-    int32_t *blocks =
-        reserve_array(reserve, num * (size_t)num_groups * max_blocks, sizeof(*blocks));
+    int32_t *blocks = reserve_array(reserve, num * num_parts * (size_t)max_pages, sizeof(*blocks));
     struct record_logprob *logprobs = reserve_array(reserve, num * window, 2 * sizeof(*logprobs));
     if (seats == NULL || free == NULL || tokens == NULL || blocks == NULL || logprobs == NULL)
         return -ENOMEM;
@@ -22,8 +22,11 @@ int sequence_pool_init(struct sequence_pool *pool, int32_t num_seats, int32_t ma
         seats[i].tokens = tokens + i * (size_t)max_len;
         seats[i].logprobs = logprobs + 2 * i * window;
         seats[i].scores = seats[i].logprobs + window;
-        for (size_t g = 0; g < (size_t)num_groups; g++)
-            seats[i].tables[g].ids = blocks + (i * (size_t)num_groups + g) * max_blocks;
+        for (int32_t g = 0; g < kv->num_groups; g++) {
+            const size_t part = i * num_parts + (size_t)kv->groups[g].first_part;
+            seats[i].tables[g] = (struct block_table){ .ids = blocks + part * (size_t)max_pages,
+                                                       .max_pages = max_pages };
+        }
         free[num - 1 - i] = &seats[i];
     }
     *pool = (struct sequence_pool){ .seats = seats,
@@ -59,9 +62,9 @@ struct sequence *sequence_pool_seat(struct sequence_pool *pool, const struct req
         .first_score = 1,
         .is_scorer = nth == 0 && request_wants_scores(request),
         .stop_id = -1,
+        .path = prefix_path_none,
     };
-    for (int g = 0; g < BACKEND_MAX_GROUPS; g++)
-        fresh.tables[g].ids = sequence->tables[g].ids;
+    memcpy(fresh.tables, sequence->tables, sizeof(fresh.tables)); /* empty ones */
     *sequence = fresh;
     request->sequences = sequence;
     return sequence;
@@ -69,7 +72,7 @@ struct sequence *sequence_pool_seat(struct sequence_pool *pool, const struct req
 
 void sequence_pool_leave(struct sequence_pool *pool, struct sequence *sequence)
 {
-    for (int g = 0; g < BACKEND_MAX_GROUPS; g++)
+    for (int g = 0; g < KV_MAX_GROUPS; g++)
         assert(sequence->tables[g].num == 0);
     struct sequence **at = &sequence->request->sequences;
     while (*at != sequence)

@@ -23,7 +23,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "worker/block_pool.h"
+#include "worker/prefix_cache.h"
 #include "worker/request.h"
 
 enum {
@@ -44,9 +44,10 @@ struct sequence {
     int32_t num_prompt, num_tokens, num_computed;
     /* Of steps whose results are not taken: its rows, and the tokens they draw. */
     int32_t num_rows, num_drawn;
-    int32_t drawn_at; /* the newest of them: its sample in that step */
-    struct block_table tables[BACKEND_MAX_GROUPS];
-    int32_t num_kept; /* leading blocks that are in the prefix cache */
+    int32_t drawn_at;                         /* the newest of them: its sample in that step */
+    struct block_table tables[KV_MAX_GROUPS]; /* by KV group */
+    int32_t num_covered;     /* positions whose blocks are, or were, there in every group */
+    struct prefix_path path; /* of its leading pages */
     /* The plan it is part of, if that is the newest one. */
     uint64_t planned_step;
     int32_t num_computed_before;
@@ -69,7 +70,7 @@ struct sequence_pool {
 
 /* Returns 0 or -ENOMEM. */
 int sequence_pool_init(struct sequence_pool *pool, int32_t num_seats, int32_t max_len,
-                       int32_t block_size, int32_t num_groups, struct reserve *reserve);
+                       const struct kv_groups *kv, struct reserve *reserve);
 
 /* Seat the request's next choice; NULL without a free seat (ordinary). It holds no blocks and
  * counts as PREEMPTED. */

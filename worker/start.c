@@ -3,11 +3,22 @@
 #include "worker/room.h"
 #include "worker/turn.h"
 
+/* Does it still have what the row at `pos` reads? */
+static bool holds_before(const struct scheduler *s, const struct sequence *sequence, int32_t pos)
+{
+    const struct kv_groups *kv = &s->limits.kv;
+    for (int32_t g = 0; g < kv->num_groups; g++)
+        if (sequence->tables[g].first > kv_first_page(kv, g, pos))
+            return false;
+    return true;
+}
+
 /* A sibling that holds the prompt up to the position before its last, or NULL. */
 static const struct sequence *find_source(const struct scheduler *s, const struct request *request)
 {
     for (const struct sequence *q = request->sequences; q != NULL; q = q->next_sibling)
-        if (q->state == SEQUENCE_RUNNING && plan_computed_before(s->plan, q) >= q->num_prompt - 1)
+        if (q->state == SEQUENCE_RUNNING && plan_computed_before(s->plan, q) >= q->num_prompt - 1 &&
+            holds_before(s, q, q->num_prompt - 1))
             return q;
     return NULL;
 }
@@ -38,7 +49,7 @@ static struct origin find_origin(const struct scheduler *s, const struct request
     struct origin origin = { .sibling = find_source(s, request) };
     const bool reads = origin.sibling == NULL && reads_prefixes(request);
     /* The last token is always computed: its logits are wanted. */
-    const int32_t max_pages = reads ? (num_tokens - 1) / s->limits.block_size : 0;
+    const int32_t max_pages = reads ? (num_tokens - 1) / s->limits.kv.block_size : 0;
     prefix_cache_find(&s->prefixes, request->root, tokens, max_pages, &origin.match);
     return origin;
 }
@@ -46,7 +57,7 @@ static struct origin find_origin(const struct scheduler *s, const struct request
 static int32_t shared_positions(const struct scheduler *s, const struct origin *origin)
 {
     return origin->sibling != NULL ? origin->sibling->num_prompt - 1
-                                   : origin->match.num_pages * s->limits.block_size;
+                                   : origin->match.num_pages * s->limits.kv.block_size;
 }
 
 /* One block in a hundred stays free for those that run, so that a start does not cost the next
@@ -54,53 +65,57 @@ static int32_t shared_positions(const struct scheduler *s, const struct origin *
 static bool can_start(const struct scheduler *s, int32_t num_tokens, const struct origin *origin)
 {
     const int32_t spare = s->num_running > 0 ? s->limits.num_blocks / 100 : 0;
-    const int32_t shared = shared_positions(s, origin) / s->limits.block_size;
-    return room_has_blocks(s,
-                           room_blocks_of(s, num_tokens) - shared + origin->match.num_idle + spare);
+    const int64_t wanted = room_num_wanted(s, shared_positions(s, origin), num_tokens);
+    return room_has_blocks(s, wanted + origin->match.num_idle + spare);
 }
 
 static void share_blocks(struct scheduler *s, struct sequence *sequence,
                          const struct sequence *sibling)
 {
-    const int32_t num_shared = (sibling->num_prompt - 1) / s->limits.block_size;
-    for (int g = 0; g < s->limits.num_groups; g++) {
-        for (int32_t i = 0; i < num_shared; i++) {
-            sequence->tables[g].ids[i] = sibling->tables[g].ids[i];
-            block_pool_ref(&s->blocks[g], sibling->tables[g].ids[i]);
+    const struct kv_groups *kv = &s->limits.kv;
+    const int32_t shared = sibling->num_prompt - 1, num_pages = shared / kv->block_size;
+    for (int32_t g = 0; g < kv->num_groups; g++) {
+        struct block_table *table = &sequence->tables[g];
+        table->first = kv_first_page(kv, g, shared);
+        table->num = num_pages;
+        for (int32_t part = 0; part < kv->groups[g].num_parts; part++) {
+            const int32_t *from = block_table_ids(&sibling->tables[g], part);
+            for (int32_t page = table->first; page < num_pages; page++) {
+                block_table_ids(table, part)[page] = from[page];
+                block_pool_ref(&s->blocks, from[page]);
+            }
         }
-        sequence->tables[g].num = num_shared;
     }
-    sequence->num_kept = sibling->num_kept < num_shared ? sibling->num_kept : num_shared;
+    prefix_cache_fork(&s->prefixes, &sibling->path, num_pages, &sequence->path);
 }
 
 static void copy_last_block(struct scheduler *s, const struct sequence *sequence,
                             const struct sequence *sibling)
 {
-    const int32_t shared = sibling->num_prompt - 1, at = shared / s->limits.block_size;
-    if (shared % s->limits.block_size == 0)
+    const struct kv_groups *kv = &s->limits.kv;
+    const int32_t shared = sibling->num_prompt - 1, page = shared / kv->block_size;
+    struct plan_copies *copies = &s->plan->copies;
+    if (shared % kv->block_size == 0)
         return;
-    for (int g = 0; g < s->limits.num_groups; g++) {
-        struct plan_copies *copies = &s->plan->copies[g];
-        copies->from[copies->num] = sibling->tables[g].ids[at];
-        copies->to[copies->num++] = sequence->tables[g].ids[at];
-    }
+    for (int32_t g = 0; g < kv->num_groups; g++)
+        for (int32_t part = 0; part < kv->groups[g].num_parts; part++) {
+            copies->from[copies->num] = block_table_ids(&sibling->tables[g], part)[page];
+            copies->to[copies->num++] = block_table_ids(&sequence->tables[g], part)[page];
+        }
 }
 
 static void take_blocks(struct scheduler *s, struct sequence *sequence, const struct origin *origin)
 {
-    if (origin->sibling != NULL) {
+    if (origin->sibling != NULL)
         share_blocks(s, sequence, origin->sibling);
-    } else {
-        prefix_cache_share(&s->prefixes, &origin->match, sequence->tables);
-        sequence->num_kept = origin->match.num_pages;
-    }
-    room_add_blocks(s, sequence, room_blocks_of(s, sequence->num_tokens) - sequence->tables[0].num);
+    else
+        prefix_cache_share(&s->prefixes, &origin->match, sequence->tables, &sequence->path);
+    room_add_blocks(s, sequence, sequence->num_tokens);
     if (origin->sibling != NULL)
         copy_last_block(s, sequence, origin->sibling);
     else if (!sequence->is_scorer && !sequence->request->is_suspect) /* who may stay away */
-        prefix_cache_announce(&s->prefixes, sequence->request->root, sequence->tables,
-                              sequence->tokens, sequence->num_kept,
-                              sequence->num_tokens / s->limits.block_size);
+        prefix_cache_announce(&s->prefixes, sequence->request->root, &sequence->path,
+                              sequence->tokens, sequence->num_tokens / s->limits.kv.block_size);
 }
 
 static void start(struct scheduler *s, struct sequence *sequence, const struct origin *origin)
@@ -112,7 +127,7 @@ static void start(struct scheduler *s, struct sequence *sequence, const struct o
     plan_add(s->plan, &s->limits, sequence);
     /* What it computes or copies is there after this step: nobody can copy from it yet. */
     sequence->planned_step = s->plan->step;
-    sequence->num_computed_before = origin->match.num_pages * s->limits.block_size;
+    sequence->num_computed_before = origin->match.num_pages * s->limits.kv.block_size;
 }
 
 /* Does a sequence that runs give its place to one of this rank? */
@@ -155,7 +170,7 @@ static bool start_preempted(struct scheduler *s, int32_t rank)
 
 static void note_hit(struct scheduler *s, struct request *request, const struct origin *origin)
 {
-    const int32_t found = origin->match.num_pages * s->limits.block_size;
+    const int32_t found = origin->match.num_pages * s->limits.kv.block_size;
     if (request->num_seated > 0 || request->is_resumed || !reads_prefixes(request))
         return;
     request->num_cached = found;

@@ -3,8 +3,9 @@
 #include <errno.h>
 #include <string.h>
 
-/* Words, in this order: the head; the ids drawn last; token ids; rows with logits; samples; per KV
- * group the copies, from and to; per sequence its rows, first position and block tables. */
+/* Words, in this order: the head; the ids drawn last; token ids; rows with logits; samples; copies,
+ * from and to; per sequence its rows, first position and for each KV part the blocks of the pages
+ * that these read and write, behind their number. */
 enum {
     HEAD_ROWS,
     HEAD_SEQS,
@@ -12,10 +13,10 @@ enum {
     HEAD_LAST,
     HEAD_EXPECTED, /* two words */
     HEAD_COPIES = HEAD_EXPECTED + 2,
-    HEAD_WORDS = HEAD_COPIES + BACKEND_MAX_GROUPS,
+    HEAD_WORDS,
 };
 
-enum { SEQ_WORDS = 2 }; /* rows, first position; then a count of blocks for each group */
+enum { SEQ_WORDS = 2 }; /* rows, first position */
 
 struct sample_words {
     float temperature, top_p, min_p, typical_p;
@@ -24,18 +25,14 @@ struct sample_words {
 };
 enum { SAMPLE_WORDS = sizeof(struct sample_words) / sizeof(int32_t) };
 
-static int32_t blocks_of(const struct scheduler_limits *limits, int32_t positions)
-{
-    return (positions + limits->block_size - 1) / limits->block_size;
-}
-
 uint64_t step_plan_max_words(const struct scheduler_limits *limits)
 {
-    const uint64_t seqs = (uint64_t)limits->max_num_seqs, groups = (uint64_t)limits->num_groups;
-    const uint64_t blocks = (uint64_t)blocks_of(limits, limits->max_model_len);
+    const uint64_t seqs = (uint64_t)limits->max_num_seqs, parts = (uint64_t)limits->kv.num_parts;
+    const uint64_t blocks = (uint64_t)kv_most_blocks(&limits->kv, limits->max_num_batched_tokens,
+                                                     limits->max_model_len);
     return HEAD_WORDS + (uint64_t)limits->max_num_batched_tokens +
-           (uint64_t)limits->max_logits * (2 + SAMPLE_WORDS) + seqs * groups * 2 +
-           seqs * (SEQ_WORDS + groups * (1 + blocks));
+           (uint64_t)limits->max_logits * (2 + SAMPLE_WORDS) + seqs * parts * 2 +
+           seqs * (SEQ_WORDS + parts + blocks);
 }
 
 /* --- writing ------------------------------------------------------------------------------ */
@@ -64,14 +61,14 @@ static int32_t *put_sample(int32_t *at, const struct sample_row *row)
 
 static int32_t *put_seq(int32_t *at, const struct batch *batch, int32_t i)
 {
-    const struct attention_seq *seq = &batch->seqs[0][i];
-    const int32_t end = seq->first_pos + seq->num_rows;
-    const int32_t num_blocks = (end + batch->block_size - 1) / batch->block_size;
-    *at++ = seq->num_rows;
-    *at++ = seq->first_pos;
-    for (int g = 0; g < batch->num_groups; g++) {
-        *at++ = num_blocks;
-        at = put(at, batch->seqs[g][i].blocks, num_blocks);
+    const struct attention_seq *first = &batch->seqs[0][i];
+    const int32_t end = kv_pages(&batch->kv, first->first_pos + first->num_rows);
+    *at++ = first->num_rows;
+    *at++ = first->first_pos;
+    for (int32_t part = 0; part < batch->kv.num_parts; part++) {
+        const struct attention_seq *seq = &batch->seqs[part][i];
+        *at++ = end - seq->first_block;
+        at = put(at, seq->blocks, end - seq->first_block);
     }
     return at;
 }
@@ -83,10 +80,9 @@ uint32_t step_plan_write(int32_t *words, const struct batch *batch, const struct
     int32_t head[HEAD_WORDS] = { [HEAD_ROWS] = m->num_rows,
                                  [HEAD_SEQS] = m->num_seqs,
                                  [HEAD_LOGITS] = m->num_logits,
-                                 [HEAD_LAST] = news->num_last };
+                                 [HEAD_LAST] = news->num_last,
+                                 [HEAD_COPIES] = plan->copies.num };
     memcpy(&head[HEAD_EXPECTED], &news->expected_us, sizeof(news->expected_us));
-    for (int g = 0; g < batch->num_groups; g++)
-        head[HEAD_COPIES + g] = plan->copies[g].num;
 
     int32_t *at = put(words, head, HEAD_WORDS);
     at = put(at, news->last_ids, news->num_last);
@@ -94,10 +90,8 @@ uint32_t step_plan_write(int32_t *words, const struct batch *batch, const struct
     at = put(at, batch->logits_rows, m->num_logits);
     for (int32_t i = 0; i < m->num_logits; i++)
         at = put_sample(at, &batch->samples[i]);
-    for (int g = 0; g < batch->num_groups; g++) {
-        at = put(at, plan->copies[g].from, plan->copies[g].num);
-        at = put(at, plan->copies[g].to, plan->copies[g].num);
-    }
+    at = put(at, plan->copies.from, plan->copies.num);
+    at = put(at, plan->copies.to, plan->copies.num);
     for (int32_t i = 0; i < m->num_seqs; i++)
         at = put_seq(at, batch, i);
     return (uint32_t)(at - words);
@@ -109,24 +103,21 @@ int step_plan_init(struct step_plan *plan, const struct scheduler_limits *limits
                    struct reserve *reserve)
 {
     const size_t rows = (size_t)limits->max_num_batched_tokens;
-    const size_t seqs = (size_t)limits->max_num_seqs, logits = (size_t)limits->max_logits;
+    const size_t logits = (size_t)limits->max_logits;
     struct step_plan p = {
         .samples = reserve_array(reserve, logits, sizeof(*p.samples)),
         .ids = reserve_array(reserve, logits, sizeof(*p.ids)),
         .bad = reserve_array(reserve, logits, sizeof(*p.bad)),
         .positions = reserve_array(reserve, rows, sizeof(*p.positions)),
     };
-    bool whole = p.samples != NULL && p.ids != NULL && p.bad != NULL && p.positions != NULL;
-    for (int g = 0; g < limits->num_groups; g++) {
-        p.slots[g] = reserve_array(reserve, rows, sizeof(*p.slots[g]));
-        p.seqs[g] = reserve_array(reserve, seqs, sizeof(*p.seqs[g]));
-        whole = whole && p.slots[g] != NULL && p.seqs[g] != NULL;
-        p.model.slots[g] = p.slots[g];
-        p.model.seqs[g] = p.seqs[g];
-    }
+    if (p.samples == NULL || p.ids == NULL || p.bad == NULL || p.positions == NULL ||
+        !batch_reserve_parts(p.slots, p.seqs, limits, reserve))
+        return -ENOMEM;
+    memcpy(p.model.slots, p.slots, sizeof(p.model.slots));
+    memcpy(p.model.seqs, p.seqs, sizeof(p.model.seqs));
     p.model.positions = p.positions;
     *plan = p;
-    return whole ? 0 : -ENOMEM;
+    return 0;
 }
 
 struct reader {
@@ -187,14 +178,31 @@ static void read_samples(struct reader *r, struct step_plan *plan)
     }
 }
 
-static void read_copies(struct reader *r, struct step_plan *plan, const int32_t *head)
+static void read_copies(struct reader *r, struct step_plan *plan, int32_t num)
 {
-    for (int g = 0; g < r->limits->num_groups; g++) {
-        const int32_t num = head[HEAD_COPIES + g];
-        require(r, num >= 0 && num <= r->limits->max_num_seqs, "copies");
-        plan->copies[g].num = num;
-        plan->copies[g].from = take_ids(r, num, r->limits->num_blocks, "copies");
-        plan->copies[g].to = take_ids(r, num, r->limits->num_blocks, "copies");
+    const int64_t most = (int64_t)r->limits->max_num_seqs * r->limits->kv.num_parts;
+    require(r, num >= 0 && num <= most, "copies");
+    plan->copies.num = num;
+    plan->copies.from = take_ids(r, num, r->limits->num_blocks, "copies");
+    plan->copies.to = take_ids(r, num, r->limits->num_blocks, "copies");
+}
+
+/* What pages `seq` reads and writes follows from its positions; which blocks they are is read. */
+static void read_blocks(struct reader *r, struct step_plan *plan, int32_t i, int32_t g,
+                        struct attention_seq seq)
+{
+    const struct kv_groups *kv = &r->limits->kv;
+    const int32_t end = kv_pages(kv, seq.first_pos + seq.num_rows);
+    const int32_t first_part = kv->groups[g].first_part;
+    seq.first_block = kv_first_page(kv, g, seq.first_pos);
+    for (int32_t p = first_part; p < first_part + kv->groups[g].num_parts; p++) {
+        const int32_t *num = take(r, 1, "blocks");
+        require(r, num != NULL && *num == end - seq.first_block, "blocks");
+        seq.blocks = take_ids(r, end - seq.first_block, r->limits->num_blocks, "blocks");
+        if (r->problem != NULL)
+            return;
+        plan->seqs[p][i] = seq;
+        batch_fill_slots(&seq, kv->block_size, plan->slots[p]);
     }
 }
 
@@ -212,20 +220,10 @@ static void read_seq(struct reader *r, struct step_plan *plan, int32_t i, int32_
         return;
     require(r, seq.first_pos >= 0 && seq.first_pos <= limits->max_model_len - seq.num_rows,
             "positions");
-    for (int g = 0; r->problem == NULL && g < limits->num_groups; g++) {
-        const int32_t *num = take(r, 1, "blocks");
-        require(r, num != NULL && *num == blocks_of(limits, seq.first_pos + seq.num_rows),
-                "blocks");
-        seq.blocks = take_ids(r, num != NULL ? *num : 0, limits->num_blocks, "blocks");
-        plan->seqs[g][i] = seq;
-        for (int32_t k = 0; r->problem == NULL && k < seq.num_rows; k++) {
-            const int32_t pos = seq.first_pos + k;
-            plan->positions[*first_row + k] = pos;
-            plan->slots[g][*first_row + k] =
-                (int64_t)seq.blocks[pos / limits->block_size] * limits->block_size +
-                pos % limits->block_size;
-        }
-    }
+    for (int32_t g = 0; r->problem == NULL && g < limits->kv.num_groups; g++)
+        read_blocks(r, plan, i, g, seq);
+    for (int32_t k = 0; r->problem == NULL && k < seq.num_rows; k++)
+        plan->positions[*first_row + k] = seq.first_pos + k;
     *first_row += seq.num_rows;
 }
 
@@ -250,7 +248,7 @@ static void read_all(struct reader *r, struct step_plan *plan)
     m->token_ids = take_ids(r, m->num_rows, limits->vocab_size, "tokens");
     m->logits_rows = take_ids(r, m->num_logits, m->num_rows, "rows with logits");
     read_samples(r, plan);
-    read_copies(r, plan, head);
+    read_copies(r, plan, head[HEAD_COPIES]);
     for (int32_t i = 0; r->problem == NULL && i < m->num_seqs; i++)
         read_seq(r, plan, i, &first_row);
     require(r, first_row == m->num_rows, "rows");

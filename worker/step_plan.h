@@ -32,15 +32,15 @@ uint32_t step_plan_write(int32_t *words, const struct batch *batch, const struct
 /* A plan at a follower, ready to be enqueued. Pointers go into the words and own arrays. */
 struct step_plan {
     struct model_batch model;
-    struct plan_copies copies[BACKEND_MAX_GROUPS];
+    struct plan_copies copies;
     struct step_plan_news news;
     struct sample_row *samples; /* [num_logits] */
     int32_t *ids;               /* results */
     /* own arrays */
     bool *bad;
     int32_t *positions;
-    int64_t *slots[BACKEND_MAX_GROUPS];
-    struct attention_seq *seqs[BACKEND_MAX_GROUPS];
+    int64_t *slots[KV_MAX_PARTS];
+    struct attention_seq *seqs[KV_MAX_PARTS];
 };
 
 /* Returns 0 or -ENOMEM. */

@@ -10,10 +10,12 @@ static int32_t min_of(int32_t a, int32_t b)
 /* The longest made-up prompt that a single step can compute. */
 static int32_t longest(const struct scheduler_limits *limits)
 {
-    const int64_t pool = (int64_t)limits->num_blocks * limits->block_size;
-    int32_t most = min_of(limits->max_num_batched_tokens, limits->max_model_len - 1);
-    most = pool < most ? (int32_t)pool : most;
-    return most > 0 ? most : 1;
+    const int32_t budget = limits->max_num_batched_tokens, len = limits->max_model_len;
+    const int32_t chunk = kv_fitting_chunk(&limits->kv, limits->num_blocks, budget, len);
+    int32_t most = min_of(chunk, len - 1);
+    while (most > 1 && kv_most_blocks(&limits->kv, chunk, most) > limits->num_blocks)
+        most--;
+    return most > 1 ? most : 1;
 }
 
 static int32_t tokens_within(double us, double first_us, double each_us, int32_t least,

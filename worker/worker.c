@@ -54,14 +54,6 @@ static int read_arch(struct worker *w, struct error *err)
     return r < 0 ? r : model_shard(&whole, w->ranks.rank, w->ranks.num_ranks, &w->arch, err);
 }
 
-static int64_t page_bytes(const struct arch *arch)
-{
-    int64_t bytes = 0;
-    for (int32_t g = 0; g < arch->num_kv_groups; g++)
-        bytes += (int64_t)kv_block_bytes(&arch->kv_groups[g]);
-    return bytes;
-}
-
 /* With one tenant, and unnamed keys are one, fairness is the order of arrival. */
 static enum wait_policy policy_of(const struct settings *settings)
 {
@@ -88,8 +80,7 @@ static void set_limits(struct worker *w)
         .max_num_seqs = seqs,
         .max_num_batched_tokens = tokens,
         .max_logits = logits < tokens ? logits : tokens,
-        .block_size = (int32_t)settings->block_size,
-        .num_groups = w->arch.num_kv_groups,
+        .kv = w->arch.kv,
         .max_num_queued_reqs = settings->max_num_queued_reqs > 0
                                    ? (int32_t)settings->max_num_queued_reqs
                                    : QUEUED_REQS_PER_SEQ * seqs,
@@ -110,9 +101,8 @@ static int32_t num_threads(const struct worker *w)
 static int open_device(struct worker *w, struct error *err)
 {
     const char *isa = w->settings.cpu_isa;
-    /* Beside the forward's: a copy of blocks for each KV group, moved ids, and the sampler. */
-    const int32_t max_ops =
-        model_max_ops(&w->arch, w->limits.max_num_batched_tokens, 0) + BACKEND_MAX_GROUPS + 2;
+    /* Beside the forward's: copies of blocks, moved ids, and the sampler. */
+    const int32_t max_ops = model_max_ops(&w->arch, w->limits.max_num_batched_tokens, 0) + 3;
     const struct device_options options = {
         .num_threads = num_threads(w),
         .num_ranks = w->ranks.num_ranks,
@@ -130,7 +120,7 @@ static int open_model(struct worker *w, struct error *err)
     const struct model_options options = {
         .dir = w->settings.model,
         .kv_dtype = memory_kv_dtype(w->settings.kv_cache_dtype),
-        .block_size = w->limits.block_size,
+        .block_size = w->limits.kv.block_size,
         .max_model_len = (int32_t)w->settings.max_model_len,
         .max_rows = w->limits.max_num_batched_tokens,
         .max_logits = w->limits.max_logits,
@@ -166,14 +156,14 @@ static int size_kv(struct worker *w, struct error *err)
     if (r < 0)
         return r;
     const int64_t available = memory_available();
-    const struct memory_kv kv = {
-        .block_bytes = page_bytes(&w->arch),
-        .blocks_per_seq =
-            (w->limits.max_model_len + w->limits.block_size - 1) / w->limits.block_size,
+    struct memory_kv kv = {
+        .block_bytes = (int64_t)kv_block_bytes(&w->arch.kv_block),
         .max_num_seqs = w->limits.max_num_seqs,
         .wanted_bytes = w->settings.kv_cache_memory / num_ranks,
         .available_bytes = available > 0 ? available / num_ranks : available,
     };
+    memory_count_blocks(&kv, &w->limits.kv, w->limits.max_num_batched_tokens,
+                        w->limits.max_model_len);
     num_blocks = w->has_kept ? w->kept.num_blocks : 0;
     if (num_blocks == 0 ||
         (kv.available_bytes >= 0 && num_blocks > kv.available_bytes / kv.block_bytes))
@@ -294,14 +284,17 @@ static void tell_facts(struct worker *w)
     const struct scheduler_limits *limits = &w->limits;
     snprintf(text, sizeof(text),
              "max_model_len=%d\nvocab_size=%d\nnum_blocks=%d\nblock_size=%d\nkv_bytes=%" PRId64 "\n"
-             "kv_dtype=%s\nweight_bytes=%zu\nisa=%s\nthreads=%d\nmax_num_seqs=%d\n"
+             "kv_tokens=%" PRId64
+             "\nkv_dtype=%s\nweight_bytes=%zu\nisa=%s\nthreads=%d\nmax_num_seqs=%d\n"
              "max_num_batched_tokens=%d\nmax_num_queued_reqs=%d\nmax_num_queued_tokens=%" PRId64
              "\nmodel_type=%s\ndtype=%s\nidentity=%016" PRIx64 "\ntensor_parallel=%d\n",
-             limits->max_model_len, limits->vocab_size, limits->num_blocks, limits->block_size,
-             page_bytes(&w->arch) * limits->num_blocks, dtype_name(w->arch.kv_groups[0].dtype),
-             model_weight_bytes(w->model), w->backend->device_isa(w->device),
-             w->backend->device_threads(w->device), limits->max_num_seqs,
-             limits->max_num_batched_tokens, limits->max_num_queued_reqs,
+             limits->max_model_len, limits->vocab_size, limits->num_blocks, limits->kv.block_size,
+             (int64_t)kv_block_bytes(&w->arch.kv_block) * limits->num_blocks,
+             memory_kv_tokens(&limits->kv, limits->num_blocks, limits->max_num_batched_tokens,
+                              limits->max_model_len),
+             dtype_name(w->arch.kv_block.dtype), model_weight_bytes(w->model),
+             w->backend->device_isa(w->device), w->backend->device_threads(w->device),
+             limits->max_num_seqs, limits->max_num_batched_tokens, limits->max_num_queued_reqs,
              limits->max_num_queued_tokens, w->arch.model_type, dtype_name(w->arch.dtype),
              model_identity(w->model), w->ranks.num_ranks);
     status_set_texts(w->child.page, text, NULL);

@@ -87,19 +87,20 @@ static int bench_plan(int32_t num_seqs, enum wait_policy policy, const char *nam
     static struct scheduler s;
     static int64_t ns[STEPS];
     struct reserve reserve = { 0 };
-    const struct scheduler_limits limits = { .max_num_seqs = num_seqs,
-                                             .max_num_batched_tokens = 8192,
-                                             .max_logits = num_seqs + SEQUENCE_WINDOW,
-                                             .max_model_len = MAX_LEN,
-                                             .block_size = BLOCK,
-                                             .num_groups = 1,
-                                             .num_blocks = num_seqs * MAX_LEN / BLOCK * 2,
-                                             .max_num_queued_reqs = 4 * num_seqs,
-                                             .max_num_queued_tokens = 10000000,
-                                             .vocab_size = 200000,
-                                             .enable_prefix_caching = true,
-                                             .policy = policy };
+    struct scheduler_limits limits = { .max_num_seqs = num_seqs,
+                                       .max_num_batched_tokens = 8192,
+                                       .max_logits = num_seqs + SEQUENCE_WINDOW,
+                                       .max_model_len = MAX_LEN,
+                                       .num_blocks = num_seqs * MAX_LEN / BLOCK * 2,
+                                       .max_num_queued_reqs = 4 * num_seqs,
+                                       .max_num_queued_tokens = 10000000,
+                                       .vocab_size = 200000,
+                                       .enable_prefix_caching = true,
+                                       .policy = policy };
     const struct plan *plan = NULL;
+    const int32_t window = 0;
+    struct kv_place place;
+    kv_groups_cut(&window, 1, BLOCK, &limits.kv, &place);
     if (scheduler_init(&s, &limits, &reserve) < 0)
         return -ENOMEM;
     for (int32_t i = 0; i < num_seqs; i++)

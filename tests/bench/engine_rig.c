@@ -77,7 +77,7 @@ static void open_model(struct engine_rig *rig, int32_t max_logits, struct arch *
     must(model_read_arch(RINGLET, DTYPE_F16, BLOCK, ret_arch, &err), "model", &err);
     const struct device_options device = {
         .max_rows = BUDGET,
-        .max_ops = model_max_ops(ret_arch, BUDGET, 0) + BACKEND_MAX_GROUPS + 2,
+        .max_ops = model_max_ops(ret_arch, BUDGET, 0) + 3,
         .max_vocab = ret_arch->vocab_size,
     };
     const struct model_options model = { .dir = RINGLET,
@@ -111,8 +111,7 @@ static void open_engine(struct engine_rig *rig, const struct engine_rig_options 
                     .max_num_batched_tokens = BUDGET,
                     .max_logits = max_logits,
                     .max_model_len = MAX_LEN,
-                    .block_size = BLOCK,
-                    .num_groups = arch.num_kv_groups,
+                    .kv = arch.kv,
                     .num_blocks = options->num_seqs * MAX_LEN / BLOCK + 64,
                     .max_num_queued_reqs = 4 * options->num_seqs,
                     .max_num_queued_tokens = 10000000,

@@ -250,17 +250,22 @@ static void drop_wide_windows(struct arch *arch)
             arch->layers[l].window = 0;
 }
 
-static void set_kv_group(struct arch *arch, enum dtype kv_dtype, int32_t block_size)
+static void set_kv(struct arch *arch, enum dtype kv_dtype, int32_t block_size)
 {
-    arch->num_kv_groups = 1;
+    int32_t windows[ARCH_MAX_LAYERS];
+    struct kv_place places[ARCH_MAX_LAYERS];
     for (int32_t l = 0; l < arch->num_hidden_layers; l++)
-        arch->layers[l].kv_layer = l;
-    arch->kv_groups[0] = (struct kv_layout){ .num_layers = arch->num_hidden_layers,
-                                             .num_kv_heads = arch->num_key_value_heads,
-                                             .head_dim = arch->latent.dim + arch->head_dim,
-                                             .block_size = block_size,
-                                             .dtype = kv_dtype,
-                                             .latent_dim = arch->latent.dim };
+        windows[l] = arch->layers[l].window;
+    const int32_t num_layers =
+        kv_groups_cut(windows, arch->num_hidden_layers, block_size, &arch->kv, places);
+    for (int32_t l = 0; l < arch->num_hidden_layers; l++)
+        arch->layers[l].kv = places[l];
+    arch->kv_block = (struct kv_layout){ .num_layers = num_layers,
+                                         .num_kv_heads = arch->num_key_value_heads,
+                                         .head_dim = arch->latent.dim + arch->head_dim,
+                                         .block_size = block_size,
+                                         .dtype = kv_dtype,
+                                         .latent_dim = arch->latent.dim };
 }
 
 static int read_whole(const json_t *config, const struct family *family, struct arch *arch,
@@ -350,7 +355,7 @@ int config_parse(const char *text, size_t len, enum dtype kv_dtype, int32_t bloc
     if (r < 0)
         return r;
     snprintf(arch.model_type, sizeof(arch.model_type), "%s", family->model_type);
-    set_kv_group(&arch, kv_dtype, block_size);
+    set_kv(&arch, kv_dtype, block_size);
     *ret_arch = arch;
     if (ret_family != NULL)
         *ret_family = family;

@@ -20,7 +20,7 @@ enum { CONFIG_MAX_POSITIONS = 1 << 24 };
 struct family;
 
 /*
- * Parse the text of a config.json. `kv_dtype` and `block_size` go into the KV group.
+ * Parse the text of a config.json. `kv_dtype` and `block_size` go into the KV blocks.
  *
  * Returns 0; -EINVAL for a key that is missing, of another type or out of range; -ENOTSUP for
  * a model that is not known here; -ENOMEM.

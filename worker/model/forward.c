@@ -22,16 +22,16 @@ struct stream {
     int32_t rows;
 };
 
-static struct pass layer_pass(struct model *m, struct kv_pool *const *pools,
+static struct pass layer_pass(struct model *m, struct kv_pool *pool,
                               const struct model_batch *batch, int32_t l)
 {
     const struct layer_spec *spec = &m->arch.layers[l];
     return (struct pass){ .m = m,
                           .spec = spec,
                           .w = &m->weights.layers[l],
-                          .pool = pools[spec->kv_group],
-                          .slots = batch->slots[spec->kv_group],
-                          .seqs = batch->seqs[spec->kv_group],
+                          .pool = pool,
+                          .slots = batch->slots[spec->kv.part],
+                          .seqs = batch->seqs[spec->kv.part],
                           .batch = batch,
                           .velocity = m->mu.v };
 }
@@ -195,8 +195,8 @@ static void finish_last(const struct pass *pass)
     give_logits(last.m, &s);
 }
 
-void model_forward(struct model *model, struct kv_pool *const *pools,
-                   const struct model_batch *batch, float **ret_logits)
+void model_forward(struct model *model, struct kv_pool *pool, const struct model_batch *batch,
+                   float **ret_logits)
 {
     const struct workspace *ws = &model->workspace;
     const struct arch *arch = &model->arch;
@@ -210,7 +210,7 @@ void model_forward(struct model *model, struct kv_pool *const *pools,
     mu_soften(model, ws->hidden, batch->num_rows);
     mu_begin(model, batch->num_rows);
     for (int32_t l = 0; l <= last; l++) {
-        const struct pass pass = layer_pass(model, pools, batch, l);
+        const struct pass pass = layer_pass(model, pool, batch, l);
         const struct stream all = { ws->hidden, ws->attn, ws->normed, batch->num_rows };
         attend(&pass, l == 0, l < last || batch->num_logits > 0);
         if (l < last) {

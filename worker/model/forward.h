@@ -84,9 +84,9 @@ struct pass {
     struct model *m;
     const struct layer_spec *spec;
     const struct layer_weights *w;
-    struct kv_pool *pool;             /* of the layer's KV group */
-    const int64_t *slots;             /* of the layer's KV group */
-    const struct attention_seq *seqs; /* of the layer's KV group */
+    struct kv_pool *pool;
+    const int64_t *slots; /* of the layer's part */
+    const struct attention_seq *seqs;
     const struct model_batch *batch;
     const int32_t *rows; /* which of the batch's rows they are; NULL: all of them */
     float *velocity;     /* [rows][hidden_size]; NULL: the model has none */

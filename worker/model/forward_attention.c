@@ -46,7 +46,7 @@ static void rope_heads(const struct pass *pass)
         sum_squares(pass, &norm);
     m->backend->rope_kv_write(m->device, m->workspace.qkv, w->q_norm != NULL ? &norm : NULL,
                               &m->ropes[pass->spec->rope], batch->positions, pass->slots,
-                              pass->pool, pass->spec->kv_layer, m->arch.num_attention_heads,
+                              pass->pool, pass->spec->kv.layer, m->arch.num_attention_heads,
                               batch->num_rows);
 }
 
@@ -61,7 +61,7 @@ static void attend_heads(const struct pass *pass, const float *x, bool wanted)
     mu_guide(pass, qkv);
     rope_heads(pass);
     if (wanted)
-        m->backend->attention(m->device, m->workspace.attn, qkv, pass->pool, pass->spec->kv_layer,
+        m->backend->attention(m->device, m->workspace.attn, qkv, pass->pool, pass->spec->kv.layer,
                               m->arch.num_attention_heads, &form, pass->seqs, pass->batch->num_seqs,
                               rows);
 }

@@ -108,7 +108,7 @@ static void write_latents(const struct pass *pass, int32_t rows)
         .positions = pass->batch->positions,
         .slots = pass->slots,
         .pool = pass->pool,
-        .layer = pass->spec->kv_layer,
+        .layer = pass->spec->kv.layer,
     };
     m->backend->latent_write(m->device, &args, rows);
 }
@@ -146,7 +146,7 @@ void latent_attend(const struct pass *pass, const float *x, bool wanted)
     if (!wanted)
         return;
     m->backend->attention(m->device, space->mixed, space->absorbed, pass->pool,
-                          pass->spec->kv_layer, m->arch.num_attention_heads, &form, pass->seqs,
+                          pass->spec->kv.layer, m->arch.num_attention_heads, &form, pass->seqs,
                           pass->batch->num_seqs, rows);
     make_values(pass, rows);
 }

@@ -65,8 +65,7 @@ static void measure_rest(const struct model_options *options, struct measure *m)
     m->max_len = options->max_model_len > 0 ? options->max_model_len : longest;
     for (int32_t i = 0; i < m->own.num_ropes; i++)
         m->table_bytes += sizeof(float) * (size_t)m->own.ropes[i].rotary_dims * (size_t)m->max_len;
-    for (int32_t g = 0; g < m->own.num_kv_groups; g++)
-        m->kv_block_bytes += kv_block_bytes(&m->own.kv_groups[g]);
+    m->kv_block_bytes = kv_block_bytes(&m->own.kv_block);
     m->activation_bytes = measure_activations(options, &m->own);
 }
 

@@ -14,7 +14,7 @@ struct measure {
     size_t weight_bytes;     /* of one rank */
     size_t table_bytes;      /* of one rank: angles of positions */
     size_t activation_bytes; /* of one rank: about, for options->max_rows */
-    size_t kv_block_bytes;   /* of one rank, all KV groups: options->block_size positions */
+    size_t kv_block_bytes;   /* of one rank: see kv_groups.h */
 };
 
 /*

@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "kernels/backend.h"
 #include "worker/model/config_quant.h"
+#include "worker/model/kv_groups.h"
 
 enum { ARCH_MAX_LAYERS = 512, ARCH_MAX_ROPES = 2, ROPE_MAX_FACTORS = 256 };
 
@@ -60,9 +61,9 @@ struct mu_clamp {
 struct layer_spec {
     enum attention_kind attention;
     enum mlp_kind mlp;
-    int32_t window;             /* positions a token sees, its own among them; 0: all */
-    int32_t rope;               /* index in arch.ropes */
-    int32_t kv_group, kv_layer; /* the pool, and the layer's place in its pages */
+    int32_t window; /* positions a token sees, its own among them; 0: all */
+    int32_t rope;   /* index in arch.ropes */
+    struct kv_place kv;
 };
 
 /* What a family says of a model: names are those of config.json. A zeroed flag means Llama's
@@ -109,10 +110,9 @@ struct arch {
     int32_t num_ropes;
     struct rope_spec ropes[ARCH_MAX_ROPES];
     struct layer_spec layers[ARCH_MAX_LAYERS];
-    /* KV groups: layers of one kind share block tables. Llama has one. */
-    int32_t num_kv_groups;
-    struct kv_layout kv_groups[BACKEND_MAX_GROUPS];
-    /* Of a whole model 0 and 0. In a rank's arch heads, kv_groups and intermediate_size are the
+    struct kv_groups kv;       /* Llama has one, of one part */
+    struct kv_layout kv_block; /* of the pool: a part's layers */
+    /* Of a whole model 0 and 0. In a rank's arch heads, kv_block and intermediate_size are the
      * rank's own; vocab_size and hidden_size are never cut. */
     struct {
         int32_t rank, num_ranks;
@@ -163,11 +163,11 @@ int model_take_weights(struct model *model);
  * wait(). */
 struct model_batch {
     int32_t num_rows;
-    const int32_t *token_ids;                 /* [num_rows] */
-    const int32_t *positions;                 /* [num_rows] */
-    const int64_t *slots[BACKEND_MAX_GROUPS]; /* [num_rows] per KV group */
+    const int32_t *token_ids;           /* [num_rows] */
+    const int32_t *positions;           /* [num_rows] */
+    const int64_t *slots[KV_MAX_PARTS]; /* [num_rows] in the KV blocks of each part */
     int32_t num_seqs;
-    const struct attention_seq *seqs[BACKEND_MAX_GROUPS]; /* [num_seqs] per KV group */
+    const struct attention_seq *seqs[KV_MAX_PARTS]; /* [num_seqs] */
     int32_t num_logits;
     const int32_t *logits_rows; /* [num_logits] rows whose logits are wanted */
 };
@@ -176,8 +176,8 @@ struct model_batch {
  * Enqueue the forward pass between the backend's begin() and submit(). The logits lie in
  * *ret_logits [num_logits][vocab_size] (the model's workspace) after wait().
  */
-void model_forward(struct model *model, struct kv_pool *const *pools,
-                   const struct model_batch *batch, float **ret_logits);
+void model_forward(struct model *model, struct kv_pool *pool, const struct model_batch *batch,
+                   float **ret_logits);
 
 /*
  * What rank `rank` of `num_ranks` has of a model; one rank has all of it.

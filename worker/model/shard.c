@@ -58,8 +58,7 @@ int model_shard(const struct arch *whole, int32_t rank, int32_t num_ranks, struc
         own.moe.intermediate_size = share(whole->moe.intermediate_size, rank, num_ranks);
         own.moe.shared_intermediate_size =
             share(whole->moe.shared_intermediate_size, rank, num_ranks);
-        for (int32_t g = 0; g < own.num_kv_groups; g++)
-            own.kv_groups[g].num_kv_heads = own.num_key_value_heads;
+        own.kv_block.num_kv_heads = own.num_key_value_heads;
     }
     *ret_own = own;
     return 0;

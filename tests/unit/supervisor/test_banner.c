@@ -42,7 +42,7 @@ START_TEST(it_tells_model_context_cache_address_and_a_line_to_try)
     name_model("ringlet");
     FILE *out = open_memstream(&text, &len);
     banner_print(&settings,
-                 "max_model_len=2048\nnum_blocks=1000\nblock_size=16\nkv_bytes=33554432\n"
+                 "max_model_len=2048\nnum_blocks=1000\nkv_tokens=16000\nkv_bytes=33554432\n"
                  "kv_dtype=f16\nweight_bytes=5242880\nisa=avx512\nthreads=2\nmodel_type=llama\n"
                  "dtype=bf16\n",
                  120000, out);

@@ -26,6 +26,7 @@ static struct {
     bool is_open[LAW1_NUM_REQUESTS]; /* by request: asked for and not answered */
     int32_t last_seen[LAW1_NUM_REQUESTS][LAW1_MAX_CHOICES]; /* tokens when the pests last went */
     int32_t num_pests;                                      /* that run */
+    uint32_t num_sent;                                      /* of them, ever */
     bool are_pests_out;
     int32_t credits[LAW1_NUM_REQUESTS][LAW1_MAX_CHOICES]; /* preemptions */
     uint64_t num_preempted;                               /* in engines that are gone */
@@ -71,11 +72,6 @@ static void ask(const struct law1_case *c, unsigned i, struct world_asked *a)
     a->params.priority = 1;
     if (a->submit.num_prompt > LAW1_MAX_SCORES)
         a->params.num_prompt_logprobs = -1;
-}
-
-static int32_t blocks_of(uint32_t num_tokens)
-{
-    return (int32_t)((num_tokens + BLOCK - 1) / BLOCK);
 }
 
 /* A choice whose DONE an engine took along: its tokens say it, too. */
@@ -180,16 +176,20 @@ static void harvest(int32_t i)
 /* --- the engine --------------------------------------------------------------------------- */
 
 /* As many blocks as the requests take; where nobody is to lack any, also those of the requests
- * that come before. */
+ * that come before, and what lies behind windows stays. */
 static int32_t num_blocks_of(const struct law1_case *c)
 {
-    int32_t num = 0;
+    const struct kv_groups kv = world_kv(law1_models[c->model].dir);
+    const bool is_tiny = c->pest == LAW1_TINY_POOL;
+    int64_t num = 0;
     struct world_asked a;
     for (int32_t k = 0; k < c->num; k++) {
         ask(c, (unsigned)((c->first + k) % LAW1_NUM_REQUESTS), &a);
-        num += (int32_t)a.params.num_choices * blocks_of(a.submit.num_prompt + a.params.max_tokens);
+        const int32_t len = (int32_t)(a.submit.num_prompt + a.params.max_tokens);
+        num += (int64_t)a.params.num_choices *
+               (is_tiny ? kv_most_blocks(&kv, c->chunk, len) : kv.num_parts * kv_pages(&kv, len));
     }
-    return c->pest == LAW1_TINY_POOL ? num : 2 * num + BLOCK;
+    return (int32_t)(is_tiny ? num : 2 * num + BLOCK);
 }
 
 static void open_engine(const struct law1_case *c)
@@ -294,9 +294,10 @@ static void assert_found(const struct law1_case *c)
 static void submit_pest(int32_t nth, int32_t num_tokens)
 {
     struct world_asked a;
+    run.num_sent++; /* each is another, and finds nothing */
     world_ask(&a, 2);
     for (int32_t t = 0; t < num_tokens; t++)
-        a.prompt[t] = (int32_t)(world_mix(500000 + 1000 * (unsigned)nth + (unsigned)t) %
+        a.prompt[t] = (int32_t)(world_mix(500000 + 1000 * run.num_sent + (unsigned)t) %
                                 (unsigned)(world.vocab_size - 24));
     a.submit.num_prompt = (uint32_t)num_tokens;
     a.submit.num_biases = 0;
@@ -311,19 +312,30 @@ static void submit_pest(int32_t nth, int32_t num_tokens)
     seat_submit(&world.seat, (uint64_t)(FIRST_OTHER + nth), &a.submit);
 }
 
+/* The longest that takes at most `num` blocks when it starts. */
+static int32_t longest_in(int64_t num, int64_t *ret_taken)
+{
+    const struct scheduler_limits *limits = &world.limits;
+    const int32_t chunk = kv_fitting_chunk(&limits->kv, limits->num_blocks,
+                                           limits->max_num_batched_tokens, limits->max_model_len);
+    int32_t pages = WORLD_MAX_LEN / BLOCK;
+    while (pages > 0 && kv_most_blocks(&limits->kv, chunk, pages * BLOCK - 1) > num)
+        pages--;
+    *ret_taken = kv_most_blocks(&limits->kv, chunk, pages * BLOCK - 1);
+    return pages * BLOCK - 1;
+}
+
 /* So many that nobody else can run. */
 static void submit_pests(void)
 {
-    int32_t num = run.c->num_seqs, blocks = 0;
-    if (run.c->pest == LAW1_TINY_POOL) {
-        const int32_t most = WORLD_MAX_LEN / BLOCK;
-        blocks = world.limits.num_blocks;
-        num = (blocks + most - 1) / most;
-    }
-    ck_assert_int_le(num, MAX_PESTS);
-    for (int32_t k = 0; k < num; k++) {
-        const int32_t own = blocks * (k + 1) / num - blocks * k / num;
-        submit_pest(k, run.c->pest == LAW1_TINY_POOL ? own * BLOCK - 1 : 1 + k % 3);
+    const bool is_tiny = run.c->pest == LAW1_TINY_POOL;
+    int64_t left = world.limits.num_blocks, taken = 0;
+    int32_t num = 0;
+    while (is_tiny ? left >= world.limits.kv.num_parts : num < run.c->num_seqs) {
+        ck_assert_int_lt(num, MAX_PESTS);
+        submit_pest(num, is_tiny ? longest_in(left, &taken) : 1 + num % 3);
+        left -= taken;
+        num++;
     }
     run.num_pests = num;
 }
@@ -377,19 +389,31 @@ static void pester(void)
         submit_pests();
 }
 
+/* A restart may take the place of one, and those who come back while pests with windows, which give
+ * back blocks, are still at it run for longer at a time. */
+static int32_t least_preemptions(const struct law1_case *c)
+{
+    const struct kv_groups kv = world_kv(law1_models[c->model].dir);
+    int32_t num = LAW1_NUM_PREEMPTIONS - c->num_restarts;
+    for (int32_t g = 0; g < kv.num_groups; g++)
+        if (kv.groups[g].window > 0 && num > LAW1_NUM_PREEMPTIONS - 2)
+            num = LAW1_NUM_PREEMPTIONS - 2;
+    return num;
+}
+
 static void assert_preempted(const struct law1_case *c)
 {
+    const int32_t least = least_preemptions(c);
     uint64_t num = 0;
     struct world_asked a;
     for (int32_t k = 0; k < c->num && c->pest != LAW1_NO_PEST; k++) {
         const int32_t i = (c->first + k) % LAW1_NUM_REQUESTS;
         ask(c, (unsigned)i, &a);
         for (uint32_t n = 0; n < a.params.num_choices; n++) {
-            /* A restart may take the place of one. */
-            ck_assert_msg(run.credits[i][n] >= LAW1_NUM_PREEMPTIONS - c->num_restarts,
+            ck_assert_msg(run.credits[i][n] >= least,
                           "request %d choice %u was preempted %d times only", i, n,
                           run.credits[i][n]);
-            num += LAW1_NUM_PREEMPTIONS - (uint64_t)c->num_restarts;
+            num += (uint64_t)least;
         }
     }
     ck_assert_uint_ge(run.num_preempted, num);

@@ -37,8 +37,8 @@ static int open_parts(struct rig *rig, const struct rig_options *options, struct
     if (r == 0)
         r = model_open(rig->backend, rig->device, &model_options, &rig->model, err);
     if (r == 0)
-        r = rig->backend->kv_alloc(rig->device, &model_arch(rig->model)->kv_groups[0],
-                                   RIG_NUM_BLOCKS, &rig->pool, err);
+        r = rig->backend->kv_alloc(rig->device, &model_arch(rig->model)->kv_block,
+                                   RIG_NUM_BLOCKS * arch.kv.num_parts, &rig->pool, err);
     rig->vocab_size = arch.vocab_size;
     return r;
 }
@@ -64,24 +64,46 @@ void rig_close(struct rig *rig)
     *rig = (struct rig){ 0 };
 }
 
+enum { MAX_SEQS = 8 };
+
 /* A batch as flat arrays. */
 struct step {
     int32_t ids[RIG_MAX_ROWS], positions[RIG_MAX_ROWS], rows;
-    int64_t slots[RIG_MAX_ROWS];
-    struct attention_seq seqs[8];
+    int64_t slots[KV_MAX_PARTS][RIG_MAX_ROWS];
+    struct attention_seq seqs[KV_MAX_PARTS][MAX_SEQS];
+    int32_t blocks[KV_MAX_PARTS][MAX_SEQS][RIG_NUM_BLOCKS];
 };
 
-static void add_part(struct step *step, int32_t index, const struct rig_part *part)
+/* In a part of group `g`; what lies behind its window is not told. */
+static void add_kv(struct step *step, const struct kv_groups *kv, int32_t g, int32_t p,
+                   int32_t index, const struct rig_part *part)
 {
-    step->seqs[index] = (struct attention_seq){ .first_row = step->rows,
-                                                .num_rows = part->num,
-                                                .first_pos = part->first_pos,
-                                                .blocks = part->blocks };
+    const int32_t end = kv_pages(kv, part->first_pos + part->num);
+    const int32_t first = kv_first_page(kv, g, part->first_pos);
+    int32_t *blocks = step->blocks[p][index];
+    for (int32_t page = first; page < end; page++)
+        blocks[page - first] = part->blocks[page] * kv->num_parts + p;
+    step->seqs[p][index] = (struct attention_seq){ .first_row = step->rows,
+                                                   .num_rows = part->num,
+                                                   .first_pos = part->first_pos,
+                                                   .blocks = blocks,
+                                                   .first_block = first };
+    for (int32_t i = 0; i < part->num; i++) {
+        const int32_t pos = part->first_pos + i;
+        const int64_t block = blocks[pos / RIG_BLOCK_SIZE - first];
+        step->slots[p][step->rows + i] = block * RIG_BLOCK_SIZE + pos % RIG_BLOCK_SIZE;
+    }
+}
+
+static void add_part(struct step *step, const struct kv_groups *kv, int32_t index,
+                     const struct rig_part *part)
+{
+    for (int32_t g = 0; g < kv->num_groups; g++)
+        for (int32_t p = 0; p < kv->groups[g].num_parts; p++)
+            add_kv(step, kv, g, kv->groups[g].first_part + p, index, part);
     for (int32_t i = 0; i < part->num; i++, step->rows++) {
-        const int32_t pos = part->first_pos + i, block = part->blocks[pos / RIG_BLOCK_SIZE];
-        step->ids[step->rows] = part->tokens[pos];
-        step->positions[step->rows] = pos;
-        step->slots[step->rows] = (int64_t)block * RIG_BLOCK_SIZE + pos % RIG_BLOCK_SIZE;
+        step->ids[step->rows] = part->tokens[part->first_pos + i];
+        step->positions[step->rows] = part->first_pos + i;
     }
 }
 
@@ -91,18 +113,20 @@ static float *enqueue(struct rig *rig, struct step *step, const struct rig_part 
 {
     step->rows = 0;
     for (int32_t p = 0; p < num_parts; p++)
-        add_part(step, p, &parts[p]);
-    const struct model_batch batch = { .num_rows = step->rows,
-                                       .token_ids = step->ids,
-                                       .positions = step->positions,
-                                       .slots = { step->slots },
-                                       .num_seqs = num_parts,
-                                       .seqs = { step->seqs },
-                                       .num_logits = num_logits,
-                                       .logits_rows = logits_rows };
+        add_part(step, &model_arch(rig->model)->kv, p, &parts[p]);
+    struct model_batch batch = { .num_rows = step->rows,
+                                 .token_ids = step->ids,
+                                 .positions = step->positions,
+                                 .num_seqs = num_parts,
+                                 .num_logits = num_logits,
+                                 .logits_rows = logits_rows };
+    for (int p = 0; p < KV_MAX_PARTS; p++) {
+        batch.slots[p] = step->slots[p];
+        batch.seqs[p] = step->seqs[p];
+    }
     float *logits = NULL;
     rig->backend->begin(rig->device);
-    model_forward(rig->model, &rig->pool, &batch, &logits);
+    model_forward(rig->model, rig->pool, &batch, &logits);
     return logits;
 }
 

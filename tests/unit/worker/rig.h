@@ -1,5 +1,5 @@
 /*
- * rig.h - a model on the cpu backend with one KV pool, for tests: prompt in, logits out
+ * rig.h - a model on the cpu backend with a KV pool, for tests: prompt in, logits out
  */
 #ifndef TESTS_UNIT_WORKER_RIG_H
 #define TESTS_UNIT_WORKER_RIG_H
@@ -32,7 +32,7 @@ struct rig {
 struct rig_part {
     const int32_t *tokens; /* of the sequence, from position 0 */
     int32_t first_pos, num;
-    const int32_t *blocks;
+    const int32_t *blocks; /* by page, below RIG_NUM_BLOCKS: a block in each part */
 };
 
 /* Returns 0, or what device_open() or model_open() said. */

@@ -12,14 +12,23 @@ unsigned sim_draw(unsigned below)
     return (sim.seed >> 8) % below;
 }
 
+struct kv_groups sim_groups(const int32_t *windows, int32_t num)
+{
+    struct kv_groups kv = { .block_size = SIM_BLOCK, .num_groups = num };
+    for (int32_t g = 0; g < num; g++) {
+        kv.groups[g] = (struct kv_group){ windows[g], kv.num_parts, g + 1 };
+        kv.num_parts += g + 1;
+    }
+    return kv;
+}
+
 struct scheduler_limits sim_limits(int32_t num_seqs, int32_t budget, int32_t num_blocks)
 {
     return (struct scheduler_limits){ .max_num_seqs = num_seqs,
                                       .max_num_batched_tokens = budget,
                                       .max_logits = budget < num_seqs ? budget : num_seqs,
                                       .max_model_len = SIM_MAX_LEN,
-                                      .block_size = SIM_BLOCK,
-                                      .num_groups = 1,
+                                      .kv = sim_groups(&(int32_t){ 0 }, 1),
                                       .num_blocks = num_blocks,
                                       .max_num_queued_reqs = 8,
                                       .max_num_queued_tokens = 1000,
@@ -114,22 +123,44 @@ void sim_submit_random(void)
 /* --- what must hold after every plan -----------------------------------------------------------
  */
 
+/* Of one sequence in one group; nothing that is needed is gone, and no more is held than two chunks
+ * and the window take. */
+static void count_refs(const struct sequence *q, int32_t g, int32_t *refs)
+{
+    const struct kv_groups *kv = &sim.s.limits.kv;
+    const struct block_table *table = &q->tables[g];
+    const int32_t most = kv_most_pages(kv, g, sim.s.max_chunk, SIM_MAX_LEN);
+    MUST(q->state == SEQUENCE_RUNNING || table->num == 0);
+    MUST(table->first <= table->num && table->num - table->first <= most);
+    if (q->state == SEQUENCE_RUNNING)
+        MUST(table->num * SIM_BLOCK >= q->num_computed);
+    for (int32_t part = 0; part < kv->groups[g].num_parts; part++)
+        for (int32_t page = table->first; page < table->num; page++)
+            refs[block_table_ids(table, part)[page]]++;
+}
+
+/* Every block is a sequence's, the tree's or free: counted once, and none is lost. */
 static void check_blocks(void)
 {
-    int32_t refs[SIM_MAX_BLOCKS] = { 0 }, num_used = 0;
-    for (int32_t i = 0; i < sim.s.seats.num_seats; i++) {
-        const struct sequence *q = &sim.s.seats.seats[i];
-        MUST(q->state == SEQUENCE_RUNNING || q->tables[0].num == 0);
-        if (q->state == SEQUENCE_RUNNING)
-            MUST(q->tables[0].num * SIM_BLOCK >= q->num_computed);
-        for (int32_t b = 0; b < q->tables[0].num; b++)
-            refs[q->tables[0].ids[b]]++;
+    const struct block_pool *pool = &sim.s.blocks;
+    int32_t refs[SIM_MAX_BLOCKS] = { 0 }, num_used = 0, num_idle = 0;
+    bool is_free[SIM_MAX_BLOCKS] = { false };
+    for (int32_t i = 0; i < sim.s.seats.num_seats; i++)
+        for (int32_t g = 0; g < sim.s.limits.kv.num_groups; g++)
+            count_refs(&sim.s.seats.seats[i], g, refs);
+    for (int32_t i = 0; i < pool->num_free - pool->num_idle; i++) {
+        MUST(!is_free[pool->free_ids[i]]);
+        is_free[pool->free_ids[i]] = true;
     }
     for (int32_t b = 0; b < sim.s.limits.num_blocks; b++) {
-        MUST(refs[b] == sim.s.blocks[0].ref_counts[b]);
+        MUST(refs[b] == pool->ref_counts[b]);
+        MUST(pool->is_kept[b] == (sim.s.prefixes.nodes_of[b] >= 0));
+        MUST(is_free[b] == (refs[b] == 0 && !pool->is_kept[b]));
         num_used += refs[b] > 0;
+        num_idle += refs[b] == 0 && pool->is_kept[b];
     }
-    ck_assert_int_eq(sim.s.blocks[0].num_free, sim.s.limits.num_blocks - num_used);
+    ck_assert_int_eq(pool->num_free, sim.s.limits.num_blocks - num_used);
+    ck_assert_int_eq(pool->num_idle, num_idle);
 }
 
 /* Rows in the air and in the plan, by seat. */
@@ -198,6 +229,23 @@ static const int32_t *find_drawn(const struct sim_list *list, const struct seque
     ck_abort_msg("a token is missing that no step draws");
 }
 
+/* The blocks that the row reads and writes, as a batch has them. */
+static void tell_blocks(struct sim_row *told, int32_t g)
+{
+    const struct kv_groups *kv = &sim.s.limits.kv;
+    const struct plan_row *row = &told->row;
+    const struct block_table *table = &row->sequence->tables[g];
+    const int32_t end = kv_pages(kv, row->first_pos + row->num_tokens);
+    const int32_t first = kv_first_page(kv, g, row->first_pos);
+    MUST(first >= table->first && end <= table->num);
+    for (int32_t part = 0; part < kv->groups[g].num_parts; part++) {
+        int32_t *blocks = told->blocks[kv->groups[g].first_part + part];
+        memset(blocks, -1, sizeof(told->blocks[0]));
+        memcpy(blocks + first, block_table_ids(table, part) + first,
+               (size_t)(end - first) * sizeof(*blocks));
+    }
+}
+
 /* What the device is told of a plan. The list before may be in the air. */
 static void launch(const struct plan *plan)
 {
@@ -213,8 +261,8 @@ static void launch(const struct plan *plan)
         const int32_t end = row->first_pos + row->num_tokens;
         struct sim_row *told = &list->rows[i];
         *told = (struct sim_row){ .row = *row, .num_known = q->num_tokens, .choice = q->choice };
-        memcpy(told->blocks, q->tables[0].ids,
-               (size_t)((end + SIM_BLOCK - 1) / SIM_BLOCK) * sizeof(int32_t));
+        for (int32_t g = 0; g < sim.s.limits.kv.num_groups; g++)
+            tell_blocks(told, g);
         MUST(end <= q->num_tokens + 1);
         if (end > q->num_tokens) {
             told->last_token = find_drawn(before, q);
@@ -229,23 +277,37 @@ static int32_t token_at(const struct sim_row *row, int32_t pos)
     return pos < row->num_known ? row->row.sequence->tokens[pos] : *row->last_token;
 }
 
+/* Write the position's hash, or read it if some row sees it. */
+static void compute_position(const struct sim_row *told, int32_t g, int32_t pos, uint64_t hash)
+{
+    const struct kv_group *group = &sim.s.limits.kv.groups[g];
+    if (group->window > 0 && pos <= told->row.first_pos - group->window)
+        return;
+    for (int32_t part = group->first_part; part < group->first_part + group->num_parts; part++) {
+        const int32_t block = told->blocks[part][pos / SIM_BLOCK];
+        MUST(block >= 0);
+        uint64_t *place = &sim.kv[block][pos % SIM_BLOCK];
+        if (pos >= told->row.first_pos)
+            *place = hash + (uint64_t)part;
+        MUST(*place == hash + (uint64_t)part);
+    }
+}
+
 static int32_t compute_row(const struct sim_row *told)
 {
     const struct plan_row *row = &told->row;
     uint64_t hash = 0;
     for (int32_t pos = 0; pos < row->first_pos + row->num_tokens; pos++) {
-        uint64_t *place = &sim.kv[told->blocks[pos / SIM_BLOCK]][pos % SIM_BLOCK];
         hash = hash_of(hash, token_at(told, pos));
-        if (pos >= row->first_pos)
-            *place = hash;
-        MUST(*place == hash);
+        for (int32_t g = 0; g < sim.s.limits.kv.num_groups; g++)
+            compute_position(told, g, pos, hash);
     }
     return next_token(hash, told->choice);
 }
 
 static void run(struct sim_list *list)
 {
-    const struct plan_copies *copies = &list->plan->copies[0];
+    const struct plan_copies *copies = &list->plan->copies;
     if (list->has_run)
         return;
     for (int32_t i = copies->num - 1; i >= 0; i--) /* a device promises no order */
@@ -299,7 +361,7 @@ static void take_results(struct sim_list *list)
             sim.num_wasted++;
     }
     sim.num_preempted += plan->num_preempted;
-    sim.num_copied += plan->copies[0].num;
+    sim.num_copied += plan->copies.num;
     sim.num_hit += plan->num_hit;
 }
 
@@ -423,7 +485,10 @@ void sim_check_empty(void)
     land();
     ck_assert(!scheduler_has_work(&sim.s));
     ck_assert_int_eq(sim.num_live, 0);
-    ck_assert_int_eq(sim.s.blocks[0].num_free, sim.s.limits.num_blocks);
+    ck_assert_int_eq(sim.s.blocks.num_free, sim.s.limits.num_blocks);
+    prefix_cache_make_room(&sim.s.prefixes, sim.s.limits.num_blocks);
+    ck_assert_int_eq(sim.s.blocks.num_idle, 0);
+    ck_assert_int_eq(sim.s.prefixes.num_in_tree, 0);
     ck_assert_int_eq(sim.s.seats.num_free, sim.s.seats.num_seats);
     ck_assert_int_eq(sim.s.num_queued_tokens, 0);
     ck_assert_int_eq(sim.s.requests.store.num_free, sim.s.requests.store.num_chunks);

@@ -20,7 +20,8 @@ enum {
     SIM_VOCAB = 97,
     SIM_BLOCK = 4,
     SIM_MAX_LEN = 96,
-    SIM_MAX_BLOCKS = 64,
+    SIM_MAX_BLOCKS = 256,
+    SIM_MAX_PARTS = 3,
     SIM_MAX_SEQS = 16,
     SIM_MAX_REQUESTS = 12000,
 };
@@ -39,7 +40,7 @@ struct sim_list {
     const struct plan *plan;
     struct sim_row {
         struct plan_row row;
-        int32_t blocks[SIM_MAX_LEN / SIM_BLOCK];
+        int32_t blocks[SIM_MAX_PARTS][SIM_MAX_LEN / SIM_BLOCK]; /* -1: not told */
         int32_t num_known;         /* tokens of the sequence that the host knew */
         const int32_t *last_token; /* where the token behind them will be */
         int32_t choice;
@@ -73,6 +74,9 @@ extern int32_t sim_eos_ids[1];
 unsigned sim_draw(unsigned below);
 
 struct scheduler_limits sim_limits(int32_t num_seqs, int32_t budget, int32_t num_blocks);
+
+/* KV groups with these windows, [num]; group g has g + 1 parts. */
+struct kv_groups sim_groups(const int32_t *windows, int32_t num);
 void sim_begin(struct scheduler_limits limits, unsigned seed);
 
 enum record_failure sim_submit(int32_t num_prompt, int32_t num_choices, int32_t max_tokens,

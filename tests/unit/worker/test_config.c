@@ -72,17 +72,18 @@ START_TEST(given_keys_are_read)
 }
 END_TEST
 
-START_TEST(the_kv_group_holds_all_layers)
+START_TEST(without_windows_a_kv_block_holds_all_layers)
 {
     ck_assert_int_eq(parse_patched("{\"num_key_value_heads\": 2}"), 0);
 
-    const struct kv_layout *group = &arch.kv_groups[0];
-    ck_assert_int_eq(arch.num_kv_groups, 1);
-    ck_assert_int_eq(group->num_layers, 3);
-    ck_assert_int_eq(group->num_kv_heads, 2);
-    ck_assert_int_eq(group->head_dim, 16);
-    ck_assert_int_eq(group->block_size, 16);
-    ck_assert_int_eq(group->dtype, DTYPE_F16);
+    const struct kv_layout *layout = &arch.kv_block;
+    ck_assert_int_eq(arch.kv.num_groups, 1);
+    ck_assert_int_eq(arch.kv.num_parts, 1);
+    ck_assert_int_eq(layout->num_layers, 3);
+    ck_assert_int_eq(layout->num_kv_heads, 2);
+    ck_assert_int_eq(layout->head_dim, 16);
+    ck_assert_int_eq(layout->block_size, 16);
+    ck_assert_int_eq(layout->dtype, DTYPE_F16);
 }
 END_TEST
 
@@ -420,7 +421,7 @@ int main(void)
 
     tcase_add_test(tc, absent_keys_get_the_defaults_of_llama);
     tcase_add_test(tc, given_keys_are_read);
-    tcase_add_test(tc, the_kv_group_holds_all_layers);
+    tcase_add_test(tc, without_windows_a_kv_block_holds_all_layers);
     tcase_add_test(tc, a_file_without_model_type_is_known_by_its_architecture);
     tcase_add_test(tc, rope_scaling_is_read_in_both_spellings);
     tcase_add_loop_test(tc, what_is_out_of_range_is_refused_by_name, 0,

@@ -76,10 +76,10 @@ END_TEST
 START_TEST(the_pool_holds_a_latent_and_what_is_rotated)
 {
     ck_assert_int_eq(parse(v3, "{\"head_dim\": 64, \"num_key_value_heads\": 4}"), 0);
-    ck_assert_int_eq(arch.kv_groups[0].num_kv_heads, 1);
-    ck_assert_int_eq(arch.kv_groups[0].head_dim, 32 + 8);
-    ck_assert_int_eq(arch.kv_groups[0].latent_dim, 32);
-    ck_assert_uint_eq(kv_block_bytes(&arch.kv_groups[0]), (size_t)4 * 40 * 16 * 2);
+    ck_assert_int_eq(arch.kv_block.num_kv_heads, 1);
+    ck_assert_int_eq(arch.kv_block.head_dim, 32 + 8);
+    ck_assert_int_eq(arch.kv_block.latent_dim, 32);
+    ck_assert_uint_eq(kv_block_bytes(&arch.kv_block), (size_t)4 * 40 * 16 * 2);
     ck_assert_int_eq(arch.ropes[0].rotary_dims, 8);
     ck_assert(arch.latent.interleaved && arch.latent.q_rank == 24);
     ck_assert_int_eq(parse(v3, "{\"rope_interleave\": false}"), 0);

@@ -30,7 +30,7 @@ static void check_weights(const char *dir)
     ck_assert_msg(measure(dir, 128, 1) == 0, "%s", err.message);
     ck_assert_int_eq(rig_open(&rig, &options, &err), 0);
     ck_assert_uint_eq(m.weight_bytes, model_weight_bytes(rig.model));
-    ck_assert_uint_eq(m.kv_block_bytes, kv_block_bytes(&model_arch(rig.model)->kv_groups[0]));
+    ck_assert_uint_eq(m.kv_block_bytes, kv_block_bytes(&model_arch(rig.model)->kv_block));
     ck_assert_int_eq(m.max_len, model_max_len(rig.model));
     ck_assert_uint_gt(m.checkpoint_bytes, 0);
     rig_close(&rig);

@@ -95,6 +95,7 @@ static struct memory_kv kv_of(int64_t wanted, int64_t available)
 {
     return (struct memory_kv){ .block_bytes = 1000,
                                .blocks_per_seq = 10,
+                               .least_blocks = 10,
                                .max_num_seqs = 4,
                                .wanted_bytes = wanted,
                                .available_bytes = available };

@@ -229,7 +229,7 @@ START_TEST(the_parts_of_all_ranks_cover_the_model_once)
             ck_assert_int_eq(model_shard(&arch, r, n, &own, &err), 0);
             heads += own.num_attention_heads;
             ffn += own.intermediate_size;
-            ck_assert_int_eq(own.kv_groups[0].num_kv_heads, own.num_key_value_heads);
+            ck_assert_int_eq(own.kv_block.num_kv_heads, own.num_key_value_heads);
             ck_assert_int_eq(own.num_attention_heads % own.num_key_value_heads, 0);
             ck_assert_int_eq(own.vocab_size, arch.vocab_size);
         }

@@ -76,10 +76,10 @@ START_TEST(choices_share_the_prompt_by_reference_and_copy_its_last_block)
 
     ck_assert_int_eq(plan->num_rows, 3); /* one decode, two choices that start */
     ck_assert_int_eq(plan->num_tokens, 3);
-    ck_assert_int_eq(plan->copies[0].num, 2); /* position 10 is theirs; 8 and 9 are copied */
-    ck_assert_int_eq(sim.s.blocks[0].ref_counts[sim.s.running[0]->tables[0].ids[0]], 3);
-    ck_assert_int_eq(sim.s.blocks[0].ref_counts[sim.s.running[0]->tables[0].ids[1]], 3);
-    ck_assert_int_eq(sim.s.blocks[0].ref_counts[sim.s.running[0]->tables[0].ids[2]], 1);
+    ck_assert_int_eq(plan->copies.num, 2); /* position 10 is theirs; 8 and 9 are copied */
+    ck_assert_int_eq(sim.s.blocks.ref_counts[sim.s.running[0]->tables[0].ids[0]], 3);
+    ck_assert_int_eq(sim.s.blocks.ref_counts[sim.s.running[0]->tables[0].ids[1]], 3);
+    ck_assert_int_eq(sim.s.blocks.ref_counts[sim.s.running[0]->tables[0].ids[2]], 1);
     sim_execute(plan);
     sim_drain(1);
 }
@@ -103,7 +103,7 @@ START_TEST(a_long_prefix_of_32_requests_is_computed_once)
     static int32_t prompt[SAME + OWN];
     struct scheduler_limits limits = sim_limits(64, 256, 4096);
     limits.max_model_len = 2048;
-    limits.block_size = 16;
+    limits.kv.block_size = 16;
     limits.max_num_queued_tokens = 100000;
     sim_begin(limits, 1);
     const struct record_params params = {
@@ -132,7 +132,7 @@ START_TEST(a_long_prefix_of_32_requests_is_computed_once)
     ck_assert_int_eq(num_tokens, FOUND + NUM * (SAME + OWN - FOUND));
     ck_assert_int_eq(num_hit, (NUM - 1) * FOUND);
     ck_assert_int_le(num_steps, 10); /* 1,500 in chunks of 256, then 704 */
-    ck_assert_int_eq(sim.s.blocks[0].num_free, 4096);
+    ck_assert_int_eq(sim.s.blocks.num_free, 4096);
 }
 END_TEST
 

@@ -8,10 +8,16 @@ static const struct {
     int32_t num_seqs, budget, num_blocks;
     unsigned patience;
     bool preempts;
+    int32_t num_groups, windows[2];
 } loads[] = {
-    { 1, 1, 32, 1, false },  { 4, 3, 32, 1, false }, { 8, 16, 64, 1, false },
-    { 16, 64, 40, 1, true }, { 16, 8, 26, 3, true }, { 16, 48, 64, 9, false },
-    { 8, 96, 24, 2, true },
+    { 1, 1, 32, 1, false, 1, { 0 } },       { 4, 3, 32, 1, false, 1, { 0 } },
+    { 8, 16, 64, 1, false, 1, { 0 } },      { 16, 64, 40, 1, true, 1, { 0 } },
+    { 16, 8, 26, 3, true, 1, { 0 } },       { 16, 48, 64, 9, false, 1, { 0 } },
+    { 8, 96, 24, 2, true, 1, { 0 } },       { 1, 1, 24, 1, false, 1, { 9 } },
+    { 16, 8, 24, 2, true, 1, { 11 } },      { 8, 64, 64, 1, false, 1, { 5 } },
+    { 16, 16, 90, 3, true, 2, { 0, 10 } },  { 8, 48, 200, 1, false, 2, { 0, 6 } },
+    { 16, 24, 100, 1, true, 2, { 17, 0 } }, { 16, 64, 96, 9, true, 2, { 1, 30 } },
+    { 16, 5, 52, 2, true, 2, { 14, 3 } },
 };
 
 /* Did it happen at all? */
@@ -27,8 +33,10 @@ static void check_ahead(void)
 
 START_TEST(every_request_ends_with_its_tokens_under_random_load)
 {
-    sim_begin(sim_limits(loads[_i / 2].num_seqs, loads[_i / 2].budget, loads[_i / 2].num_blocks),
-              1 + (unsigned)_i);
+    struct scheduler_limits limits =
+        sim_limits(loads[_i / 2].num_seqs, loads[_i / 2].budget, loads[_i / 2].num_blocks);
+    limits.kv = sim_groups(loads[_i / 2].windows, loads[_i / 2].num_groups);
+    sim_begin(limits, 1 + (unsigned)_i);
     sim.is_shared = true;
     sim.is_ahead = _i % 2 == 1;
     sim.fails = 700;

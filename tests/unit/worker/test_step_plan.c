@@ -8,14 +8,15 @@
 
 enum { ROWS = 5, SEQS = 2, LOGITS = 3, NUM_LAST = 2, NUM_BLOCKS = 40 };
 
-static const struct scheduler_limits limits = { .max_num_seqs = 4,
-                                                .max_num_batched_tokens = 16,
-                                                .max_logits = 8,
-                                                .max_model_len = 64,
-                                                .block_size = 16,
-                                                .num_groups = 1,
-                                                .num_blocks = NUM_BLOCKS,
-                                                .vocab_size = 100 };
+static const struct scheduler_limits limits = {
+    .max_num_seqs = 4,
+    .max_num_batched_tokens = 16,
+    .max_logits = 8,
+    .max_model_len = 64,
+    .kv = { .block_size = 16, .num_groups = 1, .num_parts = 1, .groups = { { 0, 0, 1 } } },
+    .num_blocks = NUM_BLOCKS,
+    .vocab_size = 100
+};
 
 static struct reserve batch_reserve, plan_reserve;
 static struct batch batch;
@@ -57,7 +58,7 @@ static void fill_batch(void)
 static void open_all(void)
 {
     const struct step_plan_news news = { last_ids, NUM_LAST, 123456789012 };
-    struct plan plan = { .copies = { { .from = copies_from, .to = copies_to, .num = 1 } } };
+    struct plan plan = { .copies = { .from = copies_from, .to = copies_to, .num = 1 } };
     const size_t max = step_plan_max_words(&limits);
     ck_assert_int_eq(batch_init(&batch, &limits, &batch_reserve), 0);
     ck_assert_int_eq(step_plan_init(&found, &limits, &plan_reserve), 0);
@@ -90,7 +91,7 @@ START_TEST(a_follower_reads_what_the_leader_wrote)
     ck_assert_int_eq(found.model.slots[0][4], 30 * 16 + 4);
     ck_assert_int_eq(found.model.seqs[0][1].first_row, 4);
     ck_assert_int_eq(found.model.seqs[0][1].blocks[1], 30);
-    ck_assert_int_eq(found.copies[0].to[0], 39);
+    ck_assert_int_eq(found.copies.to[0], 39);
     ck_assert_int_eq(found.news.num_last, NUM_LAST);
     ck_assert_int_eq(found.news.last_ids[1], 99);
     ck_assert_uint_eq(found.news.expected_us, 123456789012);

@@ -9,7 +9,7 @@ static struct scheduler_limits limits_of(int32_t budget, int32_t num_blocks)
 {
     return (struct scheduler_limits){ .max_num_batched_tokens = budget,
                                       .max_model_len = WORLD_MAX_LEN,
-                                      .block_size = 16,
+                                      .kv = world.limits.kv,
                                       .num_blocks = num_blocks };
 }
 
@@ -21,8 +21,8 @@ START_TEST(a_chosen_budget_is_within_the_limits_and_nothing_is_left_behind)
     struct world_setup setup = world_usual;
     setup.budget = cases[_i].budget;
     setup.num_blocks = cases[_i].num_blocks;
-    const struct scheduler_limits limits = limits_of(cases[_i].budget, cases[_i].num_blocks);
     world_open(&setup);
+    const struct scheduler_limits limits = limits_of(cases[_i].budget, cases[_i].num_blocks);
 
     struct warm_up_result result;
     ck_assert_int_eq(warm_up(world.engine, &limits, true, &result), 0);
@@ -37,10 +37,10 @@ END_TEST
 
 START_TEST(a_budget_that_was_set_is_kept)
 {
-    const struct scheduler_limits limits = limits_of(48, 512);
     struct world_setup setup = world_usual;
     setup.budget = 48;
     world_open(&setup);
+    const struct scheduler_limits limits = limits_of(48, 512);
 
     struct warm_up_result result;
     ck_assert_int_eq(warm_up(world.engine, &limits, false, &result), 0);

@@ -26,6 +26,14 @@ static void note_report(void *context, uint32_t frontend, const char *text)
     world.num_reports++;
 }
 
+struct kv_groups world_kv(const char *dir)
+{
+    struct error err;
+    struct arch arch;
+    ck_assert_msg(model_read_arch(dir, DTYPE_F16, BLOCK, &arch, &err) == 0, "%s", err.message);
+    return arch.kv;
+}
+
 /* What the model says, and the limits of `setup`. */
 static void set_options(const struct world_setup *setup)
 {
@@ -39,7 +47,7 @@ static void set_options(const struct world_setup *setup)
     world.device_options = (struct device_options){
         .num_threads = setup->num_threads,
         .max_rows = MAX_ROWS,
-        .max_ops = model_max_ops(&arch, MAX_ROWS, 0) + BACKEND_MAX_GROUPS + 1,
+        .max_ops = model_max_ops(&arch, MAX_ROWS, 0) + 3,
         .max_vocab = arch.vocab_size,
     };
     world.model_options = (struct model_options){ .dir = dir,
@@ -53,8 +61,7 @@ static void set_options(const struct world_setup *setup)
         .max_num_batched_tokens = setup->budget,
         .max_logits = setup->budget < MAX_LOGITS ? setup->budget : MAX_LOGITS,
         .max_model_len = max_len,
-        .block_size = BLOCK,
-        .num_groups = arch.num_kv_groups,
+        .kv = arch.kv,
         .num_blocks = setup->num_blocks,
         .max_num_queued_reqs = 2 * SEAT_MAX_IDS,
         .max_num_queued_tokens = 100000,

@@ -50,6 +50,9 @@ struct world {
 extern struct world world;
 extern const struct world_setup world_usual;
 
+/* How a model's KV cache is cut. */
+struct kv_groups world_kv(const char *dir);
+
 void world_open(const struct world_setup *setup);
 void world_close(void);
 
