@@ -1,7 +1,6 @@
 #include "kernels/cpu/attention.h"
 
 #include <assert.h>
-#include <math.h>
 
 #include "kernels/cpu/device.h"
 
@@ -64,18 +63,6 @@ static struct attention_sum scratch_sum(struct attention_scratch *scratch, int32
     return (struct attention_sum){ scratch->max[index], scratch->sum[index], scratch->acc[index] };
 }
 
-static void sum_clear(const struct attention_args *args, const struct attention_tile *tile,
-                      const struct attention_sum *total)
-{
-    const int32_t queries = tile->num_rows * tile->num_heads;
-    for (int32_t i = 0; i < queries; i++) {
-        total->max[i] = -INFINITY;
-        total->sum[i] = 0.0f;
-    }
-    for (int32_t i = 0; i < queries * args->padded_dim; i++)
-        total->acc[i] = 0.0f;
-}
-
 static void combine_span(const struct isa *isa, const struct attention_args *args,
                          const struct attention_tile *tile, int32_t span,
                          const struct attention_sum *total, const struct attention_sum *sum)
@@ -91,9 +78,9 @@ static void run_tile(struct device *device, const struct attention_args *args,
     const struct attention_sum total = scratch_sum(scratch, 0), sum = scratch_sum(scratch, 1);
 
     const struct span_range spans = spans_of(args, tile);
-    sum_clear(args, tile, &total);
     device->isa->attention_begin(args, tile, scratch);
-    for (int32_t span = spans.from; span < spans.to; span++) {
+    device->isa->attention_span(args, tile, spans.from, scratch, &total);
+    for (int32_t span = spans.from + 1; span < spans.to; span++) {
         device->isa->attention_span(args, tile, span, scratch, &sum);
         combine_span(device->isa, args, tile, span, &total, &sum);
     }
@@ -153,7 +140,6 @@ static void run_combine(struct device *device, const struct op *op, int32_t thre
                         int32_t num_threads)
 {
     struct tile_walk walk = { .args = &op->args.attention };
-    const struct attention_sum total = scratch_sum(device->threads[thread].attention, 0);
     struct attention_tile tile;
     int64_t index = 0;
 
@@ -163,8 +149,8 @@ static void run_combine(struct device *device, const struct op *op, int32_t thre
         index += spans.to - spans.from;
         if (i % num_threads != thread)
             continue;
-        sum_clear(walk.args, &tile, &total);
-        for (int32_t span = spans.from; span < spans.to; span++) {
+        const struct attention_sum total = partial_sum(device, walk.args, first);
+        for (int32_t span = spans.from + 1; span < spans.to; span++) {
             const struct attention_sum sum =
                 partial_sum(device, walk.args, first + span - spans.from);
             combine_span(device->isa, walk.args, &tile, span, &total, &sum);

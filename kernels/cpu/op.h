@@ -251,7 +251,8 @@ struct isa {
     /* The tile's queries times the scale, into scratch->queries. */
     void (*attention_begin)(const struct attention_args *args, const struct attention_tile *tile,
                             struct attention_scratch *scratch);
-    /* Reduce one span from scratch into *sum, for the rows that see something of it. */
+    /* Reduce one span from scratch into *sum; of rows that see nothing of it to no term: maximum
+     * -infinity and sums 0. */
     void (*attention_span)(const struct attention_args *args, const struct attention_tile *tile,
                            int32_t span, struct attention_scratch *scratch,
                            const struct attention_sum *sum);

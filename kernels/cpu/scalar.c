@@ -4,6 +4,7 @@
  */
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 
 #include "base/half.h"
 #include "kernels/cpu/op.h"
@@ -246,8 +247,6 @@ static void attend(const struct attention_args *args, const struct attention_til
             score(args, tile, scratch->queries + i * args->pool->layout.head_dim, pos);
         max = fmaxf(max, scores[pos - from]);
     }
-    for (int32_t d = 0; d < args->padded_dim; d++)
-        acc[d] = 0.0f;
     for (int32_t pos = from; pos < to; pos++) {
         const float p = expf(scores[pos - from] - max);
         total += p;
@@ -263,6 +262,11 @@ static void attention_span(const struct attention_args *args, const struct atten
 {
     const int32_t begin = span * BACKEND_SPAN, last = begin + BACKEND_SPAN - 1;
     const int32_t row_end = attention_row_end(args, tile, last);
+    for (int32_t i = 0; i < tile->num_rows * tile->num_heads; i++) {
+        sum->max[i] = -INFINITY;
+        sum->sum[i] = 0.0f;
+        memset(sum->acc + i * args->padded_dim, 0, (size_t)args->padded_dim * sizeof(float));
+    }
     for (int32_t row = attention_first_row(tile, begin); row < row_end; row++) {
         const int32_t low = attention_low(args, tile, row), pos = attention_pos(tile, row);
         const int32_t from = low > begin ? low : begin, to = (pos < last ? pos : last) + 1;

@@ -20,13 +20,45 @@ static void record_attention(void *argument)
                            &form, bench->seqs, bench->num_seqs, bench->rows);
 }
 
-/* `num_seqs` sequences of `length` positions, the last `rows_each` of each computed. */
-static void bench_attention(int32_t num_heads, int32_t num_kv_heads, int32_t head_dim,
-                            int32_t num_seqs, int32_t length, int32_t rows_each, int32_t num_layers,
-                            const struct probe *probe)
+/* Every page of the pool gets random numbers: pages that nobody wrote are all the same one. */
+static void fill_pool(const struct attention_bench *bench, int32_t num_blocks)
 {
+    enum { ROWS = 256 };
+    const struct kv_layout *layout = &bench->layout;
+    const size_t cols = (size_t)layout->head_dim * (size_t)(3 * layout->num_kv_heads);
+    const struct rope_table rope = { NULL, NULL, 0, 1 };
+    float *rows = kernel_rig_floats(ROWS * cols);
+    int32_t positions[ROWS] = { 0 };
+    int64_t slots[ROWS];
+    for (int64_t slot = 0; slot < (int64_t)num_blocks * layout->block_size; slot += ROWS) {
+        int32_t num = 0;
+        while (num < ROWS && slot + num < (int64_t)num_blocks * layout->block_size) {
+            slots[num] = slot + num;
+            num++;
+        }
+        backend->begin(device);
+        for (int32_t layer = 0; layer < layout->num_layers; layer++)
+            backend->rope_kv_write(device, rows, NULL, &rope, positions, slots, bench->pool, layer,
+                                   layout->num_kv_heads, num);
+        backend->submit(device);
+        backend->wait(device);
+    }
+    backend->free(device, rows);
+}
+
+/* `num_seqs` sequences of `length` positions, the last `rows_each` of each computed. */
+struct attention_row {
+    int32_t num_heads, num_kv_heads, head_dim, num_seqs, length, rows_each, num_layers;
+    enum dtype dtype;
+};
+
+static void bench_attention(const struct attention_row *row, const struct probe *probe)
+{
+    const int32_t num_heads = row->num_heads, num_kv_heads = row->num_kv_heads;
+    const int32_t head_dim = row->head_dim, num_seqs = row->num_seqs, length = row->length;
+    const int32_t rows_each = row->rows_each, num_layers = row->num_layers;
     const int32_t blocks_each = (length + 15) / 16;
-    const struct kv_layout layout = { num_layers, num_kv_heads, head_dim, 16, DTYPE_F16 };
+    const struct kv_layout layout = { num_layers, num_kv_heads, head_dim, 16, row->dtype };
     struct attention_bench bench = {
         .layout = layout, .num_seqs = num_seqs, .num_heads = num_heads, .rows = num_seqs * rows_each
     };
@@ -36,6 +68,7 @@ static void bench_attention(int32_t num_heads, int32_t num_kv_heads, int32_t hea
         backend->kv_alloc(device, &layout, num_seqs * blocks_each, &bench.pool, &err) < 0)
         exit(1);
 
+    fill_pool(&bench, num_seqs * blocks_each);
     for (int32_t i = 0; i < num_seqs * blocks_each; i++)
         blocks[i] = i;
     for (int32_t i = 0; i < num_seqs; i++)
@@ -47,10 +80,11 @@ static void bench_attention(int32_t num_heads, int32_t num_kv_heads, int32_t hea
 
     const double positions = (length - rows_each + (rows_each + 1) / 2.0);
     const double flops = 4.0 * num_seqs * rows_each * positions * num_heads * head_dim * num_layers;
-    const double bytes = 4.0 * num_seqs * length * num_kv_heads * head_dim * num_layers;
+    const double bytes = (double)kv_block_bytes(&layout) / 16 * num_seqs * length;
     char what[96];
-    snprintf(what, sizeof(what), "attention %d/%d x %d, %d x %d rows at %d", num_heads,
-             num_kv_heads, head_dim, num_seqs, rows_each, length);
+    snprintf(what, sizeof(what), "attention %s %d/%d x %d, %d x %d rows at %d",
+             dtype_name(row->dtype), num_heads, num_kv_heads, head_dim, num_seqs, rows_each,
+             length);
     kernel_rig_print(what, kernel_rig_best_of(record_attention, &bench, 5), bytes, flops, probe);
     backend->kv_free(bench.pool);
     backend->free(device, bench.qkv);
@@ -60,8 +94,18 @@ static void bench_attention(int32_t num_heads, int32_t num_kv_heads, int32_t hea
 
 void kernel_attention_bench(const struct probe *probe, bool plain)
 {
-    bench_attention(16, 8, 128, 1, 4096, 1, plain ? 2 : 16, probe);
-    bench_attention(32, 8, 128, 8, 2048, 1, plain ? 1 : 8, probe);
-    if (!plain)
-        bench_attention(16, 8, 128, 1, 512, 512, 4, probe);
+    static const struct attention_row rows[] = {
+        { 16, 8, 128, 1, 4096, 1, 16, DTYPE_F16 },    { 32, 8, 128, 8, 2048, 1, 8, DTYPE_F16 },
+        { 32, 8, 128, 8, 2048, 1, 8, DTYPE_BF16 },    { 32, 8, 128, 8, 2048, 1, 8, DTYPE_F8_E4M3 },
+        { 32, 8, 128, 8, 2048, 1, 8, DTYPE_Q8_0 },    { 32, 8, 128, 8, 2048, 1, 8, DTYPE_F32 },
+        { 8, 4, 32, 64, 150, 1, 4, DTYPE_F16 },       { 16, 16, 64, 16, 512, 1, 8, DTYPE_F16 },
+        { 16, 8, 128, 1, 512, 512, 4, DTYPE_F16 },    { 16, 8, 128, 1, 512, 512, 4, DTYPE_Q8_0 },
+        { 16, 8, 128, 1, 512, 512, 4, DTYPE_F8_E4M3 }
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct attention_row row = rows[i];
+        row.num_layers = plain ? (row.num_layers + 7) / 8 : row.num_layers;
+        if (!plain || row.rows_each == 1)
+            bench_attention(&row, probe);
+    }
 }

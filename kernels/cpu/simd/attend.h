@@ -1,5 +1,9 @@
 /*
- * attend.h - K and V of a block of positions, for attention.c: read from their pages as float
+ * attend.h - K and V of a block of 64 positions, for attention.c: widened once for all queries of a
+ * tile, or read from the pages where one row's few queries are all there is
+ *
+ * Both ways sum in the same order with the same operations: a score over the head's values, each by
+ * one FMA from 0 on; a value's column over positions, each by one FMA. So they have the same bits.
  */
 #ifndef KERNELS_CPU_SIMD_ATTEND_H
 #define KERNELS_CPU_SIMD_ATTEND_H
@@ -27,6 +31,18 @@ static ALWAYS_INLINE vec attend_load(const enum dtype dtype, const unsigned char
 /* Positions [from, to) of the tile's kv head; that at `first` is the scratch's first. */
 void SIMD(attend_widen)(const struct attention_args *args, const struct attention_tile *tile,
                         int32_t first, int32_t from, int32_t to, struct attention_scratch *scratch);
+
+/* Whether a tile's queries read pages directly. */
+bool SIMD(attend_is_direct)(const struct attention_args *args, const struct attention_tile *tile);
+
+/* Such a tile's scores of positions [from, to) of the block at `first`; others of the block get
+ * some that mean nothing. And acc += p V over these positions. */
+void SIMD(attend_scores)(const struct attention_args *args, const struct attention_tile *tile,
+                         int32_t first, int32_t from, int32_t to,
+                         struct attention_scratch *scratch);
+void SIMD(attend_values)(const struct attention_args *args, const struct attention_tile *tile,
+                         int32_t first, int32_t from, int32_t to,
+                         const struct attention_scratch *scratch, const struct attention_sum *sum);
 
 /* Ask for the page of position `pos` where the tile sees it. Pages lie anywhere, so the processor's
  * own prefetcher starts anew in each. */

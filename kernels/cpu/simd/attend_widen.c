@@ -1,4 +1,3 @@
-#include "base/half.h"
 #include "kernels/cpu/simd/attend.h"
 
 enum { BLOCK = ATTENTION_BLOCK };
@@ -63,8 +62,7 @@ static ALWAYS_INLINE void widen_values(const struct attention_args *args, const 
             vec value =
                 attend_load(dtype, plane + args->pool->scale_bytes, row * layout->head_dim + d);
             if (dtype == DTYPE_Q8_0)
-                value =
-                    vec_mul(value, vec_set(half_from_f16(scales[row * num_scales + d / KV_QUANT])));
+                value = vec_mul(value, vec_set_f16(scales + row * num_scales + d / KV_QUANT));
             vec_store(to + (part->at + i) * args->padded_dim + d, value);
         }
     }

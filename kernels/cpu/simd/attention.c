@@ -92,9 +92,11 @@ static void softmax_step(const struct attention_args *args, const struct attenti
         total = vec_add(total, p);
     }
 
-    const float factor = exp_one(sum->max[query] - max);
-    if (factor != 1.0f) /* by 1 nothing changes */
+    float factor = 1.0f; /* by which nothing changes */
+    if (sum->max[query] != max) {
+        factor = exp_one(sum->max[query] - max);
         scale_acc(sum->acc + query * args->padded_dim, factor, args->padded_dim);
+    }
     sum->sum[query] = sum->sum[query] * factor + vec_sum(total);
     sum->max[query] = max;
 }
@@ -199,6 +201,18 @@ static void attend_block(const struct attention_args *args, const struct attenti
         add_window(args, tile, pos, first, row_end, scratch, sum);
 }
 
+/* The same for one row, of which it sees positions [from, to). */
+static void attend_row(const struct attention_args *args, const struct attention_tile *tile,
+                       int32_t pos, int32_t from, int32_t to, struct attention_scratch *scratch,
+                       const struct attention_sum *sum)
+{
+    SIMD(attend_scores)(args, tile, pos, from, to, scratch);
+    for (int32_t i = 0; i < tile->num_heads; i++)
+        softmax_step(args, sum, i, scratch->scores + i * BLOCK,
+                     (struct seen){ from - pos, to - pos });
+    SIMD(attend_values)(args, tile, pos, from, to, scratch, sum);
+}
+
 static void clear_sum(const struct attention_args *args, const struct attention_sum *sum,
                       int32_t num_queries)
 {
@@ -217,10 +231,16 @@ void SIMD(attention_span)(const struct attention_args *args, const struct attent
     const int32_t begin = span * BACKEND_SPAN, to = min_i32(end, begin + BACKEND_SPAN);
     const int32_t low = attention_low(args, tile, 0);
 
+    const bool is_direct = SIMD(attend_is_direct)(args, tile);
+
     clear_sum(args, sum, tile->num_rows * tile->num_heads);
     for (int32_t pos = low > begin ? low / BLOCK * BLOCK : begin; pos < to; pos += BLOCK) {
-        SIMD(attend_widen)
-        (args, tile, pos, low > pos ? low : pos, min_i32(to, pos + BLOCK), scratch);
+        const int32_t from = low > pos ? low : pos, block_to = min_i32(to, pos + BLOCK);
+        if (is_direct) {
+            attend_row(args, tile, pos, from, block_to, scratch, sum);
+            continue;
+        }
+        SIMD(attend_widen)(args, tile, pos, from, block_to, scratch);
         attend_block(args, tile, pos, scratch, sum);
     }
 }

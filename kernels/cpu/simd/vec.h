@@ -160,6 +160,12 @@ static ALWAYS_INLINE void vec_store_f16(uint16_t *to, vec a)
                         _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
+/* One f16 in all lanes. */
+static ALWAYS_INLINE vec vec_set_f16(const uint16_t *from)
+{
+    return _mm512_cvtph_ps(_mm256_set1_epi16((short)*from));
+}
+
 static ALWAYS_INLINE vec vec_load_bf16(const uint16_t *from)
 {
     const __m256i halves = _mm256_loadu_si256((const __m256i *)(const void *)from);
@@ -369,6 +375,11 @@ static ALWAYS_INLINE void vec_store_f16(uint16_t *to, vec a)
 {
     _mm_storeu_si128((__m128i *)(void *)to,
                      _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+static ALWAYS_INLINE vec vec_set_f16(const uint16_t *from)
+{
+    return _mm256_cvtph_ps(_mm_set1_epi16((short)*from));
 }
 
 static ALWAYS_INLINE vec vec_load_bf16(const uint16_t *from)
