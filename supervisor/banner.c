@@ -27,6 +27,23 @@ void banner_url(const struct settings *settings, char *out, size_t size)
              v6 ? "[" : "", any ? "127.0.0.1" : host, v6 ? "]" : "", settings->port);
 }
 
+/* "  loaded   0.99 GB in 0.52 s, 1.9 GB/s from the page cache" */
+static void print_load(const char *facts, FILE *out)
+{
+    static const struct {
+        const char *name, *words;
+    } origins[] = { { "direct", "by direct reads" }, { "buffered", "through the page cache" } };
+    char from[16];
+    int64_t bytes = 0, us = 0;
+    if (!status_fact_text(facts, "load_from", from, sizeof(from)) ||
+        !status_fact_int(facts, "load_bytes", &bytes) || !status_fact_int(facts, "load_us", &us))
+        return;
+    for (size_t i = 0; i < sizeof(origins) / sizeof(origins[0]); i++)
+        if (us > 0 && strcmp(from, origins[i].name) == 0)
+            fprintf(out, "  loaded   %.2f GB in %.2f s, %.1f GB/s %s\n", (double)bytes / 1e9,
+                    (double)us / 1e6, (double)bytes / (double)us / 1e3, origins[i].words);
+}
+
 void banner_print(const struct settings *settings, const char *facts, int64_t load_us, FILE *out)
 {
     char url[320], type[64], dtype[16], isa[32], kv_dtype[16], context[32], threads[16];
@@ -47,6 +64,7 @@ void banner_print(const struct settings *settings, const char *facts, int64_t lo
             (double)load_us / 1e6);
     fprintf(out, "  model    %.*s (%s, %s, %.1f MiB) on cpu, %s, %s threads\n", name_len, name,
             type, dtype, mebibytes(facts, "weight_bytes"), isa, threads);
+    print_load(facts, out);
     fprintf(out, "  context  %s tokens\n", context);
     fprintf(out, "  kv cache %.1f MiB of %s, %" PRId64 " tokens\n", mebibytes(facts, "kv_bytes"),
             kv_dtype, kv_tokens);

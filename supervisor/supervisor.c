@@ -19,6 +19,7 @@
 #include "shm/channel.h"
 #include "supervisor/banner.h"
 #include "supervisor/listener.h"
+#include "supervisor/progress.h"
 #include "supervisor/seats.h"
 
 enum {
@@ -38,6 +39,7 @@ struct supervisor {
     int64_t drain_deadline_us; /* 0: not draining */
     int64_t kill_us;           /* 0: nobody was told to stop */
     bool announced;
+    struct progress progress;
 };
 
 /* --- start --- */
@@ -233,6 +235,25 @@ static void announce(struct supervisor *s, int64_t now)
         banner_print(s->settings, facts, now - s->started_us, stdout);
 }
 
+/* All ranks load their parts at once. Once somebody is ready there is nothing to look at. */
+static void show_progress(struct supervisor *s, int64_t now)
+{
+    uint64_t done = 0, total = 0;
+    if (!progress_wants(&s->progress))
+        return;
+    for (uint32_t i = 0; i <= s->seats.num_followers; i++) {
+        const struct child *child = i == 0 ? &s->seats.worker : &s->seats.followers[i - 1];
+        if (child->pid == 0)
+            continue;
+        done += atomic_load(&child_page(child)->load_done_bytes);
+        total += atomic_load(&child_page(child)->load_total_bytes);
+    }
+    if (s->seats.worker.ready || s->seats.ending || (total > 0 && done >= total))
+        progress_end(&s->progress);
+    else
+        progress_show(&s->progress, done, total, now);
+}
+
 /* A machine that slept must not find everybody hung. */
 static int64_t tick(struct supervisor *s, int64_t now)
 {
@@ -253,6 +274,7 @@ static void turn(struct supervisor *s)
 
     const int64_t next = tick(s, now);
     check_end(s, now);
+    show_progress(s, now);
     SEATS_FOR_EACH(&s->seats, child)
     {
         if (child->pid == 0)
@@ -265,6 +287,8 @@ static void turn(struct supervisor *s)
         wait_ms = next > now ? (next - now) / 1000 + 1 : 0;
     if (s->kill_us != 0 && wait_ms > 50)
         wait_ms = 50;
+    if (progress_wants(&s->progress) && wait_ms > PROGRESS_STEP_US / 1000)
+        wait_ms = PROGRESS_STEP_US / 1000;
     if (poll(fds, num, (int)wait_ms) < 0)
         return;
     if (fds[0].revents != 0)
@@ -302,6 +326,7 @@ int supervisor_run(const struct option_set *set, const struct settings *settings
     s = (struct supervisor){ .settings = settings, .seat = seat, .started_us = clock_now_us() };
     s.seats.settings = settings;
     s.last_tick_us = s.started_us;
+    progress_begin(&s.progress, stderr, s.started_us);
     int r = open_listeners(&s, &err);
     if (r >= 0)
         r = open_all(&s, set, &err);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "supervisor/supervised.h"
 #include "worker/engine.h"
@@ -34,7 +35,8 @@ struct worker {
     struct warm_up_result warm_up;
     struct kept kept; /* what the predecessor left, if has_kept */
     bool has_kept;
-    int exit_code; /* of the stage that is running */
+    int64_t load_us; /* until the model was there */
+    int exit_code;   /* of the stage that is running */
 };
 
 /* --- loading ------------------------------------------------------------------------------ */
@@ -115,6 +117,13 @@ static int open_device(struct worker *w, struct error *err)
     return r < 0 ? r : w->backend->device_open(&options, &w->device, err);
 }
 
+static enum read_io io_of(const struct settings *settings)
+{
+    return strcmp(settings->weight_io, "auto") == 0     ? READ_IO_AUTO
+           : strcmp(settings->weight_io, "direct") == 0 ? READ_IO_DIRECT
+                                                        : READ_IO_BUFFERED;
+}
+
 static int open_model(struct worker *w, struct error *err)
 {
     const struct model_options options = {
@@ -131,9 +140,12 @@ static int open_model(struct worker *w, struct error *err)
         .stamp = w->has_kept ? w->kept.stamp : 0,
         .mu_clamp = { w->settings.mu_enabled, (float)w->settings.mu,
                       (float)w->settings.mu_clamp_min, (float)w->settings.mu_clamp_max },
+        .weight_io = io_of(&w->settings),
         .no_mu_highway = strcmp(w->settings.deep_mu_highway, "off") == 0,
     };
+    const int64_t begin_us = clock_now_us();
     const int r = model_open(w->backend, w->device, &options, &w->model, err);
+    w->load_us = clock_now_us() - begin_us;
     if (w->child.kept_weights >= 0)
         close(w->child.kept_weights);
     if (r < 0)
@@ -287,7 +299,8 @@ static void tell_facts(struct worker *w)
              "kv_tokens=%" PRId64
              "\nkv_dtype=%s\nweight_bytes=%zu\nisa=%s\nthreads=%d\nmax_num_seqs=%d\n"
              "max_num_batched_tokens=%d\nmax_num_queued_reqs=%d\nmax_num_queued_tokens=%" PRId64
-             "\nmodel_type=%s\ndtype=%s\nidentity=%016" PRIx64 "\ntensor_parallel=%d\n",
+             "\nmodel_type=%s\ndtype=%s\nidentity=%016" PRIx64 "\ntensor_parallel=%d\n"
+             "load_us=%" PRId64 "\nload_bytes=%" PRIu64 "\nload_from=%s\n",
              limits->max_model_len, limits->vocab_size, limits->num_blocks, limits->kv.block_size,
              (int64_t)kv_block_bytes(&w->arch.kv_block) * limits->num_blocks,
              memory_kv_tokens(&limits->kv, limits->num_blocks, limits->max_num_batched_tokens,
@@ -296,7 +309,11 @@ static void tell_facts(struct worker *w)
              w->backend->device_isa(w->device), w->backend->device_threads(w->device),
              limits->max_num_seqs, limits->max_num_batched_tokens, limits->max_num_queued_reqs,
              limits->max_num_queued_tokens, w->arch.model_type, dtype_name(w->arch.dtype),
-             model_identity(w->model), w->ranks.num_ranks);
+             model_identity(w->model), w->ranks.num_ranks, w->load_us,
+             atomic_load(&w->child.page->load_total_bytes),
+             model_is_attached(w->model)         ? "kept"
+             : model_used_direct_reads(w->model) ? "direct"
+                                                 : "buffered");
     status_set_texts(w->child.page, text, NULL);
 }
 

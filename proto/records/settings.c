@@ -58,6 +58,8 @@ const struct option_row settings_rows[] = {
       .help = "Lowest distance from mu, with --mu-enabled." },
     { ROW(mu_clamp_max), ALL, .initial = "10", .min = -1e6, .max = 1e6, .value = "X",
       .help = "Greatest distance from mu, with --mu-enabled." },
+    { ROW(weight_io), ALL, .initial = "auto", .choices = "auto|buffered|direct",
+      .help = "How weights are read: through the page cache, past it (io_uring), or past it where they are not cached." },
     { ROW(deep_mu_highway), ALL, .initial = "auto", .choices = "auto|off",
       .help = "In DeepForCausalLM models mu of all layers goes on to those behind, where the checkpoint has it; off leaves it out." },
     { ROW(max_num_queued_reqs), SERVE, .aliases = "--max-waiting-queue-length --max-queued-requests", .initial = "0", .min = 0, .max = 1000000,

@@ -35,6 +35,7 @@ struct settings {
     bool mu_enabled;
     double mu, mu_clamp_min, mu_clamp_max;
     const char *deep_mu_highway; /* "auto", "off" */
+    const char *weight_io;       /* "auto", "buffered", "direct" */
     /* server */
     const char *host;
     int64_t port;

@@ -66,3 +66,13 @@ def test_it_is_served_under_its_name_without_the_ending(folder):
         assert answer["choices"][0]["message"]["content"] == "The capital of France is Paris."
     finally:
         server.stop()
+
+
+def test_weights_that_pass_the_page_cache_by_are_the_same(tmp_path):
+    """Where the file system has no direct reads, buffered ones are made: that is the same too."""
+    model = write_ringlet(tmp_path / "ringlet.gguf", "Q8_0")
+    answers = [subprocess.run([program(), "generate", *which, "-p", "The capital of", "-n", "12", "--temperature", "0",
+                               "--weight-io", io, *more], capture_output=True, text=True, timeout=60).stdout
+               for which in ([], [str(model)]) for io in ("buffered", "direct") for more in ([], ["--tensor-parallel", "2"])]
+    assert all(answers) and answers[0] == answers[2] and answers[1] == answers[3]
+    assert answers[4] == answers[6] and answers[5] == answers[7]

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "worker/model/tensor_read.h"
 
@@ -12,6 +13,12 @@ enum { PANEL_ROWS = 32, BLOCK_BYTES = 4 << 20, QUANT_BLOCK_BYTES = 16 << 20, MAX
 struct block {
     const struct loader_matrix *matrix;
     int32_t first_row, num_rows;
+};
+
+/* A file of the checkpoint and its descriptor for direct reads, or -1. */
+struct direct_file {
+    const struct safetensors *file;
+    int fd;
 };
 
 struct load {
@@ -23,6 +30,10 @@ struct load {
     _Atomic int32_t result; /* the first error, or 0 */
     _Atomic(const struct loader_part *) failed_part;
     _Atomic uint64_t *progress_bytes;
+    struct direct_file files[CHECKPOINT_MAX_FILES];
+    int32_t num_files;
+    size_t window_bytes; /* of the greatest block as stored; 0: nothing is read directly */
+    _Atomic bool used_direct;
 };
 
 static int32_t min_rows(int32_t a, int32_t b)
@@ -30,22 +41,30 @@ static int32_t min_rows(int32_t a, int32_t b)
     return a < b ? a : b;
 }
 
-/* The rows of a block that lie in one part. */
-static int load_rows(struct load *load, const struct block *block, const struct loader_part *part,
-                     void *buffer)
+/* The rows of a block that lie in one part: the first within the part, and how many. */
+static int32_t rows_in_part(const struct block *block, const struct loader_part *part,
+                            int32_t *ret_row)
 {
-    const struct loader_matrix *matrix = block->matrix;
     const int32_t begin = block->first_row > part->first_row ? block->first_row : part->first_row;
     const int32_t end =
         min_rows(block->first_row + block->num_rows, part->first_row + part->num_rows);
-    if (begin >= end)
+    *ret_row = begin - part->first_row;
+    return end - begin;
+}
+
+static int load_rows(struct load *load, const struct block *block, const struct loader_part *part,
+                     const struct read_window *window, void *buffer)
+{
+    const struct loader_matrix *matrix = block->matrix;
+    int32_t row;
+    const int32_t num_rows = rows_in_part(block, part, &row);
+    if (num_rows <= 0)
         return 0;
-    const uint64_t num = (uint64_t)(end - begin) * (uint64_t)matrix->cols;
-    const int r = tensor_read(part, matrix->cols, begin - part->first_row, end - begin,
-                              matrix->dtype, buffer);
+    const uint64_t num = (uint64_t)num_rows * (uint64_t)matrix->cols;
+    const int r = tensor_read(part, matrix->cols, row, num_rows, matrix->dtype, window, buffer);
     if (r < 0)
         return r;
-    load->backend->weight_load(matrix->weight, begin, end - begin, buffer);
+    load->backend->weight_load(matrix->weight, part->first_row + row, num_rows, buffer);
     if (load->progress_bytes != NULL)
         atomic_fetch_add(load->progress_bytes, tensor_stored_bytes(part->tensor->info->dtype, num));
     return 0;
@@ -58,31 +77,141 @@ static void note_failure(struct load *load, int result, const struct loader_part
         atomic_store(&load->failed_part, part);
 }
 
-static void load_block(struct load *load, const struct block *block, void *buffer)
+static void load_block(struct load *load, const struct block *block,
+                       const struct read_window *window, void *buffer)
 {
     const struct loader_matrix *matrix = block->matrix;
     for (int32_t p = 0; p < matrix->num_parts; p++) {
-        const int r = load_rows(load, block, &matrix->parts[p], buffer);
+        const int r = load_rows(load, block, &matrix->parts[p], window, buffer);
         if (r < 0)
             note_failure(load, r, &matrix->parts[p]);
+    }
+}
+
+/* --- reading ahead --------------------------------------------------------------------------- */
+
+/* The bytes of the part that has most of the block; false when they lie in several pieces. */
+static bool span_of_block(const struct block *block, const struct loader_part **ret_part,
+                          uint64_t *ret_begin, size_t *ret_bytes)
+{
+    const struct loader_matrix *matrix = block->matrix;
+    int32_t most = 0, most_row = 0;
+    for (int32_t p = 0; p < matrix->num_parts; p++) {
+        int32_t row;
+        const int32_t num = rows_in_part(block, &matrix->parts[p], &row);
+        if (num > most) {
+            most = num;
+            most_row = row;
+            *ret_part = &matrix->parts[p];
+        }
+    }
+    return most > 0 && tensor_span(*ret_part, matrix->cols, most_row, most, ret_begin, ret_bytes);
+}
+
+static int direct_fd_of(const struct load *load, const struct safetensors *file)
+{
+    for (int32_t i = 0; i < load->num_files; i++)
+        if (load->files[i].file == file)
+            return load->files[i].fd;
+    return -1;
+}
+
+static void begin_block(const struct load *load, struct read_ahead *ahead, int32_t slot,
+                        const struct block *block)
+{
+    const struct loader_part *part;
+    uint64_t begin = 0;
+    size_t bytes = 0;
+    const bool has_span = span_of_block(block, &part, &begin, &bytes);
+    const int fd = has_span ? direct_fd_of(load, part->tensor->file) : -1;
+    read_ahead_begin(ahead, slot, fd, has_span ? part->tensor->file->fd : -1, begin, bytes);
+}
+
+/* Number of a block that nobody has taken; -1 at the end. */
+static int32_t take_block(struct load *load)
+{
+    const int32_t i =
+        atomic_load(&load->result) == 0 ? atomic_fetch_add(&load->next, 1) : INT32_MAX;
+    return i < load->num_blocks ? i : -1;
+}
+
+/* Blocks on their way are loaded in the order in which they were taken. */
+static void load_ahead(struct load *load, struct read_ahead *ahead, void *buffer)
+{
+    int32_t taken[READ_AHEAD_SLOTS], first = 0, num = 0, i;
+    for (;;) {
+        while (num < READ_AHEAD_SLOTS && (i = take_block(load)) >= 0) {
+            const int32_t slot = (first + num++) % READ_AHEAD_SLOTS;
+            taken[slot] = i;
+            begin_block(load, ahead, slot, &load->blocks[i]);
+        }
+        if (num == 0)
+            return;
+        const struct read_window window = read_ahead_wait(ahead, first);
+        if (window.fd >= 0)
+            atomic_store(&load->used_direct, true);
+        load_block(load, &load->blocks[taken[first]], &window, buffer);
+        first = (first + 1) % READ_AHEAD_SLOTS;
+        num--;
     }
 }
 
 static void *load_blocks(void *argument)
 {
     struct load *load = argument;
+    struct read_ahead *ahead = NULL;
     void *buffer = malloc(load->buffer_bytes);
     if (buffer == NULL)
         note_failure(load, -ENOMEM, NULL);
-    while (atomic_load(&load->result) == 0) {
-        const int32_t i = atomic_fetch_add(&load->next, 1);
-        if (i >= load->num_blocks)
-            break;
-        load_block(load, &load->blocks[i], buffer);
-    }
+    else if (load->window_bytes > 0 && read_ahead_open(load->window_bytes, &ahead) == 0)
+        load_ahead(load, ahead, buffer);
+    for (int32_t i; buffer != NULL && (i = take_block(load)) >= 0;)
+        load_block(load, &load->blocks[i], NULL, buffer);
+    read_ahead_close(ahead);
     free(buffer);
     return NULL;
 }
+
+static void add_file(struct load *load, const struct safetensors *file, enum read_io io)
+{
+    for (int32_t i = 0; i < load->num_files; i++)
+        if (load->files[i].file == file)
+            return;
+    if (load->num_files == CHECKPOINT_MAX_FILES)
+        return;
+    const uint64_t bytes = file->data_begin + file->data_bytes;
+    const bool is_direct =
+        io == READ_IO_DIRECT || (io == READ_IO_AUTO && !read_ahead_is_cached(file->fd, bytes));
+    load->files[load->num_files++] =
+        (struct direct_file){ .file = file, .fd = is_direct ? read_ahead_direct_fd(file->fd) : -1 };
+}
+
+static void open_files(struct load *load, const struct loader_matrix *matrices,
+                       int32_t num_matrices, enum read_io io)
+{
+    bool any = false;
+    for (int32_t m = 0; io != READ_IO_BUFFERED && m < num_matrices; m++)
+        for (int32_t p = 0; p < matrices[m].num_parts; p++)
+            add_file(load, matrices[m].parts[p].tensor->file, io);
+    for (int32_t i = 0; i < load->num_files; i++)
+        any = any || load->files[i].fd >= 0;
+    for (int32_t i = 0; any && i < load->num_blocks; i++) {
+        const struct loader_part *part;
+        uint64_t begin;
+        size_t bytes;
+        if (span_of_block(&load->blocks[i], &part, &begin, &bytes) && bytes > load->window_bytes)
+            load->window_bytes = bytes;
+    }
+}
+
+static void close_files(struct load *load)
+{
+    for (int32_t i = 0; i < load->num_files; i++)
+        if (load->files[i].fd >= 0)
+            close(load->files[i].fd);
+}
+
+/* --- blocks ---------------------------------------------------------------------------------- */
 
 static void run_threads(struct load *load, int32_t num_threads)
 {
@@ -137,30 +266,47 @@ static int fail(int result, const struct loader_part *part, struct error *err)
                                     : strerror(-result));
 }
 
-int loader_run(const struct backend *backend, const struct loader_matrix *matrices,
-               int32_t num_matrices, int32_t num_threads, _Atomic uint64_t *progress_bytes,
-               struct error *err)
+/* Blocks of all matrices; the caller's to free. */
+static struct block *cut_matrices(struct load *load, const struct loader_matrix *matrices,
+                                  int32_t num_matrices)
 {
-    struct load load = { .backend = backend, .progress_bytes = progress_bytes };
     int32_t num = 0;
     for (int32_t m = 0; m < num_matrices; m++)
         num += count_blocks(&matrices[m]);
     struct block *blocks = calloc((size_t)num + 1, sizeof(*blocks));
-    if (blocks == NULL)
-        return fail(-ENOMEM, NULL, err);
-    for (int32_t m = 0; m < num_matrices; m++) {
-        cut_matrix(&load, blocks + load.num_blocks, &matrices[m]);
-        load.num_blocks += count_blocks(&matrices[m]);
+    for (int32_t m = 0; blocks != NULL && m < num_matrices; m++) {
+        cut_matrix(load, blocks + load->num_blocks, &matrices[m]);
+        load->num_blocks += count_blocks(&matrices[m]);
     }
-    load.blocks = blocks;
-    run_threads(&load, num_threads);
+    return blocks;
+}
+
+int loader_run(const struct backend *backend, const struct loader_matrix *matrices,
+               int32_t num_matrices, const struct loader_options *options, struct error *err)
+{
+    struct load *load = calloc(1, sizeof(*load));
+    if (load == NULL)
+        return fail(-ENOMEM, NULL, err);
+    load->backend = backend;
+    load->progress_bytes = options->progress_bytes;
+    struct block *blocks = cut_matrices(load, matrices, num_matrices);
+    load->blocks = blocks;
+    if (blocks != NULL) {
+        open_files(load, matrices, num_matrices, options->io);
+        run_threads(load, options->num_threads);
+        close_files(load);
+    }
+    const int r = blocks != NULL ? atomic_load(&load->result) : -ENOMEM;
+    const struct loader_part *part = atomic_load(&load->failed_part);
+    if (options->ret_direct != NULL)
+        *options->ret_direct = atomic_load(&load->used_direct);
     free(blocks);
-    const int r = atomic_load(&load.result);
-    return r < 0 ? fail(r, atomic_load(&load.failed_part), err) : 0;
+    free(load);
+    return r < 0 ? fail(r, part, err) : 0;
 }
 
 int loader_read_vector(const struct loader_part *part, float *to, struct error *err)
 {
-    const int r = tensor_read(part, 1, 0, part->num_rows, DTYPE_F32, to + part->first_row);
+    const int r = tensor_read(part, 1, 0, part->num_rows, DTYPE_F32, NULL, to + part->first_row);
     return r < 0 ? fail(r, part, err) : 0;
 }

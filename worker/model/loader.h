@@ -2,8 +2,9 @@
  * loader.h - bytes of the checkpoint into matrices of the device
  *
  * A matrix is filled from one or more tensors that lie under each other in it. It is cut into
- * blocks of whole panels (32 rows), which threads read with pread and hand to the backend, so that
- * reading and repacking overlap. A block that touches two tensors is one thread's.
+ * blocks of whole panels (32 rows), which threads read and hand to the backend. A block that
+ * touches two tensors is one thread's. What lies in the page cache is read with pread; of files
+ * that do not, each thread has some blocks on their way (read_ahead.h) while it repacks another.
  */
 #ifndef WORKER_MODEL_LOADER_H
 #define WORKER_MODEL_LOADER_H
@@ -12,6 +13,7 @@
 
 #include "kernels/backend.h"
 #include "worker/model/checkpoint.h"
+#include "worker/model/read_ahead.h"
 
 struct quant_groups;
 
@@ -40,15 +42,21 @@ struct loader_matrix {
     int32_t num_parts;
 };
 
+struct loader_options {
+    int32_t num_threads; /* the caller's among them */
+    enum read_io io;
+    _Atomic uint64_t *progress_bytes; /* of the checkpoint; may be NULL */
+    bool *ret_direct;                 /* were direct reads used? May be NULL */
+};
+
 /*
- * Fill all matrices with `num_threads` threads, the caller's among them. `progress_bytes` counts
- * bytes of the checkpoint and may be NULL.
+ * Fill all matrices. Where direct reads are refused, by the file system or the host, buffered ones
+ * are made.
  *
  * Returns 0, -ENOMEM, -EIO (a file became shorter) or the errno of reading.
  */
 int loader_run(const struct backend *backend, const struct loader_matrix *matrices,
-               int32_t num_matrices, int32_t num_threads, _Atomic uint64_t *progress_bytes,
-               struct error *err);
+               int32_t num_matrices, const struct loader_options *options, struct error *err);
 
 /* Read a part of a tensor of one dimension as float into to[first_row ..]. Errors as above. */
 int loader_read_vector(const struct loader_part *part, float *to, struct error *err);

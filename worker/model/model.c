@@ -228,6 +228,16 @@ size_t model_weight_bytes(const struct model *model)
     return model->weights.bytes;
 }
 
+bool model_is_attached(const struct model *model)
+{
+    return model->weights.is_attached;
+}
+
+bool model_used_direct_reads(const struct model *model)
+{
+    return model->weights.used_direct;
+}
+
 int32_t model_num_widened(const struct model *model)
 {
     return model->weights.num_widened;

@@ -19,6 +19,7 @@
 #include "kernels/backend.h"
 #include "worker/model/config_quant.h"
 #include "worker/model/kv_groups.h"
+#include "worker/model/read_ahead.h"
 
 enum { ARCH_MAX_LAYERS = 512, ARCH_MAX_ROPES = 2, ROPE_MAX_FACTORS = 256 };
 
@@ -133,6 +134,7 @@ struct model_options {
     const int *kept_weights; /* NULL, or a descriptor of an earlier process's weights */
     uint64_t stamp;          /* 0, or what model_stamp() was then */
     struct mu_clamp mu_clamp;
+    enum read_io weight_io;
     bool no_mu_highway;  /* leave it out of a model that has it */
     size_t expert_bytes; /* 0, or most that experts' activations take, but for one row's */
 };
@@ -149,6 +151,8 @@ void model_close(struct model *model); /* accepts NULL */
 const struct arch *model_arch(const struct model *model); /* the rank's own */
 int32_t model_max_len(const struct model *model);
 size_t model_weight_bytes(const struct model *model);
+bool model_is_attached(const struct model *model); /* to kept_weights */
+bool model_used_direct_reads(const struct model *model);
 int32_t model_num_widened(const struct model *model); /* quantized matrices that are kept as f32 */
 /* A stable 64-bit hash of config, tensor headers, file sizes and times: the model's identity. */
 uint64_t model_identity(const struct model *model);

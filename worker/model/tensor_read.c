@@ -16,13 +16,28 @@ uint64_t tensor_stored_bytes(const struct safetensors_dtype *dtype, uint64_t num
                          : num * dtype_bytes(dtype->dtype);
 }
 
-/* Values of the tensor from `first` on, as they are stored. */
-static int read_stored(const struct checkpoint_tensor *tensor, uint64_t first, uint64_t num,
-                       void *to)
+/* A part, and what of its file is in memory already. */
+struct source {
+    const struct loader_part *part;
+    const struct read_window *window; /* may be NULL */
+};
+
+/* Where byte `offset` of the tensor lies in its file. */
+static uint64_t place_in_file(const struct checkpoint_tensor *tensor, uint64_t offset)
 {
+    return tensor->file->data_begin + tensor->info->begin + offset;
+}
+
+/* Values of the tensor from `first` on, as they are stored. */
+static int read_stored(const struct source *source, uint64_t first, uint64_t num, void *to)
+{
+    const struct checkpoint_tensor *tensor = source->part->tensor;
     const struct safetensors_dtype *dtype = tensor->info->dtype;
-    return safetensors_read(tensor->file, tensor->info, tensor_stored_bytes(dtype, first), to,
-                            (size_t)tensor_stored_bytes(dtype, num));
+    const uint64_t offset = tensor_stored_bytes(dtype, first);
+    const size_t bytes = (size_t)tensor_stored_bytes(dtype, num);
+    if (read_window_get(source->window, tensor->file->fd, place_in_file(tensor, offset), to, bytes))
+        return 0;
+    return safetensors_read(tensor->file, tensor->info, offset, to, bytes);
 }
 
 static int32_t min_rows(int32_t a, int32_t b)
@@ -31,10 +46,11 @@ static int32_t min_rows(int32_t a, int32_t b)
 }
 
 /* Rows of a part whose transpose lies in the file: column by column, some rows at a time. */
-static int read_turned(const struct loader_part *part, size_t cols, int32_t row, int32_t num_rows,
+static int read_turned(const struct source *source, size_t cols, int32_t row, int32_t num_rows,
                        char *to)
 {
     enum { ROWS = 1024 };
+    const struct loader_part *part = source->part;
     const size_t size = dtype_bytes(part->tensor->info->dtype->dtype);
     char column[ROWS * sizeof(float)];
     int r = 0;
@@ -43,7 +59,7 @@ static int read_turned(const struct loader_part *part, size_t cols, int32_t row,
             const int32_t num = min_rows(ROWS, num_rows - i);
             const uint64_t first = (uint64_t)part->offset + (uint64_t)(part->tensor_row + row + i) +
                                    ((uint64_t)part->tensor_col + c) * (uint64_t)part->tensor_cols;
-            r = read_stored(part->tensor, first, (uint64_t)num, column);
+            r = read_stored(source, first, (uint64_t)num, column);
             for (int32_t n = 0; r == 0 && n < num; n++)
                 memcpy(to + ((size_t)(i + n) * cols + c) * size, column + (size_t)n * size, size);
         }
@@ -68,19 +84,72 @@ static uint64_t row_begin(const struct loader_part *part, size_t cols, int32_t r
     return (uint64_t)part->offset + (uint64_t)in_file * width + (uint64_t)part->tensor_col;
 }
 
-/* Rows of a part, as they are stored: in one piece, or row by row when columns are cut. */
-static int read_rows(const struct loader_part *part, size_t cols, int32_t row, int32_t num_rows,
-                     char *to)
+/* Has the part all columns of the tensor? */
+static bool has_whole_rows(const struct loader_part *part, size_t cols)
+{
+    return part->tensor_cols == 0 || (size_t)part->tensor_cols == cols;
+}
+
+bool tensor_span(const struct loader_part *part, int32_t cols, int32_t row, int32_t num_rows,
+                 uint64_t *ret_begin, size_t *ret_bytes)
 {
     const struct safetensors_tensor *info = part->tensor->info;
-    const bool is_whole =
-        (part->tensor_cols == 0 || (size_t)part->tensor_cols == cols) && info->head_rows == 0;
-    const uint64_t num = is_whole ? (uint64_t)num_rows * cols : cols;
-    const size_t bytes = (size_t)tensor_stored_bytes(info->dtype, num);
+    const struct block_info *block = info->dtype->block;
+    const int64_t head = info->head_rows > 0 ? info->head_rows : 1;
+    const int64_t first = ((int64_t)part->tensor_row + row) / head * head;
+    const int64_t end = ((int64_t)part->tensor_row + row + num_rows + head - 1) / head * head;
+    if (part->turned || info->quant != NULL || !has_whole_rows(part, (size_t)cols) ||
+        (block != NULL && cols % block->elements != 0))
+        return false;
+    const uint64_t at = (uint64_t)part->offset + (uint64_t)first * (uint64_t)cols;
+    const uint64_t num = (uint64_t)(end - first) * (uint64_t)cols;
+    *ret_begin = place_in_file(part->tensor, tensor_stored_bytes(info->dtype, at));
+    *ret_bytes = (size_t)tensor_stored_bytes(info->dtype, num);
+    return true;
+}
+
+static int read_row_by_row(const struct source *source, size_t cols, int32_t row, int32_t num_rows,
+                           char *to)
+{
+    const struct loader_part *part = source->part;
+    const size_t bytes = (size_t)tensor_stored_bytes(part->tensor->info->dtype, cols);
     int r = 0;
-    for (int32_t i = 0; r == 0 && i < (is_whole ? 1 : num_rows); i++)
-        r = read_stored(part->tensor, row_begin(part, cols, row + i), num, to + (size_t)i * bytes);
+    for (int32_t i = 0; r == 0 && i < num_rows; i++)
+        r = read_stored(source, row_begin(part, cols, row + i), cols, to + (size_t)i * bytes);
     return r;
+}
+
+/* Interleaved rows from one read of all their heads. */
+static int read_heads(const struct loader_part *part, size_t cols, int32_t row, int32_t num_rows,
+                      char *to)
+{
+    const struct checkpoint_tensor *tensor = part->tensor;
+    struct read_window window = { .fd = tensor->file->fd };
+    if (!tensor_span(part, (int32_t)cols, row, num_rows, &window.begin, &window.bytes))
+        return read_row_by_row(&(struct source){ .part = part }, cols, row, num_rows, to);
+    char *heads = malloc(window.bytes);
+    if (heads == NULL)
+        return -ENOMEM;
+    window.data = (const unsigned char *)heads;
+    int r = safetensors_read(tensor->file, tensor->info, window.begin - place_in_file(tensor, 0),
+                             heads, window.bytes);
+    if (r == 0)
+        r = read_row_by_row(&(struct source){ part, &window }, cols, row, num_rows, to);
+    free(heads);
+    return r;
+}
+
+/* Rows of a part, as they are stored: in one piece, or row by row when columns are cut. */
+static int read_rows(const struct source *source, size_t cols, int32_t row, int32_t num_rows,
+                     char *to)
+{
+    const struct loader_part *part = source->part;
+    const bool has_window = source->window != NULL && source->window->fd >= 0;
+    if (part->tensor->info->head_rows > 0 && !has_window)
+        return read_heads(part, cols, row, num_rows, to);
+    if (part->tensor->info->head_rows > 0 || !has_whole_rows(part, cols))
+        return read_row_by_row(source, cols, row, num_rows, to);
+    return read_stored(source, row_begin(part, cols, row), (uint64_t)num_rows * cols, to);
 }
 
 /* Widen in place: the values lie at the end of the buffer's `num` floats. */
@@ -117,9 +186,10 @@ static void narrow(void *buffer, size_t num)
 }
 
 /* Columns that begin or end within a block: row by row, through whole blocks. */
-static int read_cut(const struct loader_part *part, size_t cols, int32_t row, int32_t num_rows,
+static int read_cut(const struct source *source, size_t cols, int32_t row, int32_t num_rows,
                     float *to)
 {
+    const struct loader_part *part = source->part;
     const struct block_info *block = part->tensor->info->dtype->block;
     const uint64_t elements = (uint64_t)block->elements;
     const uint64_t skip = (uint64_t)part->tensor_col % elements;
@@ -129,7 +199,7 @@ static int read_cut(const struct loader_part *part, size_t cols, int32_t row, in
     for (int32_t i = 0; r == 0 && i < num_rows; i++) {
         const uint64_t bytes = tensor_stored_bytes(part->tensor->info->dtype, num);
         char *stored = (char *)whole + (num * sizeof(float) - bytes);
-        r = read_stored(part->tensor, row_begin(part, cols, row + i) - skip, num, stored);
+        r = read_stored(source, row_begin(part, cols, row + i) - skip, num, stored);
         if (r == 0) {
             widen_blocks(block, whole, stored, (size_t)num);
             memcpy(to + (size_t)i * cols, whole + skip, cols * sizeof(float));
@@ -139,41 +209,43 @@ static int read_cut(const struct loader_part *part, size_t cols, int32_t row, in
     return r;
 }
 
-static int read_blocks(const struct loader_part *part, size_t cols, int32_t row, int32_t num_rows,
+static int read_blocks(const struct source *source, size_t cols, int32_t row, int32_t num_rows,
                        float *to)
 {
+    const struct loader_part *part = source->part;
     const struct safetensors_dtype *dtype = part->tensor->info->dtype;
     const size_t elements = (size_t)dtype->block->elements, num = (size_t)num_rows * cols;
     if (part->turned)
         return -ENOTSUP;
     if (cols % elements != 0 || (size_t)part->tensor_col % elements != 0)
-        return read_cut(part, cols, row, num_rows, to);
+        return read_cut(source, cols, row, num_rows, to);
     char *at = (char *)to + (num * sizeof(float) - tensor_stored_bytes(dtype, num));
-    const int r = read_rows(part, cols, row, num_rows, at);
+    const int r = read_rows(source, cols, row, num_rows, at);
     if (r == 0)
         widen_blocks(dtype->block, to, at, num);
     return r;
 }
 
 int tensor_read(const struct loader_part *part, int32_t cols, int32_t row, int32_t num_rows,
-                enum dtype as, void *buffer)
+                enum dtype as, const struct read_window *window, void *buffer)
 {
+    const struct source source = { part, window };
     const struct safetensors_dtype *dtype = part->tensor->info->dtype;
     const size_t width = (size_t)cols, num = (size_t)num_rows * width;
     int r;
     if (part->tensor->info->quant != NULL)
         return quant_read(part, cols, row, num_rows, as, buffer);
     if (dtype_is_quant(as))
-        return read_rows(part, width, row, num_rows, buffer);
+        return read_rows(&source, width, row, num_rows, buffer);
     if (dtype->block != NULL) {
-        r = read_blocks(part, width, row, num_rows, buffer);
+        r = read_blocks(&source, width, row, num_rows, buffer);
         if (r == 0 && as == DTYPE_F16)
             narrow(buffer, num);
         return r;
     }
     const size_t room = as != dtype->dtype ? sizeof(float) - dtype_bytes(dtype->dtype) : 0;
     char *at = (char *)buffer + num * room;
-    r = (part->turned ? read_turned : read_rows)(part, width, row, num_rows, at);
+    r = (part->turned ? read_turned : read_rows)(&source, width, row, num_rows, at);
     if (r == 0 && as != dtype->dtype)
         widen(dtype->dtype, buffer, at, num);
     return r;

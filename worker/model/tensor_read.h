@@ -10,14 +10,23 @@
 #include "worker/model/loader.h"
 
 /*
+ * Where the bytes of some rows of a part lie in its file; rows that are interleaved within heads
+ * with all of their heads. False when they lie in several pieces: cut columns, transposes,
+ * quantized tensors of safetensors.
+ */
+bool tensor_span(const struct loader_part *part, int32_t cols, int32_t row, int32_t num_rows,
+                 uint64_t *ret_begin, size_t *ret_bytes);
+
+/*
  * Read `num_rows` rows of `cols` values of a part, from its row `row` on, as `as`: the type the
  * tensor's dtype names, f32, or of blocks f16. In a type of blocks `cols` and the part's first
- * column are whole blocks. The buffer has room for as many floats, whatever `as` is.
+ * column are whole blocks. The buffer has room for as many floats, whatever `as` is. What lies in
+ * `window`, which may be NULL, is taken from there.
  *
  * Returns 0, -EIO, -ENOMEM, -ENOTSUP (a transpose in blocks) or the errno of reading.
  */
 int tensor_read(const struct loader_part *part, int32_t cols, int32_t row, int32_t num_rows,
-                enum dtype as, void *buffer);
+                enum dtype as, const struct read_window *window, void *buffer);
 
 /* Bytes that `num` values take in the file; whole blocks. */
 uint64_t tensor_stored_bytes(const struct safetensors_dtype *dtype, uint64_t num);

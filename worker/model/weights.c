@@ -440,10 +440,14 @@ static int fill(struct plan *plan, const struct model_options *options, struct e
         add_progress(options, target_bytes(plan, target));
     }
     const int32_t threads = plan->backend->device_threads(plan->device);
+    const struct loader_options load = { .num_threads = threads < MAX_LOAD_THREADS
+                                                            ? threads
+                                                            : MAX_LOAD_THREADS,
+                                         .io = options->weight_io,
+                                         .progress_bytes = options->progress_bytes,
+                                         .ret_direct = &plan->weights->used_direct };
     if (r == 0)
-        r = loader_run(plan->backend, plan->matrices, plan->num_matrices,
-                       threads < MAX_LOAD_THREADS ? threads : MAX_LOAD_THREADS,
-                       options->progress_bytes, err);
+        r = loader_run(plan->backend, plan->matrices, plan->num_matrices, &load, err);
     return r < 0 ? r
                  : plan->backend->store_seal(plan->weights->store, &plan->weights->sealed_fd, err);
 }

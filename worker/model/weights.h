@@ -70,6 +70,7 @@ struct model_weights {
     int32_t num_widened; /* quantized matrices that are kept as f32 */
     struct weight_store *store;
     bool is_attached; /* to what an earlier process loaded */
+    bool used_direct; /* reads that pass the page cache by */
     int sealed_fd;    /* what was loaded, for a later process; -1: attached, or taken */
 };
 
