@@ -1,6 +1,7 @@
 #include "frontend_rig.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -134,6 +135,17 @@ void end_chat(const struct chat *chat)
 void read_chat(const struct chat *chat, const char *wanted)
 {
     http_rig_read_until(chat->fd, &in, wanted);
+}
+
+struct chat begin_stream(const char *text)
+{
+    char first[32];
+    snprintf(first, sizeof(first), "\"content\":\"%c", *text);
+    struct chat chat = begin_chat(STREAMED);
+    accept_chat(&chat);
+    say_chat(&chat, text);
+    read_chat(&chat, first);
+    return chat;
 }
 
 void answer_chat(struct chat *chat, const char *text, const char *wanted)

@@ -59,6 +59,8 @@ void say_chat(struct chat *chat, const char *text);
 void end_chat(const struct chat *chat); /* for its length */
 /* Read until the answer holds this, or its end when it is NULL. */
 void read_chat(const struct chat *chat, const char *wanted);
+/* A stream of which this text has come, in part at least. */
+struct chat begin_stream(const char *text);
 /* All of it: the engine says this text, and the answer is read until it holds that. */
 void answer_chat(struct chat *chat, const char *text, const char *wanted);
 

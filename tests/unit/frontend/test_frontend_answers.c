@@ -82,10 +82,7 @@ END_TEST
 
 START_TEST(a_stream_goes_on_at_the_next_engine)
 {
-    struct chat chat = begin_chat(STREAMED);
-    accept_chat(&chat);
-    say_chat(&chat, "Par");
-    read_chat(&chat, "\"content\":\"P");
+    struct chat chat = begin_stream("Par");
     http_rig_engine_down(&rig);
     ck_assert_int_eq(ask("GET /readyz HTTP/1.1\r\n", NULL), 503);
     ck_assert_int_eq(ask("GET /startupz HTTP/1.1\r\n", NULL), 200);
@@ -101,10 +98,7 @@ END_TEST
 
 START_TEST(an_engine_gone_for_good_ends_a_stream_in_words)
 {
-    struct chat chat = begin_chat(STREAMED);
-    accept_chat(&chat);
-    say_chat(&chat, "Par");
-    read_chat(&chat, "\"content\":\"P");
+    const struct chat chat = begin_stream("Par");
     http_rig_engine_gone(&rig);
     read_chat(&chat, "data: [DONE]\n\n");
     ck_assert(holds("\"error\":{"));

@@ -57,10 +57,7 @@ END_TEST
 
 START_TEST(close_in_the_middle_of_a_stream_cancels)
 {
-    struct chat chat = begin_chat(STREAMED);
-    accept_chat(&chat);
-    say_chat(&chat, "Paris");
-    read_chat(&chat, "\"content\":\"P");
+    const struct chat chat = begin_stream("Paris");
     close(chat.fd);
     http_rig_expect_cancel(&rig, chat.id);
     http_rig_wait_stat(&rig, STAT_DISCONNECTS_DECODE, 1);
