@@ -11,7 +11,10 @@ static const double solo_below_ns = 1500.0;
 
 /* Best first. */
 static const struct isa *const isas[] = {
-#if defined(CPU_HAS_SIMD)
+#if defined(CPU_HAS_NEON)
+    &isa_neon_dot,
+    &isa_neon,
+#elif defined(CPU_HAS_AVX)
     &isa_avx512_amx,
     &isa_avx512_vnni,
     &isa_avx512,

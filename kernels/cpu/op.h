@@ -281,7 +281,9 @@ static inline void isa_linear(const struct isa *isa, const struct linear_args *a
 }
 
 extern const struct isa isa_scalar;
-#if defined(CPU_HAS_SIMD)
+#if defined(CPU_HAS_NEON)
+extern const struct isa isa_neon, isa_neon_dot;
+#elif defined(CPU_HAS_AVX)
 extern const struct isa isa_avx2, isa_avx512, isa_avx512_vnni, isa_avx512_amx;
 #endif
 

@@ -8,7 +8,9 @@
 #include "kernels/cpu/simd/ops.h"
 #endif
 
-#if !defined(__AVX512F__)
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#elif !defined(__AVX512F__)
 #include <cpuid.h>
 
 /* Not every compiler knows it by name. It uses the registers of AVX. */
@@ -23,7 +25,9 @@ static bool has_f16c(void)
  * registers. */
 static bool is_supported(void)
 {
-#if defined(__AVX512F__)
+#if defined(__aarch64__)
+    return true;
+#elif defined(__AVX512F__)
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -75,6 +79,20 @@ const struct isa isa_avx512_amx = {
     .name = "avx512_amx",
     .is_supported = has_amx,
     .linear_quant = linear_quant_avx512_amx,
+    COMMON,
+};
+
+#elif defined(__aarch64__)
+static bool has_dot(void)
+{
+    enum { DOT_PRODUCTS = 1 << 20 }; /* HWCAP_ASIMDDP */
+    return (getauxval(AT_HWCAP) & DOT_PRODUCTS) != 0;
+}
+
+const struct isa isa_neon_dot = {
+    .name = "neon_dot",
+    .is_supported = has_dot,
+    .linear_quant = linear_quant_neon_dot,
     COMMON,
 };
 #endif

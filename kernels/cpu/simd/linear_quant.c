@@ -9,13 +9,19 @@
 
 #if defined(__AVX512VNNI__)
 #define NAME(name) name##_avx512_vnni
+#elif defined(__ARM_FEATURE_DOTPROD)
+#define NAME(name) name##_neon_dot
 #else
 #define NAME(name) SIMD(name)
 #endif
 
 /* --- integers: as many lanes as floats have ----------------------------------------------- */
 
-#if defined(__AVX512F__)
+#if defined(__aarch64__)
+
+#include "kernels/cpu/simd/ints_neon.h"
+
+#elif defined(__AVX512F__)
 
 typedef __m512i ivec;
 

@@ -13,19 +13,17 @@ enum { PIECE = 256, AHEAD_BYTES = 2048, MAX_UNIT = 8 };
 
 /* --- widening ------------------------------------------------------------------------------- */
 
-#if defined(__AVX512F__)
+#if defined(__aarch64__)
+
+#include "kernels/cpu/simd/ints_neon.h"
+
+#elif defined(__AVX512F__)
 
 typedef __m512i ivec;
 
 static ALWAYS_INLINE ivec ivec_load(const unsigned char *from)
 {
     return _mm512_loadu_si512(from);
-}
-
-static ALWAYS_INLINE vec load_bf16(const unsigned char *from)
-{
-    const __m256i halves = _mm256_loadu_si256((const __m256i *)(const void *)from);
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
 }
 
 /* The four bits from bit 4 i on: the table looks at no others. */
@@ -59,12 +57,6 @@ typedef __m256i ivec;
 static ALWAYS_INLINE ivec ivec_load(const unsigned char *from)
 {
     return _mm256_loadu_si256((const __m256i *)(const void *)from);
-}
-
-static ALWAYS_INLINE vec load_bf16(const unsigned char *from)
-{
-    const __m128i halves = _mm_loadu_si128((const __m128i *)(const void *)from);
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
 }
 
 static ALWAYS_INLINE vec nibble(ivec words, const int i)
@@ -102,7 +94,7 @@ static ALWAYS_INLINE vec load_scale(const struct scaled_form *form, const unsign
     if (form->scales == DTYPE_F32)
         return vec_load((const float *)(const void *)group + lane);
     return form->scales == DTYPE_F16 ? vec_load_f16((const uint16_t *)(const void *)group + lane)
-                                     : load_bf16(group + 2 * lane);
+                                     : vec_load_bf16((const uint16_t *)(const void *)group + lane);
 }
 
 static ALWAYS_INLINE void load_head(const struct scaled_form *form, const unsigned char *group,

@@ -18,6 +18,8 @@ void linear_quant_avx512_vnni(const struct linear_args *args, int32_t panel_from
                               int32_t row_from, int32_t row_to);
 void SIMD(linear_scaled)(const struct linear_args *args, int32_t panel_from, int32_t panel_to,
                          int32_t row_from, int32_t row_to);
+void linear_quant_neon_dot(const struct linear_args *args, int32_t panel_from, int32_t panel_to,
+                           int32_t row_from, int32_t row_to);
 void SIMD(rope_kv_write)(const struct rope_args *args, int64_t unit_from, int64_t unit_to);
 void SIMD(kv_write)(const struct kv_line *line, const float *from);
 void SIMD(attention_begin)(const struct attention_args *args, const struct attention_tile *tile,

@@ -10,7 +10,6 @@
 #ifndef KERNELS_CPU_SIMD_VEC_H
 #define KERNELS_CPU_SIMD_VEC_H
 
-#include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -25,7 +24,13 @@
 #define UNROLLED _Pragma("GCC unroll 16")
 #endif
 
-#if defined(__AVX512F__)
+#if defined(__aarch64__)
+
+#include "kernels/cpu/simd/vec_neon.h"
+
+#elif defined(__AVX512F__)
+
+#include <immintrin.h>
 
 #define SIMD(name) name##_avx512
 #define SIMD_NAME  "avx512"
@@ -244,6 +249,8 @@ static ALWAYS_INLINE void vec_transpose(vec r[16])
 }
 
 #else /* AVX2 with FMA and F16C */
+
+#include <immintrin.h>
 
 #define SIMD(name) name##_avx2
 #define SIMD_NAME  "avx2"

@@ -8,7 +8,7 @@
 
 enum { GUARD_FLOATS = 64 };
 
-const char *const fixture_isas[] = { "scalar", "avx2", "avx512", NULL };
+const char *const fixture_isas[] = { "scalar", "avx2", "avx512", "neon", NULL };
 const struct backend *fixture_backend;
 
 static uint64_t random_state = 88172645463325252u;

@@ -33,8 +33,8 @@ static const struct shape {
 static void each_device(void (*test)(struct device *device))
 {
     fixture_each_device(test);
-    static const char *const isas[] = { "avx512_vnni", "avx512_amx" };
-    for (int i = 0; i < 2; i++) {
+    static const char *const isas[] = { "avx512_vnni", "avx512_amx", "neon_dot" };
+    for (int i = 0; i < 3; i++) {
         struct device *device = fixture_open(isas[i], 3);
         if (!device)
             continue;
@@ -195,14 +195,15 @@ END_TEST
 /* Integer sums are exact and floats are added alike: all vector sets agree to the last bit. */
 START_TEST(vector_sets_and_numbers_of_threads_agree_to_the_bit)
 {
-    static const char *const isas[] = { "avx2", "avx512", "avx512_vnni", "avx512_amx" };
+    static const char *const isas[] = { "avx2",       "avx512", "avx512_vnni",
+                                        "avx512_amx", "neon",   "neon_dot" };
     float *x = fixture_guarded(ROWS * INPUTS);
     float *first = fixture_guarded(ROWS * OUTPUTS), *out = fixture_guarded(ROWS * OUTPUTS);
     fixture_fill(x, ROWS * INPUTS);
     for (int f = 0; f < NUM_FORMS; f++) {
         unsigned char *blocks = make_blocks(&forms[f], OUTPUTS, INPUTS);
         bool any = false;
-        for (int i = 0; i < 12; i++) {
+        for (int i = 0; i < 18; i++) {
             struct device *device = fixture_open(isas[i / 3], 1 + 2 * (i % 3));
             if (!device)
                 continue;

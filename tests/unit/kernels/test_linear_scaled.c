@@ -268,14 +268,14 @@ END_TEST
 
 START_TEST(vector_sets_and_numbers_of_threads_agree_to_the_bit)
 {
-    static const char *const isas[] = { "avx2", "avx512" };
+    static const char *const isas[] = { "avx2", "avx512", "neon" };
     float *x = fixture_guarded(ROWS * INPUTS);
     float *first = fixture_guarded(ROWS * OUTPUTS), *out = fixture_guarded(ROWS * OUTPUTS);
     fixture_fill(x, ROWS * INPUTS);
     for (int f = 0; f < NUM_FORMS; f++) {
         struct matrix m = make(&forms[f], OUTPUTS, INPUTS);
         bool any = false;
-        for (int i = 0; i < 6; i++) {
+        for (int i = 0; i < 9; i++) {
             struct device *device = fixture_open(isas[i / 3], 1 + 2 * (i % 3));
             if (!device)
                 continue;

@@ -95,7 +95,7 @@ START_TEST(the_generator_gives_the_known_values)
 }
 END_TEST
 
-static const char *const isas[] = { "scalar", "avx2", "avx512" };
+static const char *const isas[] = { "scalar", "avx2", "avx512", "neon" };
 
 static bool can_run(const char *isa)
 {

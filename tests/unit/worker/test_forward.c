@@ -10,7 +10,7 @@
 
 enum { MAX_VOCAB = GOLDEN_MAX_VOCAB, NUM_TOP = 32 };
 
-static const char *const isas[] = { "scalar", "avx2", "avx512" };
+static const char *const isas[] = { "scalar", "avx2", "avx512", "neon" };
 enum { NUM_ISAS = sizeof(isas) / sizeof(isas[0]) };
 
 /* The first is as long as the longest. */
