@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/half.h"
-#include "worker/model/quant_tensors.h"
+#include "worker/model/quant_groups.h"
 
 /* Rows and columns of a quantized tensor. */
 struct window {

@@ -16,8 +16,6 @@
 #include "worker/model/checkpoint.h"
 #include "worker/model/config_quant.h"
 
-struct loader_part;
-
 /* How integers lie in the tensor of values; W is [rows][cols], a word 32 bits. */
 enum quant_packing {
     QUANT_BYTES,    /* a byte each, [rows][cols] */
@@ -51,21 +49,6 @@ struct quant_tensor {
  */
 int quant_tensors_fold(const struct config_quant *quant, struct checkpoint *checkpoint,
                        struct error *err);
-
-/* The groups of a part's columns, counted from 0. */
-struct quant_groups {
-    struct scaling scaling;
-    int32_t *of_cols; /* [cols]: scaling.groups */
-    int32_t *ids;     /* [num_groups]: the tensor's */
-};
-
-/* Of columns [part->tensor_col, + cols). Returns 0 or -ENOMEM. */
-int quant_groups_init(const struct loader_part *part, int32_t cols,
-                      struct quant_groups *ret_groups);
-void quant_groups_finish(struct quant_groups *groups); /* accepts a zeroed one */
-
-/* Have the columns of two parts the same groups? */
-bool quant_groups_are_equal(const struct loader_part *a, const struct loader_part *b, int32_t cols);
 
 /* A tensor of zeros beside a quantized matrix, as some writers leave it for a bias. Returns 1 or 0,
  * or the errno of reading. */

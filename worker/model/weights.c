@@ -11,6 +11,7 @@
 #include "worker/model/quant_tensors.h"
 #include "worker/model/tensor_place.h"
 #include "worker/model/tensor_read.h"
+#include "worker/model/weight_form.h"
 
 enum { MAX_LOAD_THREADS = 8, MAX_NAME = 256 };
 
@@ -204,89 +205,23 @@ static int plan_rows(struct plan *plan, struct error *err)
     return r < 0 ? r : refuse_extra(plan, err);
 }
 
-/* Can the matrix be kept in the blocks that the parts are stored in? Experts and heads cannot, nor
- * columns cut within a block. */
-static bool keeps_blocks(const struct plan *plan, const struct target *target)
-{
-    const struct loader_part *parts = plan->parts + target->first_part;
-    const int32_t block = dtype_block(parts[0].tensor->info->dtype->dtype);
-    bool keeps =
-        target->row->blocks == DIM_NONE && family_dim(plan->arch, target->row->cols) % block == 0;
-    for (int32_t i = 0; i < target->num_parts; i++)
-        keeps = keeps && !parts[i].turned && parts[i].tensor_col % block == 0;
-    return keeps;
-}
-
-/* Can quantized parts be kept so? Their columns need the same groups. */
-static bool keeps_scales(const struct plan *plan, const struct target *target)
-{
-    const struct loader_part *parts = plan->parts + target->first_part;
-    const int32_t cols = family_dim(plan->arch, target->row->cols);
-    bool keeps = !parts[0].turned;
-    for (int32_t i = 1; keeps && i < target->num_parts; i++)
-        keeps = !parts[i].turned && quant_groups_are_equal(&parts[0], &parts[i], cols);
-    return keeps;
-}
-
-/* What a matrix of such tensors is in memory: blocks that are not kept become f16, quantized ones
- * f32, which holds what they mean. */
-static enum dtype plain_dtype(const struct safetensors_dtype *dtype)
-{
-    if (dtype_is_scaled(dtype->dtype))
-        return DTYPE_F32;
-    return dtype->block != NULL ? DTYPE_F16 : dtype->dtype;
-}
-
-/* The dtype that all parts share, as it is kept; else f32. */
-static enum dtype common_dtype(const struct plan *plan, const struct target *target)
-{
-    const struct loader_part *parts = plan->parts + target->first_part;
-    const struct safetensors_dtype *first = parts[0].tensor->info->dtype;
-    bool equal = true, plain_equal = true;
-    for (int32_t i = 1; i < target->num_parts; i++) {
-        const struct safetensors_dtype *other = parts[i].tensor->info->dtype;
-        equal = equal && other->dtype == first->dtype;
-        plain_equal = plain_equal && plain_dtype(other) == plain_dtype(first);
-    }
-    const bool keeps = dtype_is_quant(first->dtype)    ? keeps_blocks(plan, target)
-                       : dtype_is_scaled(first->dtype) ? keeps_scales(plan, target)
-                                                       : true;
-    if (equal && keeps)
-        return first->dtype;
-    return plain_equal ? plain_dtype(first) : DTYPE_F32;
-}
-
-/* The groups that all parts share; scales and zeros as any of them needs. */
-static int share_groups(struct plan *plan, struct target *target, int32_t cols)
-{
-    struct loader_part *parts = plan->parts + target->first_part;
-    struct scaling *scaling = &target->groups.scaling;
-    const int r = quant_groups_init(&parts[0], cols, &target->groups);
-    for (int32_t i = 0; r == 0 && i < target->num_parts; i++) {
-        const struct quant_tensor *tensor = parts[i].tensor->info->quant;
-        parts[i].groups = &target->groups;
-        scaling->has_zeros = scaling->has_zeros || tensor->zeros.info != NULL;
-        if (tensor->scale_dtype != scaling->scales)
-            scaling->scales = DTYPE_F32;
-    }
-    return r;
-}
-
 static int describe_target(struct plan *plan, struct target *target,
                            struct store_object *ret_object, struct error *err)
 {
     const struct weight_row *row = target->row;
+    struct loader_part *parts = plan->parts + target->first_part;
     *ret_object = (struct store_object){ .rows = family_dim(plan->arch, row->total) };
     if (!row_is_matrix(row))
         return 0;
-    *ret_object = (struct store_object){ .dtype = common_dtype(plan, target),
+    *ret_object = (struct store_object){ .dtype = weight_form_dtype(row, plan->arch, parts,
+                                                                    target->num_parts),
                                          .rows = tensor_place_total(row, plan->arch),
                                          .cols = family_dim(plan->arch, row->cols) };
-    if (!dtype_is_scaled(ret_object->dtype)) {
-        plan->weights->num_widened += plan->parts[target->first_part].tensor->info->quant != NULL;
+    plan->weights->num_widened +=
+        weight_form_is_widened(ret_object->dtype, parts, target->num_parts);
+    if (!dtype_is_scaled(ret_object->dtype))
         return 0;
-    }
-    if (share_groups(plan, target, ret_object->cols) < 0)
+    if (weight_form_groups(parts, target->num_parts, ret_object->cols, &target->groups) < 0)
         return error_set(err, -ENOMEM, "no memory for the groups of %d inputs", ret_object->cols);
     ret_object->scaling = target->groups.scaling;
     return 0;
