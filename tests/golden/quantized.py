@@ -201,7 +201,8 @@ DEEPSEEK = LLAMA | dict(
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": False, "sym": False}
 
 # Every packing; scales of each kind and dtype; groups of neighbours, of all inputs and in any order; blocks that end
-# within a matrix; zeros stored plainly and as one less; a bias that is none; matrices that stay plain; experts; latents.
+# within a matrix; zeros stored plainly and as one less; a bias that is none; matrices that stay plain; experts; latents;
+# orders that differ where matrices are joined.
 CHECKPOINTS = {
     "fp8_tensor": (LLAMA | dict(dtype="float32"), fp8_tensor,
                    {"quant_method": "fp8", "activation_scheme": "static", "ignored_layers": ["lm_head"]}),
@@ -236,6 +237,8 @@ CHECKPOINTS = {
     "deepseek_fp8": (DEEPSEEK, fp8_block(16, 32),
                      {"quant_method": "fp8", "activation_scheme": "dynamic", "fmt": "e4m3",
                       "weight_block_size": [16, 32], "scale_fmt": "ue8m0"}),
+    "gptq_orders_apart": (LLAMA | dict(num_hidden_layers=1, dtype="float16"), gptq(4, 32, False, act_order=True),
+                          GPTQ | {"desc_act": True}),
 }
 
 
@@ -261,7 +264,7 @@ def shapes_of(settings, folder):
     return {name: value.shape for name, value in sorted(load_file(folder / "model.safetensors").items())}
 
 
-def quantize_all(shapes, settings, quantize):
+def quantize_all(shapes, settings, quantize, apart=False):
     """The checkpoint's tensors, and what they mean as float32. Matrices that read the same have the same order."""
     tensors, meant, orders = {}, {}, {}
     for name, shape in shapes.items():
@@ -272,6 +275,7 @@ def quantize_all(shapes, settings, quantize):
             continue
         kind = "in" if any(part in name for part in ("q_proj", "k_proj", "v_proj")) else name.split(".")[-2]
         kind = "ffn" if kind in ("gate_proj", "up_proj") else kind
+        kind = name if apart else kind
         key = (name.split(".layers.")[1].split(".")[0], kind)
         order = lambda k: orders.setdefault(key, np.random.permutation(k))
         parts, values = quantize(value.double().numpy(), order)
@@ -313,7 +317,7 @@ def record(name):
     folder = HERE / "quantized" / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    tensors, meant = quantize_all(shapes_of(settings, folder), settings, quantize)
+    tensors, meant = quantize_all(shapes_of(settings, folder), settings, quantize, name.endswith("apart"))
     written = json.loads((folder / "config.json").read_text())
     written["dtype"] = settings["dtype"]
     del written["transformers_version"]

@@ -70,6 +70,12 @@ static int compare_names(const void *left, const void *right)
     return strcmp(a->info->name, b->info->name);
 }
 
+void checkpoint_sort(struct checkpoint *checkpoint)
+{
+    qsort(checkpoint->tensors, (size_t)checkpoint->num_tensors, sizeof(*checkpoint->tensors),
+          compare_names);
+}
+
 /* All tensors of all open files, sorted; names may repeat. */
 static int list_tensors(struct checkpoint *c, struct error *err)
 {
@@ -84,7 +90,7 @@ static int list_tensors(struct checkpoint *c, struct error *err)
         for (int32_t t = 0; t < c->files[f].num_tensors; t++)
             c->tensors[c->num_tensors++] =
                 (struct checkpoint_tensor){ .info = &c->files[f].tensors[t], .file = &c->files[f] };
-    qsort(c->tensors, (size_t)c->num_tensors, sizeof(*c->tensors), compare_names);
+    checkpoint_sort(c);
     return 0;
 }
 

@@ -41,6 +41,9 @@ struct checkpoint {
 int checkpoint_open(const char *path, struct checkpoint *ret_checkpoint, struct error *err);
 void checkpoint_close(struct checkpoint *checkpoint); /* accepts a zeroed struct */
 
+/* Put `tensors` in the order of their names again. */
+void checkpoint_sort(struct checkpoint *checkpoint);
+
 /* NULL when there is none of that name. */
 struct checkpoint_tensor *checkpoint_find(const struct checkpoint *checkpoint, const char *name);
 

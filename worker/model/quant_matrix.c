@@ -182,25 +182,24 @@ static int read_groups(const struct quant_matrix *m, const struct checkpoint_ten
 {
     struct quant_tensor *t = m->tensor;
     const size_t num = (size_t)t->cols;
-    int32_t *groups = arena_alloc_array(&m->checkpoint->arena, num, sizeof(*groups));
     bool is_unset = true;
     int r = check_shape(m, g_idx, "I32", t->cols, 0);
-    if (r == 0 && groups == NULL)
-        r = quant_matrix_fail(m, -ENOMEM, "no memory for its groups");
-    if (r == 0) {
-        r = safetensors_read(g_idx->file, g_idx->info, 0, groups, num * sizeof(*groups));
-        if (r < 0)
-            return error_set(m->err, r, "tensor %.160s cannot be read", g_idx->info->name);
-    }
-    for (size_t k = 0; r == 0 && k < num; k++)
+    if (r < 0)
+        return r;
+    int32_t *groups = arena_alloc_array(&m->checkpoint->arena, num, sizeof(*groups));
+    if (groups == NULL)
+        return quant_matrix_fail(m, -ENOMEM, "no memory for its groups");
+    r = safetensors_read(g_idx->file, g_idx->info, 0, groups, num * sizeof(*groups));
+    if (r < 0)
+        return error_set(m->err, r, "tensor %.160s cannot be read", g_idx->info->name);
+    for (size_t k = 0; k < num; k++)
         is_unset = is_unset && groups[k] == -1;
-    for (size_t k = 0; r == 0 && !is_unset && k < num; k++)
+    for (size_t k = 0; !is_unset && k < num; k++)
         if (groups[k] < 0 || groups[k] >= t->num_groups)
             return error_set(m->err, -EINVAL, "tensor %.120s has %d at %zu, wanted 0 to %d",
                              g_idx->info->name, groups[k], k, t->num_groups - 1);
-    if (r == 0 && !is_unset)
-        t->groups = groups;
-    return r;
+    t->groups = is_unset ? NULL : groups;
+    return 0;
 }
 
 /* --- the formats ---------------------------------------------------------------------------- */

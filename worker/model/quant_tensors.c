@@ -132,12 +132,6 @@ static int fold_tensor(struct fold *fold, int32_t index)
     return r < 0 ? r : add_folded(fold, &m);
 }
 
-static int compare_names(const void *left, const void *right)
-{
-    const struct checkpoint_tensor *a = left, *b = right;
-    return strcmp(a->info->name, b->info->name);
-}
-
 /* What is left of the list, and what was made of the rest. */
 static int replace(struct fold *fold)
 {
@@ -149,9 +143,9 @@ static int replace(struct fold *fold)
     for (int32_t i = 0; i < fold->num_folded; i++)
         c->tensors[num++] = fold->folded[i];
     c->num_tensors = num;
-    qsort(c->tensors, (size_t)num, sizeof(*c->tensors), compare_names);
+    checkpoint_sort(c);
     for (int32_t i = 1; i < num; i++)
-        if (compare_names(&c->tensors[i - 1], &c->tensors[i]) == 0)
+        if (strcmp(c->tensors[i - 1].info->name, c->tensors[i].info->name) == 0)
             return error_set(fold->err, -EINVAL, "tensor %.160s is there plain and quantized",
                              c->tensors[i].info->name);
     return 0;

@@ -89,6 +89,7 @@ static const struct golden goldens[] = {
     GOLDEN_QUANTIZED("awq_32"),
     GOLDEN_QUANTIZED("mixtral_awq"),
     GOLDEN_QUANTIZED("deepseek_fp8"),
+    GOLDEN_QUANTIZED("gptq_orders_apart"),
 };
 enum { NUM_GOLDENS = sizeof(goldens) / sizeof(goldens[0]) };
 

@@ -65,6 +65,7 @@ const struct law1_model law1_models[] = {
     { GOLDEN "/quantized/awq_32", 256 },
     { GOLDEN "/quantized/mixtral_awq", 256 },
     { GOLDEN "/quantized/deepseek_fp8", 256 },
+    { GOLDEN "/quantized/gptq_orders_apart", 256 },
     { made_path, 256 },
 };
 enum { MADE = sizeof(law1_models) / sizeof(law1_models[0]) - 1, NUM_MODELS = MADE };

@@ -81,6 +81,7 @@ static const struct {
     { GOLDEN "/quantized/awq_32", 4 },
     { GOLDEN "/quantized/mixtral_awq", 4 },
     { GOLDEN "/quantized/deepseek_fp8", 4 },
+    { GOLDEN "/quantized/gptq_orders_apart", 2 },
 };
 enum { NUM_CASES = sizeof(cases) / sizeof(cases[0]) };
 
