@@ -36,7 +36,7 @@ const struct option_row settings_rows[] = {
       .value = "BYTES", .brief = true, .help = "Memory of the KV cache, as 512M or 8G; 0: from what is free." },
     { ROW(kv_cache_dtype), ALL, .aliases = "-ctk -ctv --cache-type-k --cache-type-v", .initial = "auto",
       .choices = "auto|f32|f16|bf16|bfloat16|fp8|fp8_e4m3|q8_0", .brief = true,
-      .help = "Type of keys and values; auto is f16, fp8 is E4M3, q8_0 is 8 bits with a scale for each 32." },
+      .help = "Type of keys and values; auto is f16, q8_0 has a scale for each 32." },
     { ROW(block_size), ALL, .aliases = "--page-size", .initial = "16", .min = 16, .max = 16, .value = "TOKENS",
       .help = "Tokens in one KV block." },
     { ROW(enable_prefix_caching), ALL, .aliases = "--prefix-cache --cache-prompt", .initial = "true",

@@ -49,9 +49,8 @@ def test_titles(own_server):
 
 def test_the_terminal_shows_what_was_started_and_a_line_per_request(own_server):
     s = own_server()
+    wait_until(lambda: all(wanted in s.log() for wanted in ("ringlet", "context", "2048", "kv cache", s.url, "curl", "}'\n\n")), 5)
     log = s.log()
-    for wanted in ("ringlet", "context", "2048", "kv cache", s.url, "curl"):
-        assert wanted in log, log
     curl = log[log.index("curl "):].split("\n\n")[0]
     out = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, timeout=30).stdout
     assert streamed_text(out) == "The capital of France is Paris." and out.rstrip().endswith("data: [DONE]")
