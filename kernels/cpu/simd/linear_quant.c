@@ -369,37 +369,51 @@ KERNEL(3, 1)
 KERNEL(4, 1)
 KERNEL(5, 1)
 KERNEL(6, 1)
+KERNEL(7, 1)
+KERNEL(8, 1)
 KERNEL(1, 4)
 KERNEL(2, 2)
 KERNEL(3, 2)
-enum { MANY_ROWS = 6 };
-static kernel_function *const single[MANY_ROWS][NUM_TYPES] = { ENTRY(1, 1), ENTRY(2, 1),
+enum { MANY_ROWS = 6, MOST_ROWS = 8 };
+static kernel_function *const single[MOST_ROWS][NUM_TYPES] = { ENTRY(1, 1), ENTRY(2, 1),
                                                                ENTRY(3, 1), ENTRY(4, 1),
-                                                               ENTRY(5, 1), ENTRY(6, 1) };
-static kernel_function *const several[MANY_ROWS][NUM_TYPES] = { ENTRY(1, 4), ENTRY(2, 2),
+                                                               ENTRY(5, 1), ENTRY(6, 1),
+                                                               ENTRY(7, 1), ENTRY(8, 1) };
+static kernel_function *const several[MOST_ROWS][NUM_TYPES] = { ENTRY(1, 4), ENTRY(2, 2),
                                                                 ENTRY(3, 2), ENTRY(4, 1),
-                                                                ENTRY(5, 1), ENTRY(6, 1) };
-static const int32_t num_several[MANY_ROWS] = { 4, 2, 2, 1, 1, 1 };
+                                                                ENTRY(5, 1), ENTRY(6, 1),
+                                                                ENTRY(7, 1), ENTRY(8, 1) };
+static const int32_t num_several[MOST_ROWS] = { 4, 2, 2, 1, 1, 1, 1, 1 };
 #else
-enum { MANY_ROWS = 2 };
+enum { MANY_ROWS = 2, MOST_ROWS = 2 };
 static kernel_function *const single[MANY_ROWS][NUM_TYPES] = { ENTRY(1, 1), ENTRY(2, 1) };
 static kernel_function *const several[MANY_ROWS][NUM_TYPES] = { ENTRY(1, 1), ENTRY(2, 1) };
 static const int32_t num_several[MANY_ROWS] = { 1, 1 };
 #endif
 
+/* Rows of a tile. MANY_ROWS keep all sums in registers; up to two tiles are as even as they can be
+ * and have up to MOST_ROWS, for with so few rows the bytes of a panel take longer than the sums
+ * that lie in the first-level cache then, and each tile reads the panel again. */
+static int32_t tile_rows(int32_t num)
+{
+    if (num > 2 * MOST_ROWS || MOST_ROWS == MANY_ROWS)
+        return num < MANY_ROWS ? num : MANY_ROWS;
+    return num <= MOST_ROWS ? num : (num + 1) / 2;
+}
+
 void NAME(linear_quant)(const struct linear_args *args, int32_t panel_from, int32_t panel_to,
                         int32_t row_from, int32_t row_to)
 {
     const int type = (int)args->weight->dtype - DTYPE_Q8_0;
-    const int32_t rows = row_to - row_from < MANY_ROWS ? row_to - row_from : MANY_ROWS;
+    const int32_t rows = tile_rows(row_to - row_from);
     const int32_t whole_to = panel_to * PANEL_ROWS <= args->weight->rows ? panel_to : panel_to - 1;
     if (rows < 1)
         return;
     const int32_t step = num_several[rows - 1];
     for (int32_t panel = panel_from; panel < panel_to;) {
         const bool is_several = panel + step <= whole_to;
-        for (int32_t row = row_from; row < row_to; row += MANY_ROWS) {
-            const int32_t n = row_to - row < MANY_ROWS ? row_to - row : MANY_ROWS;
+        for (int32_t row = row_from; row < row_to; row += rows) {
+            const int32_t n = row_to - row < rows ? row_to - row : rows;
             if (is_several && n == rows)
                 several[n - 1][type](args, row, panel);
             else
