@@ -32,22 +32,28 @@ static int32_t parts_of(int32_t num_layers, int32_t per_part)
     return (num_layers + per_part - 1) / per_part;
 }
 
-static int32_t all_parts(const int32_t *counts, int32_t num_groups, int32_t per_part)
+/* Padding is memory for nothing, a table is work for every page: a layer's place and a table count
+ * alike, but a place that lasts, since it grows with the text, as four. */
+static int32_t cost_of(const struct kv_groups *kv, const int32_t *counts, int32_t per_part,
+                       int32_t *ret_parts)
 {
-    int32_t num = 0;
-    for (int32_t g = 0; g < num_groups; g++)
-        num += parts_of(counts[g], per_part);
-    return num;
+    int32_t cost = 0;
+    *ret_parts = 0;
+    for (int32_t g = 0; g < kv->num_groups; g++) {
+        const int32_t parts = parts_of(counts[g], per_part);
+        cost += parts * ((kv->groups[g].window == 0 ? 4 : 1) * per_part + 1);
+        *ret_parts += parts;
+    }
+    return cost;
 }
 
-/* Padding is memory for nothing, a table is work for every page: a layer's place and a table count
- * alike. One part for each group always fits. */
-static int32_t choose_part(const int32_t *counts, int32_t num_groups, int32_t num_layers)
+/* One part for each group always fits. */
+static int32_t choose_part(const struct kv_groups *kv, const int32_t *counts, int32_t num_layers)
 {
     int32_t best = num_layers, least = INT32_MAX;
     for (int32_t per_part = num_layers; per_part > 0; per_part--) {
-        const int32_t parts = all_parts(counts, num_groups, per_part);
-        const int32_t cost = parts * (per_part + 1);
+        int32_t parts;
+        const int32_t cost = cost_of(kv, counts, per_part, &parts);
         if (parts <= KV_MAX_PARTS && cost < least) {
             best = per_part;
             least = cost;
@@ -62,7 +68,7 @@ int32_t kv_groups_cut(const int32_t *windows, int32_t num_layers, int32_t block_
     struct kv_groups kv = { .block_size = block_size };
     int32_t counts[KV_MAX_GROUPS], next[KV_MAX_GROUPS] = { 0 };
     find_groups(windows, num_layers, &kv, counts);
-    const int32_t per_part = choose_part(counts, kv.num_groups, num_layers);
+    const int32_t per_part = choose_part(&kv, counts, num_layers);
     for (int32_t g = 0; g < kv.num_groups; g++) {
         kv.groups[g].first_part = kv.num_parts;
         kv.groups[g].num_parts = parts_of(counts[g], per_part);

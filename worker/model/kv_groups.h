@@ -39,7 +39,8 @@ struct kv_place {
 
 /*
  * Groups and parts of layers with these windows (0: none), at most KV_MAX_GROUPS different ones.
- * A part has as many layers as make padding and block tables fewest together.
+ * A part has as many layers as make padding, above all of layers without a window, and block tables
+ * fewest together.
  *
  * Returns the number of layers of a part.
  */

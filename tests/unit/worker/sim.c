@@ -84,7 +84,11 @@ enum record_failure sim_submit(int32_t num_prompt, int32_t num_choices, int32_t 
     e->num_choices = num_choices;
     e->first_score = 1;
     const struct sim_request *other = &sim.requests[id > 0 ? sim_draw((unsigned)id) : 0];
-    const int32_t num_same = sim.is_shared && sim_draw(3) > 0 ? (int32_t)sim_draw(40) : 0;
+    int32_t num_same = sim.is_shared && sim_draw(3) > 0 ? (int32_t)sim_draw(40) : 0;
+    if (sim.num_same > 0) {
+        other = &sim.requests[id - 1];
+        num_same = sim.num_same;
+    }
     for (int32_t i = 0; i < num_prompt; i++)
         e->prompt[i] =
             i < num_same && i < other->num_prompt ? other->prompt[i] : (int32_t)sim_draw(SIM_VOCAB);

@@ -59,8 +59,9 @@ struct sim {
     bool is_ahead; /* plan a step while one runs */
     int32_t num_requests, num_live, num_preempted, num_copied, num_ahead, num_wasted;
     int64_t num_hit;
-    bool is_shared;                      /* prompts often begin like earlier ones */
-    unsigned fails;                      /* one row in so many turns out to be bad; 0: none */
+    bool is_shared;   /* prompts often begin like earlier ones */
+    int32_t num_same; /* > 0: so many positions of a prompt are those of the last one's */
+    unsigned fails;   /* one row in so many turns out to be bad; 0: none */
     int32_t num_priorities, num_tenants; /* drawn for each request */
     int64_t num_steps;
     bool submits_suspects;

@@ -13,7 +13,10 @@ static const struct scheduler_limits limits = {
     .max_num_batched_tokens = 16,
     .max_logits = 8,
     .max_model_len = 64,
-    .kv = { .block_size = 16, .num_groups = 1, .num_parts = 1, .groups = { { 0, 0, 1 } } },
+    .kv = { .block_size = 16,
+            .num_groups = 2,
+            .num_parts = 2,
+            .groups = { { 0, 0, 1 }, { 4, 1, 1 } } }, /* the second with a window */
     .num_blocks = NUM_BLOCKS,
     .vocab_size = 100
 };
@@ -27,6 +30,7 @@ static uint32_t num_words;
 static const int32_t last_ids[NUM_LAST] = { 7, 99 };
 static int32_t copies_from[] = { 3 }, copies_to[] = { 39 };
 static const int32_t blocks_a[] = { 5 }, blocks_b[] = { 9, 30 };
+static const int32_t windowed_a[] = { 6 }, windowed_b[] = { 17 };
 
 /* Rows 0 to 3 are positions 0 to 3 of one sequence, row 4 is position 20 of another. */
 static void fill_batch(void)
@@ -38,6 +42,8 @@ static void fill_batch(void)
     batch.model.num_logits = LOGITS;
     batch.seqs[0][0] = (struct attention_seq){ 0, 4, 0, blocks_a, 0 };
     batch.seqs[0][1] = (struct attention_seq){ 4, 1, 20, blocks_b, 0 };
+    batch.seqs[1][0] = (struct attention_seq){ 0, 4, 0, windowed_a, 0 };
+    batch.seqs[1][1] = (struct attention_seq){ 4, 1, 20, windowed_b, 1 };
     for (int32_t i = 0; i < LOGITS; i++) {
         batch.logits_rows[i] = 2 + i;
         batch.samples[i] = (struct sample_row){ .forced_id = -1,
@@ -91,6 +97,10 @@ START_TEST(a_follower_reads_what_the_leader_wrote)
     ck_assert_int_eq(found.model.slots[0][4], 30 * 16 + 4);
     ck_assert_int_eq(found.model.seqs[0][1].first_row, 4);
     ck_assert_int_eq(found.model.seqs[0][1].blocks[1], 30);
+    ck_assert_int_eq(found.model.slots[1][3], 6 * 16 + 3);
+    ck_assert_int_eq(found.model.slots[1][4], 17 * 16 + 4); /* the page before is not told */
+    ck_assert_int_eq(found.model.seqs[1][1].first_block, 1);
+    ck_assert_int_eq(found.model.seqs[1][1].blocks[0], 17);
     ck_assert_int_eq(found.copies.to[0], 39);
     ck_assert_int_eq(found.news.num_last, NUM_LAST);
     ck_assert_int_eq(found.news.last_ids[1], 99);
@@ -135,7 +145,8 @@ static void check_bounds(void)
     for (int32_t i = 0; i < m->num_rows; i++) {
         ck_assert(m->token_ids[i] >= 0 && m->token_ids[i] < limits.vocab_size);
         ck_assert(m->positions[i] >= 0 && m->positions[i] < limits.max_model_len);
-        ck_assert(m->slots[0][i] >= 0 && m->slots[0][i] < NUM_BLOCKS * 16);
+        for (int p = 0; p < 2; p++)
+            ck_assert(m->slots[p][i] >= 0 && m->slots[p][i] < NUM_BLOCKS * 16);
     }
     for (int32_t i = 0; i < m->num_logits; i++)
         ck_assert(m->logits_rows[i] >= 0 && m->logits_rows[i] < m->num_rows);
