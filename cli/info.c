@@ -6,6 +6,7 @@
 #include "base/strbuf.h"
 #include "worker/memory.h"
 #include "worker/model/measure.h"
+#include "worker/model/requant.h"
 #include "worker/warm_up.h"
 
 enum { UNIT_BYTES = 24 };
@@ -30,6 +31,7 @@ static struct model_options options_of(const struct settings *settings)
     return (struct model_options){
         .dir = settings->model,
         .kv_dtype = memory_kv_dtype(settings->kv_cache_dtype),
+        .quantization = (enum dtype)requant_named(settings->quantization),
         .block_size = (int32_t)settings->block_size,
         .max_model_len = (int32_t)settings->max_model_len,
         .max_rows = tokens,

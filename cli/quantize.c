@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/option.h"
 #include "convert/convert.h"
+#include "formats/block_choice.h"
 #include "proto/records/control.h"
 
 struct quantize {
@@ -98,7 +99,7 @@ static int run(const struct quantize *q)
     const struct convert_options options = {
         .from = q->from,
         .to = q->to,
-        .type = (enum block_type)convert_type_named(q->type),
+        .type = (enum block_type)block_choice_named(q->type),
         .num_threads = (int32_t)(threads < 64 ? threads : 64),
         .overwrite = q->force,
         .progress = show_progress,

@@ -43,6 +43,8 @@ static int fill(struct convert_source *source, const struct convert_options *opt
     if (r == 0 && (r = gguf_write_header(&writer, fd)) < 0)
         error_set(err, r, "%.200s: %s", path, strerror(-r));
     if (r == 0)
+        r = convert_write_made(source, fd, writer.data_begin, err);
+    if (r == 0)
         r = convert_check(source, path, err);
     if (r == 0)
         r = convert_write(source, options, fd, writer.data_begin, err);

@@ -45,7 +45,4 @@ struct convert_result {
 int convert_run(const struct convert_options *options, struct convert_result *ret_result,
                 struct error *err);
 
-/* "q4_k" and so on: -1 for a name of no type that weights can be written in. */
-int convert_type_named(const char *name);
-
 #endif

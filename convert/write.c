@@ -122,6 +122,18 @@ static bool is_ordinary(const float *values, size_t num, float most)
     return ordinary;
 }
 
+int convert_write_made(const struct convert_source *source, int fd, uint64_t data_begin,
+                       struct error *err)
+{
+    int r = 0;
+    for (int32_t i = 0; r == 0 && i < source->num_tensors; i++) {
+        const struct convert_tensor *tensor = &source->tensors[i];
+        if (tensor->values != NULL) /* a vector, and F32 */
+            r = write_all(fd, tensor->values, (size_t)tensor->bytes, data_begin + tensor->offset);
+    }
+    return r < 0 ? error_set(err, r, "the new file: %s", strerror(-r)) : 0;
+}
+
 static int convert_piece(struct job *job, const struct piece *piece, float *values, void *raw,
                          void *blocks)
 {

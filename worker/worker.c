@@ -15,6 +15,7 @@
 #include "worker/inbox.h"
 #include "worker/kept.h"
 #include "worker/memory.h"
+#include "worker/model/requant.h"
 #include "worker/ranks.h"
 #include "worker/warm_up.h"
 
@@ -129,6 +130,7 @@ static int open_model(struct worker *w, struct error *err)
     const struct model_options options = {
         .dir = w->settings.model,
         .kv_dtype = memory_kv_dtype(w->settings.kv_cache_dtype),
+        .quantization = (enum dtype)requant_named(w->settings.quantization),
         .block_size = w->limits.kv.block_size,
         .max_model_len = (int32_t)w->settings.max_model_len,
         .max_rows = w->limits.max_num_batched_tokens,
@@ -299,7 +301,8 @@ static void tell_facts(struct worker *w)
              "kv_tokens=%" PRId64
              "\nkv_dtype=%s\nweight_bytes=%zu\nisa=%s\nthreads=%d\nmax_num_seqs=%d\n"
              "max_num_batched_tokens=%d\nmax_num_queued_reqs=%d\nmax_num_queued_tokens=%" PRId64
-             "\nmodel_type=%s\ndtype=%s\nidentity=%016" PRIx64 "\ntensor_parallel=%d\n"
+             "\nmodel_type=%s\ndtype=%s\nquantization=%s\nidentity=%016" PRIx64
+             "\ntensor_parallel=%d\n"
              "load_us=%" PRId64 "\nload_bytes=%" PRIu64 "\nload_from=%s\n",
              limits->max_model_len, limits->vocab_size, limits->num_blocks, limits->kv.block_size,
              (int64_t)kv_block_bytes(&w->arch.kv_block) * limits->num_blocks,
@@ -309,6 +312,7 @@ static void tell_facts(struct worker *w)
              w->backend->device_isa(w->device), w->backend->device_threads(w->device),
              limits->max_num_seqs, limits->max_num_batched_tokens, limits->max_num_queued_reqs,
              limits->max_num_queued_tokens, w->arch.model_type, dtype_name(w->arch.dtype),
+             strcmp(w->settings.quantization, "auto") == 0 ? "none" : w->settings.quantization,
              model_identity(w->model), w->ranks.num_ranks, w->load_us,
              atomic_load(&w->child.page->load_total_bytes),
              model_is_attached(w->model)         ? "kept"

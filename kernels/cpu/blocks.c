@@ -26,9 +26,17 @@ static int64_t min_i64(int64_t a, int64_t b)
 /* Reading a panel costs about as much as multiplying it by this many rows. */
 enum { READ_ROWS = 4 };
 
-static int64_t panel_cost(const struct moe_plan *plan, int32_t expert)
+/* The rows of an expert that an operation computes. */
+static int32_t num_rows(const struct moe_linear_args *args, int32_t expert)
 {
-    const int32_t rows = plan->first[expert + 1] - plan->first[expert];
+    const int64_t first = max_i64(args->plan->first[expert], args->place_from);
+    const int64_t end = min_i64(args->plan->first[expert + 1], args->place_to);
+    return end > first ? (int32_t)(end - first) : 0;
+}
+
+static int64_t panel_cost(const struct moe_linear_args *args, int32_t expert)
+{
+    const int32_t rows = num_rows(args, expert);
     return rows > 0 ? READ_ROWS + rows : 0;
 }
 
@@ -36,17 +44,22 @@ static void run_expert(struct device *device, const struct moe_linear_args *args
                        int32_t panel_from, int32_t panel_to)
 {
     const struct weight view = view_block(args->weight, expert, args->out_dim);
-    const int64_t first = args->plan->first[expert];
-    const struct linear_args linear = {
+    const int64_t first = max_i64(args->plan->first[expert], args->place_from);
+    struct linear_args linear = {
         .out = args->out + first * args->out_dim,
         .weight = &view,
         .x = args->x + first * view.cols,
         .out_stride = args->out_dim,
         .x_stride = view.cols,
-        .rows = args->plan->first[expert + 1] - args->plan->first[expert],
+        .rows = num_rows(args, expert),
         .row_parts = 1,
     };
-    isa_linear(device->isa, &linear, panel_from, panel_to, 0, linear.rows);
+    if (dtype_is_quant(view.dtype)) {
+        linear.quants = quant_rows_from(&args->quants, first - args->place_from, view.cols);
+        device->isa->linear_quant(&linear, panel_from, panel_to, 0, linear.rows);
+    } else {
+        isa_linear(device->isa, &linear, panel_from, panel_to, 0, linear.rows);
+    }
 }
 
 /* Panels lie behind each other on a line of costs; a thread has those that begin in its part. */
@@ -57,12 +70,12 @@ static void run_experts(struct device *device, const struct op *op, int32_t thre
     const int64_t panels = block_stride(args->out_dim) / PANEL_ROWS;
     int64_t total = 0, at = 0;
     for (int32_t e = 0; e < args->plan->num_experts; e++)
-        total += panels * panel_cost(args->plan, e);
+        total += panels * panel_cost(args, e);
     const int64_t from = share_of(total, thread, num_threads);
     const int64_t to = share_of(total, thread + 1, num_threads);
 
     for (int32_t e = 0; e < args->plan->num_experts; e++) {
-        const int64_t cost = panel_cost(args->plan, e);
+        const int64_t cost = panel_cost(args, e);
         if (cost == 0)
             continue;
         const int64_t first = min_i64(panels, (max_i64(from - at, 0) + cost - 1) / cost);
@@ -73,15 +86,40 @@ static void run_experts(struct device *device, const struct op *op, int32_t thre
     }
 }
 
+static void record_experts(struct device *device, const struct moe_linear_args *args)
+{
+    const double pairs = args->place_to - args->place_from;
+    const double experts = pairs < args->plan->num_experts ? pairs : args->plan->num_experts;
+    const double bytes = (double)weight_bytes(args->weight) / args->plan->num_experts;
+    device_record(device, run_experts, bytes * (0.04 * experts + 0.01 * pairs))->args.moe_linear =
+        *args;
+}
+
+/* Places in parts that the room for their blocks has. */
+static void record_quant_experts(struct device *device, const struct moe_linear_args *whole)
+{
+    for (int32_t place = 0; place < whole->place_to; place += device->quant_rows) {
+        struct moe_linear_args args = *whole;
+        args.place_from = place;
+        args.place_to = (int32_t)min_i64(whole->place_to, (int64_t)place + device->quant_rows);
+        args.quants = device->quants;
+        quant_record(device, args.x + (int64_t)place * args.weight->cols,
+                     args.place_to - args.place_from, args.weight->cols);
+        record_experts(device, &args);
+    }
+}
+
 void blocks_moe_linear(struct device *device, float *out, const struct weight *weight,
                        int32_t out_dim, const float *x, const struct moe_plan *plan, int32_t rows)
 {
+    const struct moe_linear_args args = { .out = out,
+                                          .weight = weight,
+                                          .out_dim = out_dim,
+                                          .x = x,
+                                          .plan = plan,
+                                          .place_to = rows * plan->top_k };
     assert(weight->rows == plan->num_experts * block_stride(out_dim));
-    const double pairs = (double)rows * plan->top_k;
-    const double experts = pairs < plan->num_experts ? pairs : plan->num_experts;
-    const double bytes = (double)weight_bytes(weight) / plan->num_experts;
-    device_record(device, run_experts, bytes * (0.04 * experts + 0.01 * pairs))->args.moe_linear =
-        (struct moe_linear_args){ out, weight, out_dim, x, plan };
+    (dtype_is_quant(weight->dtype) ? record_quant_experts : record_experts)(device, &args);
 }
 
 static void run_heads(struct device *device, const struct op *op, int32_t thread,

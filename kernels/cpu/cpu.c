@@ -138,14 +138,6 @@ static int32_t choose_row_parts(int32_t num_threads, int32_t num_panels, int32_t
     return parts;
 }
 
-static void run_quantize(struct device *device, const struct op *op, int32_t thread,
-                         int32_t num_threads)
-{
-    const struct quantize_args *args = &op->args.quantize;
-    device->isa->quantize(args, (int32_t)share_of(args->rows, thread, num_threads),
-                          (int32_t)share_of(args->rows, thread + 1, num_threads));
-}
-
 static void record_linear(struct device *device, const struct linear_args *args)
 {
     const double cost_ns = (double)weight_bytes(args->weight) * (0.04 + 0.01 * args->rows);
@@ -162,9 +154,7 @@ static void record_quant(struct device *device, const struct linear_args *whole)
         args.x += row * args.x_stride;
         args.out += row * args.out_stride;
         args.quants = device->quants;
-        const double cost_ns = args.rows > 1 ? 0.1 * args.rows * args.weight->cols : 0.0;
-        device_record(device, run_quantize, cost_ns)->args.quantize =
-            (struct quantize_args){ args.quants, args.x, args.rows, args.weight->cols };
+        quant_record(device, args.x, args.rows, args.weight->cols);
         record_linear(device, &args);
     }
 }

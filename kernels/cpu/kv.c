@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/half.h"
-#include "kernels/cpu/e4m3.h"
+#include "base/e4m3.h"
 #include "kernels/cpu/memory.h"
 
 static bool is_kv_type(enum dtype dtype)

@@ -78,6 +78,8 @@ struct moe_linear_args {
     int32_t out_dim;
     const float *x;
     const struct moe_plan *plan;
+    int32_t place_from, place_to; /* the places that this operation computes */
+    struct quant_rows quants;     /* of these places, for a weight in blocks */
 };
 
 struct moe_combine_args {

@@ -40,120 +40,264 @@ int quant_reserve(struct device *device, int32_t cols)
     return -ENOMEM;
 }
 
-/* Where element `k` (of 32, or of 16 in nibbles) of a row lies among a block's quants. */
-static size_t place_of(int32_t k, int32_t lane)
+static void run_quantize(struct device *device, const struct op *op, int32_t thread,
+                         int32_t num_threads)
 {
-    return (size_t)(k / 4) * PANEL_ROWS * 4 + (size_t)lane * 4 + (size_t)(k % 4);
+    const struct quantize_args *args = &op->args.quantize;
+    device->isa->quantize(args, (int32_t)share_of(args->rows, thread, num_threads),
+                          (int32_t)share_of(args->rows, thread + 1, num_threads));
+}
+
+void quant_record(struct device *device, const float *x, int32_t rows, int32_t cols)
+{
+    const double cost_ns = rows > 1 ? 0.1 * rows * cols : 0.0;
+    device_record(device, run_quantize, cost_ns)->args.quantize =
+        (struct quantize_args){ device->quants, x, rows, cols };
+}
+
+struct quant_rows quant_rows_from(const struct quant_rows *rows, int64_t row, int64_t cols)
+{
+    const int64_t blocks = row * (cols / QUANT_BLOCK);
+    return (struct quant_rows){ rows->q + row * quant_stride(cols), rows->scales + blocks,
+                                rows->sums + 2 * blocks };
 }
 
 /* --- loading: a row's block of the file into its lane of the panel ------------------------ */
 
 /* Elements that lie together in a panel are handled four at a time, a byte each. */
-static uint32_t get_four(const unsigned char *from)
+static uint32_t get_four(const uint8_t *from)
 {
     uint32_t four;
     memcpy(&four, from, sizeof(four));
     return four;
 }
 
-static void put_four(unsigned char *block, int32_t k, int32_t lane, uint32_t four)
+static void put_four(unsigned char *to, uint32_t four)
 {
-    memcpy(block + place_of(k, lane), &four, sizeof(four));
+    memcpy(to, &four, sizeof(four));
 }
 
-static uint32_t join_nibbles(uint32_t low, uint32_t high)
+static uint32_t join_nibbles(const uint8_t *q)
 {
-    return (low & 0x0f0f0f0fU) | (high & 0x0f0f0f0fU) << 4;
+    return (get_four(q) & 0x0f0f0f0fU) | (get_four(q + 16) & 0x0f0f0f0fU) << 4;
 }
 
-static void load_q8_0(unsigned char *head, unsigned char *block, int32_t lane,
-                      const unsigned char *from)
+static uint32_t join_pairs(const uint8_t *q)
 {
-    (void)head;
-    memcpy(block + quant_bytes(DTYPE_Q8_0) + (size_t)lane * 2, from, 2);
-    for (int32_t k = 0; k < QUANT_BLOCK; k += 4)
-        put_four(block, k, lane, get_four(from + 2 + k) ^ 0x80808080U);
+    uint32_t four = 0;
+    for (int32_t g = 0; g < 4; g++)
+        four |= (get_four(q + 4 * g) & 0x03030303U) << 2 * g;
+    return four;
 }
 
-/* The file's bytes hold inputs j and 16 + j, as the panel's do. */
-static void load_q4_0(unsigned char *head, unsigned char *block, int32_t lane,
-                      const unsigned char *from)
+/* 32 quants, from 0 on. */
+static void place_low(int low, unsigned char *plane, int32_t lane, const uint8_t *q)
 {
-    (void)head;
-    memcpy(block + quant_bytes(DTYPE_Q4_0) + (size_t)lane * 2, from, 2);
-    for (int32_t j = 0; j < QUANT_BLOCK / 2; j += 4)
-        put_four(block, j, lane, get_four(from + 2 + j));
+    unsigned char *to = plane + (size_t)lane * 4;
+    for (int32_t g = 0; g < low; g++, to += PANEL_ROWS * 4)
+        put_four(to, low == 8   ? get_four(q + 4 * g)
+                     : low == 4 ? join_nibbles(q + 4 * g)
+                                : join_pairs(q + 16 * g));
 }
 
-/* Sub-scale and sub-minimum `j` of 12 bytes: six bits each. */
-static void unpack_q4_k(const unsigned char *s, int32_t j, unsigned char *scale,
-                        unsigned char *minimum)
+static void place_one_above(int low, unsigned char *plane, int32_t lane, const uint8_t *q)
 {
-    *scale = (unsigned char)(j < 4 ? s[j] & 63 : (s[j + 4] & 15) | s[j - 4] >> 6 << 4);
-    *minimum = (unsigned char)(j < 4 ? s[j + 4] & 63 : s[j + 4] >> 4 | s[j] >> 6 << 4);
+    uint32_t four = 0;
+    for (int32_t g = 0; g < 8; g++)
+        four |= (get_four(q + 4 * g) >> low & 0x01010101U) << g;
+    put_four(plane + (size_t)lane * 4, four);
 }
 
-static void load_q4_k(unsigned char *head, unsigned char *block, int32_t lane,
-                      const unsigned char *from)
+static void place_two_above(int low, unsigned char *plane, int32_t lane, const uint8_t *q)
 {
-    memcpy(head + (size_t)lane * 2, from, 2);
-    memcpy(head + PANEL_ROWS * 2 + (size_t)lane * 2, from + 2, 2);
-    for (int32_t b = 0; b < QUANT_SUPER; b++, block += quant_block_bytes(DTYPE_Q4_K)) {
-        unsigned char *scales = block + quant_bytes(DTYPE_Q4_K) + lane;
-        const unsigned char *quants = from + 16 + b / 2 * 32;
-        const int32_t shift = b % 2 * 4;
-        unpack_q4_k(from + 4, b, scales, scales + PANEL_ROWS);
-        for (int32_t k = 0; k < QUANT_BLOCK / 2; k += 4)
-            put_four(
-                block, k, lane,
-                join_nibbles(get_four(quants + k) >> shift, get_four(quants + 16 + k) >> shift));
+    for (int32_t p = 0; p < 2; p++) {
+        uint32_t four = 0;
+        for (int32_t g = 0; g < 4; g++) /* half g / 2, group 2 p + g % 2 */
+            four |= (get_four(q + 16 * (g / 2) + 4 * (2 * p + g % 2)) >> low & 0x03030303U)
+                    << 2 * g;
+        put_four(plane + (size_t)(p * PANEL_ROWS + lane) * 4, four);
     }
 }
 
-/* Four bits of elements `e` to e + 3 of 256. */
-static uint32_t unpack_q6_k_low(const unsigned char *from, int32_t e)
+static void place(enum dtype dtype, unsigned char *block, int32_t lane, const uint8_t *q)
 {
-    const int32_t half = e / 128, part = e % 128 / 32, l = e % 32;
-    return get_four(from + 64 * half + 32 * (part % 2) + l) >> 4 * (part / 2);
+    const struct quant_form *form = &quant_forms[dtype];
+    place_low(form->low, block, lane, q);
+    if (form->high == 1)
+        place_one_above(form->low, block + quant_low_bytes(dtype), lane, q);
+    if (form->high == 2)
+        place_two_above(form->low, block + quant_low_bytes(dtype), lane, q);
 }
 
-/* Their two high ones. */
-static uint32_t unpack_q6_k_high(const unsigned char *from, int32_t e)
-{
-    const int32_t half = e / 128, part = e % 128 / 32, l = e % 32;
-    return get_four(from + 128 + 32 * half + l) >> 2 * part & 0x03030303U;
-}
+/* --- the file's blocks: quants from 0 on, and what lies behind and in front of them --------- */
 
-static void load_q6_k(unsigned char *head, unsigned char *block, int32_t lane,
-                      const unsigned char *from)
-{
-    memcpy(head + (size_t)lane * 2, from + 208, 2);
-    for (int32_t b = 0; b < QUANT_SUPER; b++, block += quant_block_bytes(DTYPE_Q6_K)) {
-        unsigned char *high = block + quant_bytes(DTYPE_Q4_K);
-        unsigned char *scales = block + quant_bytes(DTYPE_Q6_K) + lane;
-        scales[0] = from[192 + 2 * b];
-        scales[PANEL_ROWS] = from[192 + 2 * b + 1];
-        for (int32_t k = 0; k < QUANT_BLOCK / 2; k += 4)
-            put_four(block, k, lane,
-                     join_nibbles(unpack_q6_k_low(from, 32 * b + k),
-                                  unpack_q6_k_low(from, 32 * b + 16 + k)));
-        /* Bits 0, 1 and 4, 5 of a byte are of k and 16 + k, the others of the four behind. */
-        for (int32_t k = 0; k < QUANT_BLOCK / 2; k += 8)
-            put_four(high, k / 2, lane,
-                     unpack_q6_k_high(from, 32 * b + k) |
-                         unpack_q6_k_high(from, 32 * b + 16 + k) << 4 |
-                         unpack_q6_k_high(from, 32 * b + k + 4) << 2 |
-                         unpack_q6_k_high(from, 32 * b + 20 + k) << 6);
-    }
-}
+enum { MOST = QUANT_BLOCK * QUANT_SUPER };
 
-static void (*const loads[])(unsigned char *head, unsigned char *block, int32_t lane,
-                             const unsigned char *from) = {
-    [DTYPE_Q8_0] = load_q8_0,
-    [DTYPE_Q4_0] = load_q4_0,
-    [DTYPE_Q4_K] = load_q4_k,
-    [DTYPE_Q6_K] = load_q6_k,
+/* Scales of 32 inputs as two bytes each, or one and one. */
+struct unpacked {
+    uint8_t q[MOST];
+    unsigned char head[4], tails[QUANT_SUPER][4];
 };
+
+/* Of 32 bytes the bits from `shift` on that `mask` leaves, as they are or `up` higher beside what
+ * is there. */
+static void take_bits(const unsigned char *from, int shift, uint32_t mask, uint8_t *q)
+{
+    for (int32_t l = 0; l < QUANT_BLOCK; l += 4)
+        put_four(q + l, get_four(from + l) >> shift & mask);
+}
+
+static void add_bits(const unsigned char *from, int shift, uint32_t mask, int up, uint8_t *q)
+{
+    for (int32_t l = 0; l < QUANT_BLOCK; l += 4)
+        put_four(q + l, get_four(q + l) | (get_four(from + l) >> shift & mask) << up);
+}
+
+#define NIBBLES 0x0f0f0f0fU
+#define PAIRS   0x03030303U
+#define ONES    0x01010101U
+
+static void unpack_nibbles(const unsigned char *from, uint8_t *q)
+{
+    for (int32_t j = 0; j < 16; j += 4) {
+        put_four(q + j, get_four(from + j) & NIBBLES);
+        put_four(q + 16 + j, get_four(from + j) >> 4 & NIBBLES);
+    }
+}
+
+/* Bit e of four bytes above nibble e. */
+static void add_fifth(const unsigned char *bits, uint8_t *q)
+{
+    for (int32_t e = 0; e < QUANT_BLOCK; e++)
+        q[e] = (uint8_t)(q[e] | (bits[e / 8] >> e % 8 & 1) << 4);
+}
+
+static void unpack_q8_0(const unsigned char *from, struct unpacked *to)
+{
+    memcpy(to->tails[0], from, 2);
+    for (int32_t k = 0; k < QUANT_BLOCK; k += 4)
+        put_four(to->q + k, get_four(from + 2 + k) ^ 0x80808080U);
+}
+
+static void unpack_q4_0(const unsigned char *from, struct unpacked *to)
+{
+    memcpy(to->tails[0], from, 2);
+    unpack_nibbles(from + 2, to->q);
+}
+
+static void unpack_q4_1(const unsigned char *from, struct unpacked *to)
+{
+    memcpy(to->tails[0], from, 4);
+    unpack_nibbles(from + 4, to->q);
+}
+
+static void unpack_q5_0(const unsigned char *from, struct unpacked *to)
+{
+    memcpy(to->tails[0], from, 2);
+    unpack_nibbles(from + 6, to->q);
+    add_fifth(from + 2, to->q);
+}
+
+static void unpack_q5_1(const unsigned char *from, struct unpacked *to)
+{
+    memcpy(to->tails[0], from, 4);
+    unpack_nibbles(from + 8, to->q);
+    add_fifth(from + 4, to->q);
+}
+
+/* Sub-scale and sub-minimum of 12 bytes: six bits each. */
+static void unpack_pairs(const unsigned char *s, struct unpacked *to)
+{
+    for (int32_t j = 0; j < QUANT_SUPER; j++) {
+        to->tails[j][0] = (unsigned char)(j < 4 ? s[j] & 63 : (s[j + 4] & 15) | s[j - 4] >> 6 << 4);
+        to->tails[j][1] = (unsigned char)(j < 4 ? s[j + 4] & 63 : s[j + 4] >> 4 | s[j] >> 6 << 4);
+    }
+}
+
+static void unpack_q4_k(const unsigned char *from, struct unpacked *to)
+{
+    memcpy(to->head, from, 4);
+    unpack_pairs(from + 4, to);
+    for (int32_t sub = 0; sub < QUANT_SUPER; sub++)
+        take_bits(from + 16 + sub / 2 * 32, sub % 2 * 4, NIBBLES, to->q + 32 * sub);
+}
+
+static void unpack_q5_k(const unsigned char *from, struct unpacked *to)
+{
+    memcpy(to->head, from, 4);
+    unpack_pairs(from + 4, to);
+    for (int32_t sub = 0; sub < QUANT_SUPER; sub++) {
+        take_bits(from + 48 + sub / 2 * 32, sub % 2 * 4, NIBBLES, to->q + 32 * sub);
+        add_bits(from + 16, sub, ONES, 4, to->q + 32 * sub);
+    }
+}
+
+static void unpack_q6_k(const unsigned char *from, struct unpacked *to)
+{
+    memcpy(to->head, from + 208, 2);
+    for (int32_t sub = 0; sub < QUANT_SUPER; sub++) {
+        const int32_t half = sub / 4, part = sub % 4;
+        take_bits(from + 64 * half + 32 * (part % 2), 4 * (part / 2), NIBBLES, to->q + 32 * sub);
+        add_bits(from + 128 + 32 * half, 2 * part, PAIRS, 4, to->q + 32 * sub);
+    }
+    for (int32_t j = 0; j < QUANT_SUPER; j++)
+        memcpy(to->tails[j], from + 192 + 2 * j, 2);
+}
+
+static void unpack_q2_k(const unsigned char *from, struct unpacked *to)
+{
+    memcpy(to->head, from + 80, 4);
+    for (int32_t sub = 0; sub < QUANT_SUPER; sub++)
+        take_bits(from + 16 + sub / 4 * 32, sub % 4 * 2, PAIRS, to->q + 32 * sub);
+    for (int32_t j = 0; j < QUANT_SUPER; j++)
+        memcpy(to->tails[j], from + 2 * j, 2);
+}
+
+static void unpack_q3_k(const unsigned char *from, struct unpacked *to)
+{
+    const unsigned char *s = from + 96;
+    memcpy(to->head, from + 108, 2);
+    for (int32_t sub = 0; sub < QUANT_SUPER; sub++) {
+        take_bits(from + 32 + sub / 4 * 32, sub % 4 * 2, PAIRS, to->q + 32 * sub);
+        add_bits(from, sub, ONES, 2, to->q + 32 * sub);
+    }
+    for (int32_t k = 0; k < 2 * QUANT_SUPER; k++) {
+        const int32_t low = k < 8 ? s[k] & 15 : s[k - 8] >> 4, high = s[8 + k % 4] >> k / 4 * 2 & 3;
+        to->tails[k / 2][k % 2] = (unsigned char)((low | high << 4) - 32);
+    }
+}
+
+static void (*const unpackers[])(const unsigned char *from, struct unpacked *to) = {
+    [DTYPE_Q8_0] = unpack_q8_0, [DTYPE_Q4_0] = unpack_q4_0, [DTYPE_Q4_1] = unpack_q4_1,
+    [DTYPE_Q5_0] = unpack_q5_0, [DTYPE_Q5_1] = unpack_q5_1, [DTYPE_Q2_K] = unpack_q2_k,
+    [DTYPE_Q3_K] = unpack_q3_k, [DTYPE_Q4_K] = unpack_q4_k, [DTYPE_Q5_K] = unpack_q5_k,
+    [DTYPE_Q6_K] = unpack_q6_k,
+};
+
+/* Two bytes of a 16-bit float lie together, bytes for themselves [32 rows] behind each other. */
+static void put_tail(const struct quant_form *form, unsigned char *to, int32_t lane,
+                     const unsigned char *tail)
+{
+    const size_t size = form->scale == QUANT_SCALE_F16 ? 2 : 1;
+    for (size_t i = 0; i < (size_t)form->tail / size; i++)
+        memcpy(to + (i * PANEL_ROWS + (size_t)lane) * size, tail + i * size, size);
+}
+
+static void load_block(enum dtype dtype, unsigned char *panel, int32_t b, int32_t lane,
+                       const unsigned char *from)
+{
+    const struct quant_form *form = &quant_forms[dtype];
+    struct unpacked block;
+    unsigned char *head = panel + quant_head_at(dtype, b);
+    unpackers[dtype](from, &block);
+    for (size_t i = 0; i < (size_t)form->head / 2; i++)
+        memcpy(head + (i * PANEL_ROWS + (size_t)lane) * 2, block.head + 2 * i, 2);
+    for (int32_t i = 0; i < dtype_block(dtype) / QUANT_BLOCK; i++) {
+        unsigned char *to = panel + quant_block_at(dtype, b + i);
+        place(dtype, to, lane, block.q + i * QUANT_BLOCK);
+        put_tail(form, to + quant_bytes(dtype), lane, block.tails[i]);
+    }
+}
 
 void quant_load_panel(struct weight *weight, int32_t first_row, int32_t num_rows,
                       const unsigned char *from)
@@ -166,26 +310,34 @@ void quant_load_panel(struct weight *weight, int32_t first_row, int32_t num_rows
         weight->panels + (size_t)(first_row / PANEL_ROWS) * weight_panel_bytes(weight);
 
     for (int32_t b = 0; b < weight->cols / QUANT_BLOCK; b += step)
-        for (int32_t r = 0; r < num_rows; r++) {
-            const unsigned char *row = from + (size_t)r * row_bytes + (size_t)(b / step) * in_file;
-            loads[dtype](panel + quant_head_at(dtype, b), panel + quant_block_at(dtype, b),
-                         (first_row + r) % PANEL_ROWS, row);
-        }
+        for (int32_t r = 0; r < num_rows; r++)
+            load_block(dtype, panel, b, (first_row + r) % PANEL_ROWS,
+                       from + (size_t)r * row_bytes + (size_t)(b / step) * in_file);
 }
 
 /* --- reading -------------------------------------------------------------------------------- */
 
+static int32_t read_low(int low, const unsigned char *plane, int32_t k)
+{
+    const int32_t half = k / 16, g = k % 16 / 4, i = k % 4;
+    if (low == 8)
+        return plane[k / 4 * PANEL_ROWS * 4 + i];
+    if (low == 4)
+        return plane[g * PANEL_ROWS * 4 + i] >> 4 * half & 15;
+    return plane[half * PANEL_ROWS * 4 + i] >> 2 * g & 3;
+}
+
 int32_t quant_of(enum dtype dtype, const unsigned char *block, int32_t lane, int32_t k)
 {
-    if (dtype == DTYPE_Q8_0)
-        return block[place_of(k, lane)] - 128;
-    const unsigned char byte = block[place_of(k % 16, lane)];
-    const int32_t low = k < 16 ? byte & 15 : byte >> 4;
-    if (dtype != DTYPE_Q6_K)
-        return dtype == DTYPE_Q4_0 ? low - 8 : low;
-    const unsigned char *high = block + quant_bytes(DTYPE_Q4_K);
-    const int32_t shift = k / 4 % 2 * 2 + k / 16 * 4;
-    return (low | (high[place_of(k % 16 / 8 * 4 + k % 4, lane)] >> shift & 3) << 4) - 32;
+    const struct quant_form *form = &quant_forms[dtype];
+    const unsigned char *high = block + quant_low_bytes(dtype) + lane * 4;
+    const int32_t half = k / 16, g = k % 16 / 4, i = k % 4;
+    int32_t q = read_low(form->low, block + lane * 4, k);
+    if (form->high == 1)
+        q |= (high[i] >> (4 * half + g) & 1) << form->low;
+    if (form->high == 2)
+        q |= (high[g / 2 * PANEL_ROWS * 4 + i] >> (4 * half + g % 2 * 2) & 3) << form->low;
+    return q - form->offset;
 }
 
 static float read_f16(const unsigned char *from)
@@ -195,19 +347,47 @@ static float read_f16(const unsigned char *from)
     return half_from_f16(half);
 }
 
+static float read_scale(const struct quant_form *form, float head, const unsigned char *tail,
+                        int32_t lane, int32_t half)
+{
+    switch (form->scale) {
+    case QUANT_SCALE_F16:
+        return read_f16(tail + lane * 2);
+    case QUANT_SCALE_BYTE:
+        return head * (float)tail[lane];
+    case QUANT_SCALE_SIGNED:
+        return head * (float)(int8_t)tail[half * PANEL_ROWS + lane];
+    case QUANT_SCALE_NIBBLE:
+        return head * (float)(tail[half * PANEL_ROWS + lane] & 15);
+    }
+    return 0.0f;
+}
+
+static float read_minimum(const struct quant_form *form, float head, const unsigned char *tail,
+                          int32_t lane, int32_t half)
+{
+    switch (form->minimum) {
+    case QUANT_MINIMUM_NONE:
+        return 0.0f;
+    case QUANT_MINIMUM_F16:
+        return -read_f16(tail + (PANEL_ROWS + lane) * 2);
+    case QUANT_MINIMUM_BYTE:
+        return head * (float)tail[PANEL_ROWS + lane];
+    case QUANT_MINIMUM_NIBBLE:
+        return head * (float)(tail[half * PANEL_ROWS + lane] >> 4);
+    }
+    return 0.0f;
+}
+
 void quant_scale_of(enum dtype dtype, const unsigned char *head, const unsigned char *block,
                     int32_t lane, int32_t k, float *scale, float *minimum)
 {
-    const unsigned char *scales = block + quant_bytes(dtype);
-    *minimum = 0.0f;
-    if (dtype == DTYPE_Q4_K) {
-        *scale = read_f16(head + lane * 2) * (float)scales[lane];
-        *minimum = read_f16(head + PANEL_ROWS * 2 + lane * 2) * (float)scales[PANEL_ROWS + lane];
-    } else if (dtype == DTYPE_Q6_K) {
-        *scale = read_f16(head + lane * 2) * (float)(int8_t)scales[k / 16 * PANEL_ROWS + lane];
-    } else {
-        *scale = read_f16(scales + lane * 2);
-    }
+    const struct quant_form *form = &quant_forms[dtype];
+    const unsigned char *tail = block + quant_bytes(dtype);
+    const float first = form->head >= 2 ? read_f16(head + lane * 2) : 0.0f;
+    const float second = form->head >= 4 ? read_f16(head + (PANEL_ROWS + lane) * 2) : 0.0f;
+    *scale = read_scale(form, first, tail, lane, k / 16);
+    *minimum = read_minimum(form, second, tail, lane, k / 16);
 }
 
 void quant_read_row(const struct weight *weight, int32_t row, int32_t first_col, int32_t num_cols,
@@ -223,7 +403,7 @@ void quant_read_row(const struct weight *weight, int32_t row, int32_t first_col,
         float scale, minimum;
         quant_scale_of(dtype, panel + quant_head_at(dtype, b), block, lane, k, &scale, &minimum);
         out[i] = scale * (float)quant_of(dtype, block, lane, k);
-        if (dtype == DTYPE_Q4_K)
+        if (quant_forms[dtype].minimum != QUANT_MINIMUM_NONE)
             out[i] -= minimum;
     }
 }

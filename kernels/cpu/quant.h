@@ -3,9 +3,9 @@
  *
  * A block of activations: scale = max |x| / 127, q = x 127 / max |x| to the
  * nearest, ties to even. So y = sum over blocks, in order, of (integer sum) * (weight's scale *
- * activation's scale), and less minimum * (activation's scale * sum of its q) for Q4_K; Q6_K has
- * two such terms per block. Integer sums are exact, and the order is that of inputs. A block that
- * is not finite has scale NaN; one below 2^-100 counts as zero.
+ * activation's scale), and less minimum * (activation's scale * sum of its q) where a type has
+ * minima; Q2_K, Q3_K and Q6_K have two such terms per block. Integer sums are exact, and the order
+ * is that of inputs. A block that is not finite has scale NaN; one below 2^-100 counts as zero.
  */
 #ifndef KERNELS_CPU_QUANT_H
 #define KERNELS_CPU_QUANT_H
@@ -34,6 +34,12 @@ int32_t quant_room(int32_t max_rows);
 /* Make room in the device for rows of `cols`. Returns 0 or -ENOMEM. */
 int quant_reserve(struct device *device, int32_t cols);
 void quant_release(struct device *device);
+
+/* Record that rows of x, at most as many as there is room for, become the device's blocks. */
+void quant_record(struct device *device, const float *x, int32_t rows, int32_t cols);
+
+/* What belongs to the rows from `row` on. */
+struct quant_rows quant_rows_from(const struct quant_rows *rows, int64_t row, int64_t cols);
 
 /* Rows [first_row, first_row + num_rows) of one panel, from a file's blocks. */
 void quant_load_panel(struct weight *weight, int32_t first_row, int32_t num_rows,

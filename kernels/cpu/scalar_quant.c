@@ -29,16 +29,23 @@ void scalar_quantize(const struct quantize_args *args, int32_t row_from, int32_t
     }
 }
 
-/* A half of a block in lane `lane`: its integers times those of x, and what that is worth. */
-static float add_half(enum dtype dtype, const unsigned char *head, const unsigned char *block,
-                      int32_t lane, const int8_t *q, float x_scale, int32_t half, float total)
+/* A part of a block in lane `lane`, of the inputs that have one scale: its integers times those of
+ * x, what that is worth, less what the minimum is. */
+static float add_part(enum dtype dtype, const unsigned char *head, const unsigned char *block,
+                      int32_t lane, const int8_t *q, float x_scale, const int32_t *sums,
+                      int32_t part, float total)
 {
+    const struct quant_form *form = &quant_forms[dtype];
+    const int32_t num = QUANT_BLOCK / form->terms;
     float scale, minimum;
     int32_t sum = 0;
-    quant_scale_of(dtype, head, block, lane, 16 * half, &scale, &minimum);
-    for (int32_t k = 16 * half; k < 16 * half + 16; k++)
+    quant_scale_of(dtype, head, block, lane, part * num, &scale, &minimum);
+    for (int32_t k = part * num; k < (part + 1) * num; k++)
         sum += quant_of(dtype, block, lane, k) * q[k];
-    return total + (float)sum * (scale * x_scale);
+    total += (float)sum * (scale * x_scale);
+    if (form->minimum == QUANT_MINIMUM_NONE)
+        return total;
+    return total - minimum * (x_scale * (float)(form->terms == 2 ? sums[part] : sums[0] + sums[1]));
 }
 
 static float sum_blocks(const struct linear_args *args, const unsigned char *panel, int32_t lane,
@@ -52,14 +59,9 @@ static float sum_blocks(const struct linear_args *args, const unsigned char *pan
         const int8_t *q = args->quants.q + row * quant_stride(args->weight->cols) + b * QUANT_BLOCK;
         const unsigned char *head = panel + quant_head_at(dtype, b);
         const unsigned char *block = panel + quant_block_at(dtype, b);
-        const float x_scale = args->quants.scales[at];
-        float scale, minimum;
-        for (int32_t half = 0; half < 2; half++)
-            total = add_half(dtype, head, block, lane, q, x_scale, half, total);
-        quant_scale_of(dtype, head, block, lane, 0, &scale, &minimum);
-        const int32_t *sums = args->quants.sums + 2 * at;
-        if (dtype == DTYPE_Q4_K)
-            total -= minimum * (x_scale * (float)(sums[0] + sums[1]));
+        for (int32_t part = 0; part < quant_forms[dtype].terms; part++)
+            total = add_part(dtype, head, block, lane, q, args->quants.scales[at],
+                             args->quants.sums + 2 * at, part, total);
     }
     return total;
 }

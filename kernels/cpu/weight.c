@@ -168,6 +168,12 @@ void weight_read_row(const struct weight *weight, int32_t row, int32_t first_col
     case DTYPE_Q4_0:
     case DTYPE_Q4_K:
     case DTYPE_Q6_K:
+    case DTYPE_Q4_1:
+    case DTYPE_Q5_0:
+    case DTYPE_Q5_1:
+    case DTYPE_Q2_K:
+    case DTYPE_Q3_K:
+    case DTYPE_Q5_K:
         quant_read_row(weight, row, first_col, num_cols, out);
         break;
     case DTYPE_F8_E4M3:

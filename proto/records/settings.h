@@ -22,6 +22,7 @@ struct settings {
     int64_t max_num_seqs;
     int64_t max_num_batched_tokens; /* 0: what warm-up says fits in 250 ms, at least 64 */
     int64_t kv_cache_memory;        /* bytes, 0: from what is free */
+    const char *quantization;       /* "auto": as the checkpoint has it; else a type of weights */
     const char *kv_cache_dtype;     /* "auto", or a name that memory_kv_dtype() knows */
     int64_t block_size;
     bool enable_prefix_caching;

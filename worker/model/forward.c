@@ -6,7 +6,7 @@
 #include "worker/model/forward_experts.h"
 #include "worker/model/forward_mu.h"
 
-enum { OPS_PER_LAYER = 40, OPS_PER_PART = 12, OPS_AROUND = 12 }; /* at most */
+enum { OPS_PER_LAYER = 64, OPS_PER_PART = 36, OPS_AROUND = 12 }; /* at most */
 
 int32_t model_max_ops(const struct arch *arch, int32_t rows, size_t expert_bytes)
 {

@@ -19,25 +19,17 @@ struct reader {
     struct error *err;
 };
 
-/* Plain types stay what they are, and so do blocks that the kernels take; others become f16. */
+/* What each type is in memory: the same. */
 static enum dtype kept_as(uint32_t type)
 {
-    switch (type) {
-    case BLOCK_F32:
-        return DTYPE_F32;
-    case BLOCK_BF16:
-        return DTYPE_BF16;
-    case BLOCK_Q8_0:
-        return DTYPE_Q8_0;
-    case BLOCK_Q4_0:
-        return DTYPE_Q4_0;
-    case BLOCK_Q4_K:
-        return DTYPE_Q4_K;
-    case BLOCK_Q6_K:
-        return DTYPE_Q6_K;
-    default:
-        return DTYPE_F16;
-    }
+    static const enum dtype types[BLOCK_MAX_TYPES] = {
+        [BLOCK_F32] = DTYPE_F32,   [BLOCK_F16] = DTYPE_F16,   [BLOCK_BF16] = DTYPE_BF16,
+        [BLOCK_Q8_0] = DTYPE_Q8_0, [BLOCK_Q4_0] = DTYPE_Q4_0, [BLOCK_Q4_1] = DTYPE_Q4_1,
+        [BLOCK_Q5_0] = DTYPE_Q5_0, [BLOCK_Q5_1] = DTYPE_Q5_1, [BLOCK_Q2_K] = DTYPE_Q2_K,
+        [BLOCK_Q3_K] = DTYPE_Q3_K, [BLOCK_Q4_K] = DTYPE_Q4_K, [BLOCK_Q5_K] = DTYPE_Q5_K,
+        [BLOCK_Q6_K] = DTYPE_Q6_K,
+    };
+    return types[type];
 }
 
 static void fill_dtypes(struct safetensors_dtype *dtypes)

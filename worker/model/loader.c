@@ -261,6 +261,11 @@ static int fail(int result, const struct loader_part *part, struct error *err)
 {
     if (part == NULL)
         return error_set(err, result, "no memory to load weights");
+    if (result == -ERANGE)
+        return error_set(err, -EINVAL,
+                         "tensor %.160s has a value that is not finite or beyond 65504, which no "
+                         "type of --quantization can hold",
+                         part->tensor->info->name);
     return error_set(err, result, "tensor %.160s: %s", part->tensor->info->name,
                      result == -EIO ? "the file ends before it, or cannot be read"
                                     : strerror(-result));

@@ -40,7 +40,8 @@ static int measure_weights(const struct model_options *options, const struct fam
     if (r == 0)
         r = model_shard(&m->whole, 0, num_ranks, &m->own, err);
     if (r == 0)
-        r = weights_measure(&m->whole, &m->own, family, &checkpoint, &m->weight_bytes, err);
+        r = weights_measure(&m->whole, &m->own, family, &checkpoint, options->quantization,
+                            &m->weight_bytes, err);
     checkpoint_close(&checkpoint);
     return r;
 }

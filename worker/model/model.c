@@ -143,10 +143,12 @@ static int open_checkpoint(struct model *m, const struct model_options *options,
     return r < 0 ? r : mu_prepare(m, err);
 }
 
-/* What changes activations belongs to the model's identity. */
-static void take_mu(struct model *m, const struct model_options *options)
+/* What changes weights or activations belongs to the model's identity. */
+static void take_changes(struct model *m, const struct model_options *options)
 {
     m->mu_clamp = options->mu_clamp;
+    if (options->quantization != DTYPE_F32)
+        m->identity = file_hash(m->identity, &options->quantization, sizeof(options->quantization));
     if (options->mu_clamp.enabled) {
         const float values[] = { options->mu_clamp.mu, options->mu_clamp.low,
                                  options->mu_clamp.high };
@@ -167,7 +169,7 @@ static int open_model(struct model *m, const struct model_options *options, stru
     if (r < 0)
         return r;
     m->stamp = m->identity; /* of config.json; the checkpoint's is added */
-    take_mu(m, options);
+    take_changes(m, options);
     m->max_len =
         options->max_model_len > 0 ? options->max_model_len : m->whole.max_position_embeddings;
     m->max_rows = options->max_rows;

@@ -6,6 +6,7 @@
 
 #include "base/half.h"
 #include "worker/model/quant_read.h"
+#include "worker/model/requant.h"
 
 uint64_t tensor_stored_bytes(const struct safetensors_dtype *dtype, uint64_t num)
 {
@@ -226,6 +227,12 @@ static int read_blocks(const struct source *source, size_t cols, int32_t row, in
     return r;
 }
 
+/* Rounded while loading. F16 of blocks is what they are widened to. */
+static bool is_made(enum dtype as, const struct safetensors_dtype *dtype)
+{
+    return dtype_is_quant(as) || as == DTYPE_F8_E4M3 || (as == DTYPE_F16 && dtype->block == NULL);
+}
+
 int tensor_read(const struct loader_part *part, int32_t cols, int32_t row, int32_t num_rows,
                 enum dtype as, const struct read_window *window, void *buffer)
 {
@@ -235,6 +242,10 @@ int tensor_read(const struct loader_part *part, int32_t cols, int32_t row, int32
     int r;
     if (part->tensor->info->quant != NULL)
         return quant_read(part, cols, row, num_rows, as, buffer);
+    if (as != dtype->dtype && is_made(as, dtype)) {
+        r = tensor_read(part, cols, row, num_rows, DTYPE_F32, window, buffer);
+        return r < 0 ? r : requant_rows(as, num_rows, cols, buffer);
+    }
     if (dtype_is_quant(as))
         return read_rows(&source, width, row, num_rows, buffer);
     if (dtype->block != NULL) {

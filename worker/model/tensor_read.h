@@ -19,11 +19,12 @@ bool tensor_span(const struct loader_part *part, int32_t cols, int32_t row, int3
 
 /*
  * Read `num_rows` rows of `cols` values of a part, from its row `row` on, as `as`: the type the
- * tensor's dtype names, f32, or of blocks f16. In a type of blocks `cols` and the part's first
- * column are whole blocks. The buffer has room for as many floats, whatever `as` is. What lies in
- * `window`, which may be NULL, is taken from there.
+ * tensor's dtype names, f32, of blocks f16, or a type that plain values are rounded to (requant.h).
+ * In a type of blocks `cols` and the part's first column are whole blocks. The buffer has room for
+ * as many floats, whatever `as` is. What lies in `window`, which may be NULL, is taken from there.
  *
- * Returns 0, -EIO, -ENOMEM, -ENOTSUP (a transpose in blocks) or the errno of reading.
+ * Returns 0, -EIO, -ENOMEM, -ERANGE (a value that the type cannot hold), -ENOTSUP (a transpose in
+ * blocks) or the errno of reading.
  */
 int tensor_read(const struct loader_part *part, int32_t cols, int32_t row, int32_t num_rows,
                 enum dtype as, const struct read_window *window, void *buffer);

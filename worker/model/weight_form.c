@@ -1,12 +1,13 @@
 #include "worker/model/weight_form.h"
 
-/* Can the matrix be kept in the blocks that the parts are stored in? Experts and heads cannot, nor
+/* Can the matrix be kept in the blocks that the parts are stored in? Heads cannot, nor
  * columns cut within a block. */
 static bool keeps_blocks(const struct weight_row *row, const struct arch *arch,
                          const struct loader_part *parts, int32_t num_parts)
 {
     const int32_t block = dtype_block(parts[0].tensor->info->dtype->dtype);
-    bool keeps = row->blocks == DIM_NONE && family_dim(arch, row->cols) % block == 0;
+    bool keeps = (row->blocks == DIM_NONE || row->blocks == DIM_EXPERTS) &&
+                 family_dim(arch, row->cols) % block == 0;
     for (int32_t i = 0; i < num_parts; i++)
         keeps = keeps && !parts[i].turned && parts[i].tensor_col % block == 0;
     return keeps;

@@ -9,6 +9,7 @@
 #include "worker/families/family.h"
 #include "worker/model/loader.h"
 #include "worker/model/quant_tensors.h"
+#include "worker/model/requant.h"
 #include "worker/model/tensor_place.h"
 #include "worker/model/tensor_read.h"
 #include "worker/model/weight_form.h"
@@ -23,6 +24,7 @@ struct plan {
     const struct family *family;
     struct checkpoint *checkpoint;
     struct model_weights *weights;
+    enum dtype quantization; /* requant.h */
     struct loader_part *parts;
     int32_t num_parts;
     struct target {
@@ -205,6 +207,39 @@ static int plan_rows(struct plan *plan, struct error *err)
     return r < 0 ? r : refuse_extra(plan, err);
 }
 
+/* Are all parts plain values, so that they may be kept in another type? */
+static bool is_plain(const struct plan *plan, const struct target *target)
+{
+    bool is_plain = true;
+    for (int32_t i = 0; i < target->num_parts; i++) {
+        const struct safetensors_tensor *info = plan->parts[target->first_part + i].tensor->info;
+        is_plain = is_plain && info->quant == NULL && info->dtype->block == NULL;
+    }
+    return is_plain;
+}
+
+/* One scale a row. */
+static int scale_by_row(struct target *target, struct store_object *object)
+{
+    target->groups.of_cols = calloc((size_t)object->cols, sizeof(int32_t));
+    if (target->groups.of_cols == NULL)
+        return -ENOMEM;
+    target->groups.scaling = object->scaling = requant_scaling(target->groups.of_cols);
+    return 0;
+}
+
+/* Rounded while it is loaded? Returns 1, 0 or -ENOMEM. */
+static int requantize(const struct plan *plan, struct target *target, struct store_object *object)
+{
+    const enum dtype dtype = requant_dtype(plan->quantization, target->row,
+                                           plan->arch->tie_word_embeddings, object->cols);
+    if (dtype == DTYPE_F32 || !is_plain(plan, target))
+        return 0;
+    object->dtype = dtype;
+    const int r = dtype == DTYPE_F8_E4M3 ? scale_by_row(target, object) : 0;
+    return r < 0 ? r : 1;
+}
+
 static int describe_target(struct plan *plan, struct target *target,
                            struct store_object *ret_object, struct error *err)
 {
@@ -217,6 +252,9 @@ static int describe_target(struct plan *plan, struct target *target,
                                                                     target->num_parts),
                                          .rows = tensor_place_total(row, plan->arch),
                                          .cols = family_dim(plan->arch, row->cols) };
+    const int r = requantize(plan, target, ret_object);
+    if (r != 0)
+        return r > 0 ? 0 : error_set(err, r, "no memory for %d groups", ret_object->cols);
     plan->weights->num_widened +=
         weight_form_is_widened(ret_object->dtype, parts, target->num_parts);
     if (!dtype_is_scaled(ret_object->dtype))
@@ -261,10 +299,13 @@ static int open_store(struct plan *plan, const struct model_options *options,
                                        &weights->store, err);
 }
 
-/* 0 where dtype and cols say it. */
-static size_t loaded_row_bytes(const struct store_object *object)
+/* 0 where dtype and cols say it, and for what is read as floats first. */
+static size_t loaded_row_bytes(const struct plan *plan, const struct target *target,
+                               const struct store_object *object)
 {
-    return dtype_is_scaled(object->dtype) ? scaling_row_bytes(&object->scaling, object->cols) : 0;
+    return dtype_is_scaled(object->dtype) && !is_plain(plan, target)
+               ? scaling_row_bytes(&object->scaling, object->cols)
+               : 0;
 }
 
 /* Every target gets its place, and a matrix its row in the loader's list. */
@@ -291,7 +332,7 @@ static int place_targets(struct plan *plan, const struct model_options *options,
                                     .dtype = objects[t].dtype,
                                     .rows = objects[t].rows,
                                     .cols = objects[t].cols,
-                                    .row_bytes = loaded_row_bytes(&objects[t]),
+                                    .row_bytes = loaded_row_bytes(plan, target, &objects[t]),
                                     .parts = plan->parts + target->first_part,
                                     .num_parts = target->num_parts };
     }
@@ -467,6 +508,7 @@ int weights_load(const struct backend *backend, struct device *device,
                          .arch = own,
                          .family = family,
                          .checkpoint = checkpoint,
+                         .quantization = options->quantization,
                          .weights = &weights };
     weights.layers = calloc((size_t)weights.num_layers, sizeof(*weights.layers));
     if (weights.layers == NULL)
@@ -481,12 +523,16 @@ int weights_load(const struct backend *backend, struct device *device,
 }
 
 int weights_measure(const struct arch *whole, const struct arch *own, const struct family *family,
-                    struct checkpoint *checkpoint, size_t *ret_bytes, struct error *err)
+                    struct checkpoint *checkpoint, enum dtype quantization, size_t *ret_bytes,
+                    struct error *err)
 {
     struct model_weights weights = { .num_layers = own->num_hidden_layers, .sealed_fd = -1 };
-    struct plan plan = {
-        .whole = whole, .arch = own, .family = family, .checkpoint = checkpoint, .weights = &weights
-    };
+    struct plan plan = { .whole = whole,
+                         .arch = own,
+                         .family = family,
+                         .checkpoint = checkpoint,
+                         .quantization = quantization,
+                         .weights = &weights };
     weights.layers = calloc((size_t)weights.num_layers, sizeof(*weights.layers));
     if (weights.layers == NULL)
         return error_set(err, -ENOMEM, "no memory for %d layers", weights.num_layers);

@@ -88,7 +88,8 @@ int weights_load(const struct backend *backend, struct device *device,
 
 /* Check in the same way, and say what the rank's part will take of memory. Errors as above. */
 int weights_measure(const struct arch *whole, const struct arch *own, const struct family *family,
-                    struct checkpoint *checkpoint, size_t *ret_bytes, struct error *err);
+                    struct checkpoint *checkpoint, enum dtype quantization, size_t *ret_bytes,
+                    struct error *err);
 
 /* Accepts a zeroed or half-loaded struct. */
 void weights_finish(const struct backend *backend, struct model_weights *weights);

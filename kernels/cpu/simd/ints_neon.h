@@ -21,20 +21,21 @@ static ALWAYS_INLINE ivec ivec_load(const unsigned char *from)
     return vreinterpretq_s32_u8(vld1q_u8(from));
 }
 
-static ALWAYS_INLINE ivec ivec_low(ivec a)
+/* Of each byte, moved to the right (less than 0: to the left), the bits of `mask`. */
+static ALWAYS_INLINE ivec ivec_bits(ivec a, const int right, const int mask)
 {
-    return vreinterpretq_s32_u8(vandq_u8(vreinterpretq_u8_s32(a), vdupq_n_u8(15)));
+    const uint8x16_t moved = vshlq_u8(vreinterpretq_u8_s32(a), vdupq_n_s8((int8_t)-right));
+    return vreinterpretq_s32_u8(vandq_u8(moved, vdupq_n_u8((uint8_t)mask)));
 }
 
-static ALWAYS_INLINE ivec ivec_high(ivec a)
+/* The four low, or high, bits of bytes as floats. */
+static ALWAYS_INLINE vec ivec_load_nibbles(const unsigned char *from, const int right)
 {
-    return vreinterpretq_s32_u8(vshrq_n_u8(vreinterpretq_u8_s32(a), 4));
-}
-
-static ALWAYS_INLINE ivec ivec_two_bits(ivec a, const int shift)
-{
-    const uint8x16_t moved = vshlq_u8(vreinterpretq_u8_s32(a), vdupq_n_s8((int8_t)-shift));
-    return vreinterpretq_s32_u8(vshlq_n_u8(vandq_u8(moved, vdupq_n_u8(3)), 4));
+    uint32_t bytes;
+    memcpy(&bytes, from, sizeof(bytes));
+    const uint32_t four = bytes >> right & 0x0f0f0f0fU;
+    const uint16x8_t words = vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(four)));
+    return vcvtq_f32_u32(vmovl_u16(vget_low_u16(words)));
 }
 
 static ALWAYS_INLINE ivec ivec_or(ivec a, ivec b)

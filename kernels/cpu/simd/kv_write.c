@@ -2,7 +2,7 @@
 #include <math.h>
 
 #include "base/half.h"
-#include "kernels/cpu/e4m3.h"
+#include "base/e4m3.h"
 #include "kernels/cpu/simd/ops.h"
 
 enum { QUANT_VECS = KV_QUANT / VEC_LANES };

@@ -370,7 +370,7 @@ void linear_quant_avx512_amx(const struct linear_args *args, int32_t panel_from,
     const enum dtype dtype = args->weight->dtype;
     struct scratch scratch;
 
-    if (row_to - row_from < AMX_MIN_ROWS) {
+    if (row_to - row_from < AMX_MIN_ROWS || dtype > DTYPE_Q6_K) {
         linear_quant_avx512_vnni(args, panel_from, panel_to, row_from, row_to);
         return;
     }

@@ -35,21 +35,21 @@ static ALWAYS_INLINE ivec ivec_load(const unsigned char *from)
     return _mm512_loadu_si512(from);
 }
 
-static ALWAYS_INLINE ivec ivec_low(ivec a)
+/* Of each byte, moved to the right (less than 0: to the left), the bits of `mask`. */
+static ALWAYS_INLINE ivec ivec_bits(ivec a, const int right, const int mask)
 {
-    return _mm512_and_si512(a, _mm512_set1_epi8(15));
+    const ivec moved =
+        right >= 0 ? _mm512_srli_epi16(a, (unsigned)right) : _mm512_slli_epi16(a, (unsigned)-right);
+    return _mm512_and_si512(moved, _mm512_set1_epi8((char)mask));
 }
 
-static ALWAYS_INLINE ivec ivec_high(ivec a)
+/* The four low, or high, bits of bytes as floats. */
+static ALWAYS_INLINE vec ivec_load_nibbles(const unsigned char *from, const int right)
 {
-    return _mm512_and_si512(_mm512_srli_epi16(a, 4), _mm512_set1_epi8(15));
-}
-
-/* Two bits of each byte, from bit `shift` on, as its bits 4 and 5. */
-static ALWAYS_INLINE ivec ivec_two_bits(ivec a, const int shift)
-{
-    const ivec bits = _mm512_and_si512(_mm512_srli_epi16(a, (unsigned)shift), _mm512_set1_epi8(3));
-    return _mm512_slli_epi16(bits, 4);
+    const __m512i words =
+        _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)from));
+    return _mm512_cvtepi32_ps(
+        _mm512_and_si512(_mm512_srli_epi32(words, (unsigned)right), _mm512_set1_epi32(15)));
 }
 
 static ALWAYS_INLINE ivec ivec_or(ivec a, ivec b)
@@ -115,20 +115,18 @@ static ALWAYS_INLINE ivec ivec_load(const unsigned char *from)
     return _mm256_loadu_si256((const __m256i *)(const void *)from);
 }
 
-static ALWAYS_INLINE ivec ivec_low(ivec a)
+static ALWAYS_INLINE ivec ivec_bits(ivec a, const int right, const int mask)
 {
-    return _mm256_and_si256(a, _mm256_set1_epi8(15));
+    const ivec moved = right >= 0 ? _mm256_srli_epi16(a, right) : _mm256_slli_epi16(a, -right);
+    return _mm256_and_si256(moved, _mm256_set1_epi8((char)mask));
 }
 
-static ALWAYS_INLINE ivec ivec_high(ivec a)
+static ALWAYS_INLINE vec ivec_load_nibbles(const unsigned char *from, const int right)
 {
-    return _mm256_and_si256(_mm256_srli_epi16(a, 4), _mm256_set1_epi8(15));
-}
-
-static ALWAYS_INLINE ivec ivec_two_bits(ivec a, const int shift)
-{
-    const ivec bits = _mm256_and_si256(_mm256_srli_epi16(a, shift), _mm256_set1_epi8(3));
-    return _mm256_slli_epi16(bits, 4);
+    const __m256i words =
+        _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)from));
+    return _mm256_cvtepi32_ps(
+        _mm256_and_si256(_mm256_srli_epi32(words, right), _mm256_set1_epi32(15)));
 }
 
 static ALWAYS_INLINE ivec ivec_or(ivec a, ivec b)
@@ -161,13 +159,7 @@ enum { START_128 = 0 };
 
 #endif
 
-enum {
-    START_8 = -8,
-    START_32 = -32,
-    VEC_BYTES = VEC_LANES * 4,
-    GROUP_BYTES = PANEL_ROWS * 4,
-    AHEAD_BYTES = 4096
-};
+enum { VEC_BYTES = VEC_LANES * 4, GROUP_BYTES = PANEL_ROWS * 4, AHEAD_BYTES = 4096 };
 
 /* --- the kernel ----------------------------------------------------------------------------- */
 
@@ -189,80 +181,145 @@ struct at_block {
     int64_t stride, blocks; /* of q, in bytes; of scales */
 };
 
-static ALWAYS_INLINE int32_t start_of(const struct at_block *at, int r, const enum dtype dtype,
-                                      const int half)
+/* The inputs' integers of a part of the block that has one scale. */
+static ALWAYS_INLINE int32_t sum_of(const struct at_block *at, int r, const enum dtype dtype,
+                                    const int part)
 {
     const int32_t *sums = at->sums + r * 2 * at->blocks;
-    if (dtype == DTYPE_Q6_K)
-        return START_32 * sums[half];
-    if (dtype == DTYPE_Q4_K)
-        return 0;
-    return (dtype == DTYPE_Q8_0 ? START_128 : START_8) * (sums[0] + sums[1]);
+    return quant_forms[dtype].terms == 2 ? sums[part] : sums[0] + sums[1];
 }
 
-/* Vector `i` of group `g`: its bytes times the rows' inputs. Q6_K: of one half of the inputs. */
-static ALWAYS_INLINE void dot_group(const struct at_block *at, const int g, const int i,
-                                    const int rows, const int width, const enum dtype dtype,
-                                    const int half, ivec *dots)
+static ALWAYS_INLINE int32_t start_of(const struct at_block *at, int r, const enum dtype dtype,
+                                      const int part)
 {
-    const unsigned char *panel = at->w + (size_t)(i / PANEL_VECS) * at->panel_bytes;
-    const size_t lanes = (size_t)(i % PANEL_VECS * VEC_BYTES);
-    const unsigned char *from = panel + (size_t)(g * GROUP_BYTES) + lanes;
-    const ivec bytes = ivec_load(from);
-    ivec six = bytes;
-    if (half == 0 && lanes % 64 == 0)
+    const int offset = quant_forms[dtype].offset;
+    return (dtype == DTYPE_Q8_0 ? START_128 : -offset) * sum_of(at, r, dtype, part);
+}
+
+static ALWAYS_INLINE ivec load_ahead(const unsigned char *from, const bool ahead)
+{
+    if (ahead)
         __builtin_prefetch(from + AHEAD_BYTES, 0, 2);
-    if (dtype == DTYPE_Q6_K) {
-        const unsigned char *high =
-            panel + quant_bytes(DTYPE_Q4_K) + (size_t)(g / 2 * GROUP_BYTES) + lanes;
-        if (half == 0 && g % 2 == 0 && lanes % 64 == 0)
-            __builtin_prefetch(high + AHEAD_BYTES, 0, 2);
-        six = ivec_or(half == 0 ? ivec_low(bytes) : ivec_high(bytes),
-                      ivec_two_bits(ivec_load(high), g % 2 * 2 + half * 4));
-    }
+    return ivec_load(from);
+}
+
+/* The bits above the low ones, at their place. */
+static ALWAYS_INLINE ivec high_bits(const unsigned char *plane, const int half, const int g,
+                                    const enum dtype dtype, const bool ahead)
+{
+    const int low = quant_forms[dtype].low;
+    if (quant_forms[dtype].high == 1)
+        return ivec_bits(load_ahead(plane, ahead && half == 0 && g == 0), 4 * half + g - low,
+                         1 << low);
+    return ivec_bits(load_ahead(plane + g / 2 * GROUP_BYTES, ahead && half == 0 && g % 2 == 0),
+                     4 * half + g % 2 * 2 - low, 3 << low);
+}
+
+/* Quants of inputs 16 half + 4 g and the three behind it, in the lanes of one vector. */
+static ALWAYS_INLINE ivec quants_of(const unsigned char *block, const int half, const int g,
+                                    const enum dtype dtype, const bool ahead)
+{
+    const int low = quant_forms[dtype].low;
+    ivec bits;
+    if (low == 8)
+        return load_ahead(block + (4 * half + g) * GROUP_BYTES, ahead);
+    if (low == 4)
+        bits = ivec_bits(load_ahead(block + g * GROUP_BYTES, ahead && half == 0), 4 * half, 15);
+    else
+        bits = ivec_bits(load_ahead(block + half * GROUP_BYTES, ahead && g == 0), 2 * g, 3);
+    if (quant_forms[dtype].high == 0)
+        return bits;
+    return ivec_or(bits, high_bits(block + quant_low_bytes(dtype), half, g, dtype, ahead));
+}
+
+/* Vector `i` of inputs 16 half + 4 g and the three behind: times the rows' inputs. */
+static ALWAYS_INLINE void dot_group(const struct at_block *at, const int half, const int g,
+                                    const int i, const int rows, const int width,
+                                    const enum dtype dtype, ivec *dots)
+{
+    const int lanes = i % PANEL_VECS * VEC_BYTES;
+    const unsigned char *block = at->w + (size_t)(i / PANEL_VECS) * at->panel_bytes + lanes;
+    const ivec w = quants_of(block, half, g, dtype, lanes % 64 == 0);
     UNROLLED
     for (int r = 0; r < rows; r++) {
         ivec *dot = &dots[r * width + i];
-        const int8_t *four = at->q + r * at->stride + 4 * g;
-        if (dtype == DTYPE_Q8_0) {
-            *dot = ivec_dot_128(*dot, bytes, four_of(four));
-        } else if (dtype == DTYPE_Q6_K) {
-            *dot = ivec_dot(*dot, six, four_of(four + 16 * half));
-        } else {
-            *dot = ivec_dot(*dot, ivec_low(bytes), four_of(four));
-            *dot = ivec_dot(*dot, ivec_high(bytes), four_of(four + 16));
+        const ivec four = four_of(at->q + r * at->stride + 16 * half + 4 * g);
+        *dot = dtype == DTYPE_Q8_0 ? ivec_dot_128(*dot, w, four) : ivec_dot(*dot, w, four);
+    }
+}
+
+/* Scales of vector `i`. */
+static ALWAYS_INLINE vec scale_of(const struct at_block *at, const int i, const enum dtype dtype,
+                                  const int part)
+{
+    const size_t panel = (size_t)(i / PANEL_VECS) * at->panel_bytes;
+    const size_t lane = (size_t)(i % PANEL_VECS * VEC_LANES);
+    const unsigned char *tail = at->w + panel + quant_bytes(dtype);
+    const uint16_t *head = (const uint16_t *)(const void *)(at->head + panel) + lane;
+    if (part == 0 && lane == 0)
+        __builtin_prefetch(tail + AHEAD_BYTES, 0, 2);
+    switch (quant_forms[dtype].scale) {
+    case QUANT_SCALE_F16:
+        break;
+    case QUANT_SCALE_BYTE:
+        return vec_mul(vec_load_f16(head), vec_load_u8(tail + lane));
+    case QUANT_SCALE_SIGNED:
+        return vec_mul(vec_load_f16(head), vec_load_s8(tail + part * PANEL_ROWS + lane));
+    case QUANT_SCALE_NIBBLE:
+        return vec_mul(vec_load_f16(head), ivec_load_nibbles(tail + part * PANEL_ROWS + lane, 0));
+    }
+    return vec_load_f16((const uint16_t *)(const void *)tail + lane);
+}
+
+/* Minima of a type that has some; those that are added are negative. */
+static ALWAYS_INLINE vec minimum_of(const struct at_block *at, const int i, const enum dtype dtype,
+                                    const int part)
+{
+    const size_t panel = (size_t)(i / PANEL_VECS) * at->panel_bytes;
+    const size_t lane = (size_t)(i % PANEL_VECS * VEC_LANES);
+    const unsigned char *tail = at->w + panel + quant_bytes(dtype);
+    const uint16_t *head = (const uint16_t *)(const void *)(at->head + panel) + PANEL_ROWS + lane;
+    if (quant_forms[dtype].minimum == QUANT_MINIMUM_F16)
+        return vec_mul(vec_set(-1.0f),
+                       vec_load_f16((const uint16_t *)(const void *)tail + PANEL_ROWS + lane));
+    if (quant_forms[dtype].minimum == QUANT_MINIMUM_BYTE)
+        return vec_mul(vec_load_f16(head), vec_load_u8(tail + PANEL_ROWS + lane));
+    return vec_mul(vec_load_f16(head), ivec_load_nibbles(tail + part * PANEL_ROWS + lane, 4));
+}
+
+/* The integers of a part, scaled, onto the sums. */
+static ALWAYS_INLINE void add_dots(const struct at_block *at, const int rows, const int width,
+                                   const enum dtype dtype, const int part, const ivec *dots,
+                                   vec *sums)
+{
+    const bool has_minima = quant_forms[dtype].minimum != QUANT_MINIMUM_NONE;
+    UNROLLED
+    for (int i = 0; i < width; i++) {
+        const vec scale = scale_of(at, i, dtype, part);
+        const vec minimum = has_minima ? minimum_of(at, i, dtype, part) : vec_set(0.0f);
+        UNROLLED
+        for (int r = 0; r < rows; r++) {
+            const float x_scale = at->scales[r * at->blocks];
+            vec *sum = &sums[r * width + i];
+            *sum =
+                vec_fma(ivec_to_float(dots[r * width + i]), vec_mul(scale, vec_set(x_scale)), *sum);
+            if (has_minima)
+                *sum =
+                    vec_fma(minimum, vec_set(-(x_scale * (float)sum_of(at, r, dtype, part))), *sum);
         }
     }
 }
 
-/* Scales, and for Q4_K minima, of vector `i`. */
-static ALWAYS_INLINE vec scale_of(const struct at_block *at, const int i, const enum dtype dtype,
-                                  const int half, vec *minimum)
+/* A part of one block, of `rows` rows and as many panels as `width` says, added to sums. */
+static ALWAYS_INLINE void add_part(const struct at_block *at, const int rows, const int width,
+                                   const enum dtype dtype, const int part, vec *sums)
 {
-    const size_t panel = (size_t)(i / PANEL_VECS) * at->panel_bytes;
-    const size_t lane = (size_t)(i % PANEL_VECS * VEC_LANES);
-    const unsigned char *scales = at->w + panel + quant_bytes(dtype);
-    const uint16_t *head = (const uint16_t *)(const void *)(at->head + panel) + lane;
-    if (half == 0 && lane == 0)
-        __builtin_prefetch(scales + AHEAD_BYTES, 0, 2);
-    if (dtype == DTYPE_Q6_K)
-        return vec_mul(vec_load_f16(head), vec_load_s8(scales + half * PANEL_ROWS + lane));
-    if (dtype != DTYPE_Q4_K)
-        return vec_load_f16((const uint16_t *)(const void *)scales + lane);
-    *minimum = vec_mul(vec_load_f16(head + PANEL_ROWS), vec_load_u8(scales + PANEL_ROWS + lane));
-    return vec_mul(vec_load_f16(head), vec_load_u8(scales + lane));
-}
-
-/* One block, or its half, of `rows` rows and as many panels as `width` says, added to sums. */
-static ALWAYS_INLINE void add_block(const struct at_block *at, const int rows, const int width,
-                                    const enum dtype dtype, const int half, vec *sums)
-{
-    const int groups = dtype == DTYPE_Q8_0 ? 8 : 4;
+    const int groups = 8 / quant_forms[dtype].terms;
     ivec dots[6 * 4 * PANEL_VECS];
 
     UNROLLED
     for (int r = 0; r < rows; r++) {
-        const ivec first = ivec_set(start_of(at, r, dtype, half));
+        const ivec first = ivec_set(start_of(at, r, dtype, part));
         UNROLLED
         for (int i = 0; i < width; i++)
             dots[r * width + i] = first;
@@ -272,24 +329,9 @@ static ALWAYS_INLINE void add_block(const struct at_block *at, const int rows, c
     for (int g = 0; g < groups; g++) {
         UNROLLED
         for (int i = 0; i < width; i++)
-            dot_group(at, g, i, rows, width, dtype, half, dots);
+            dot_group(at, groups == 8 ? g / 4 : part, g % 4, i, rows, width, dtype, dots);
     }
-
-    UNROLLED
-    for (int i = 0; i < width; i++) {
-        vec minimum;
-        const vec scale = scale_of(at, i, dtype, half, &minimum);
-        UNROLLED
-        for (int r = 0; r < rows; r++) {
-            const float x_scale = at->scales[r * at->blocks];
-            const int32_t *x_sums = at->sums + r * 2 * at->blocks;
-            vec *sum = &sums[r * width + i];
-            *sum =
-                vec_fma(ivec_to_float(dots[r * width + i]), vec_mul(scale, vec_set(x_scale)), *sum);
-            if (dtype == DTYPE_Q4_K)
-                *sum = vec_fma(minimum, vec_set(-(x_scale * (float)(x_sums[0] + x_sums[1]))), *sum);
-        }
-    }
+    add_dots(at, rows, width, dtype, part, dots, sums);
 }
 
 /* `num_out` outputs of the first panel where there is only one, else all. */
@@ -336,9 +378,9 @@ static ALWAYS_INLINE void kernel(const struct linear_args *args, int64_t row, in
             .stride = quant_stride(cols),
             .blocks = blocks,
         };
-        add_block(&at, rows, width, dtype, 0, sums);
-        if (dtype == DTYPE_Q6_K)
-            add_block(&at, rows, width, dtype, 1, sums);
+        add_part(&at, rows, width, dtype, 0, sums);
+        if (quant_forms[dtype].terms == 2)
+            add_part(&at, rows, width, dtype, 1, sums);
     }
     store(args, row, panel, rows, width, sums);
 }
@@ -352,13 +394,19 @@ typedef void kernel_function(const struct linear_args *args, int64_t row, int32_
         kernel(args, row, panel, rows, panels, DTYPE_##type);                                      \
     }
 #define KERNEL(rows, panels)                                                                       \
-    ONE(rows, panels, Q8_0) ONE(rows, panels, Q4_0) ONE(rows, panels, Q4_K) ONE(rows, panels, Q6_K)
+    ONE(rows, panels, Q8_0)                                                                        \
+    ONE(rows, panels, Q4_0) ONE(rows, panels, Q4_K) ONE(rows, panels, Q6_K)                        \
+        ONE(rows, panels, Q4_1) ONE(rows, panels, Q5_0) ONE(rows, panels, Q5_1)                    \
+            ONE(rows, panels, Q2_K) ONE(rows, panels, Q3_K) ONE(rows, panels, Q5_K)
+#define OF(rows, panels, type) [DTYPE_##type - DTYPE_Q8_0] = type##_##rows##x##panels
 #define ENTRY(rows, panels)                                                                        \
     {                                                                                              \
-        Q8_0_##rows##x##panels, Q4_0_##rows##x##panels, Q4_K_##rows##x##panels,                    \
-            Q6_K_##rows##x##panels                                                                 \
+        OF(rows, panels, Q8_0), OF(rows, panels, Q4_0), OF(rows, panels, Q4_K),                    \
+            OF(rows, panels, Q6_K), OF(rows, panels, Q4_1), OF(rows, panels, Q5_0),                \
+            OF(rows, panels, Q5_1), OF(rows, panels, Q2_K), OF(rows, panels, Q3_K),                \
+            OF(rows, panels, Q5_K)                                                                 \
     }
-enum { NUM_TYPES = 4 };
+enum { NUM_TYPES = DTYPE_Q5_K - DTYPE_Q8_0 + 1 };
 
 KERNEL(1, 1)
 KERNEL(2, 1)

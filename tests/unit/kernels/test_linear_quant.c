@@ -14,11 +14,14 @@ static const struct form {
     enum dtype dtype;
     enum block_type type;
     size_t scales[2]; /* where the 16-bit floats of a block lie */
-} forms[] = { { DTYPE_Q8_0, BLOCK_Q8_0, { 0, 0 } },
-              { DTYPE_Q4_0, BLOCK_Q4_0, { 0, 0 } },
-              { DTYPE_Q4_K, BLOCK_Q4_K, { 0, 2 } },
-              { DTYPE_Q6_K, BLOCK_Q6_K, { 208, 208 } } };
-enum { NUM_FORMS = 4 };
+} forms[] = {
+    { DTYPE_Q8_0, BLOCK_Q8_0, { 0, 0 } },     { DTYPE_Q4_0, BLOCK_Q4_0, { 0, 0 } },
+    { DTYPE_Q4_K, BLOCK_Q4_K, { 0, 2 } },     { DTYPE_Q6_K, BLOCK_Q6_K, { 208, 208 } },
+    { DTYPE_Q4_1, BLOCK_Q4_1, { 0, 2 } },     { DTYPE_Q5_0, BLOCK_Q5_0, { 0, 0 } },
+    { DTYPE_Q5_1, BLOCK_Q5_1, { 0, 2 } },     { DTYPE_Q2_K, BLOCK_Q2_K, { 80, 82 } },
+    { DTYPE_Q3_K, BLOCK_Q3_K, { 108, 108 } }, { DTYPE_Q5_K, BLOCK_Q5_K, { 0, 2 } },
+};
+enum { NUM_FORMS = sizeof(forms) / sizeof(forms[0]) };
 
 static const struct shape {
     int32_t rows, inputs, outputs;
@@ -150,7 +153,8 @@ static void check_shape(struct device *device, const struct form *form, const st
 static void check_shapes(struct device *device)
 {
     for (int f = 0; f < NUM_FORMS; f++)
-        for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
+        for (size_t i = f < 4 ? 0 : (size_t)(f % 2); i < sizeof(shapes) / sizeof(shapes[0]);
+             i += f < 4 ? 1 : 2)
             check_shape(device, &forms[f], &shapes[i], i % 2 == 0);
 }
 
@@ -348,7 +352,10 @@ START_TEST(memory_is_what_the_file_has_and_rows_are_whole_blocks)
         const struct block_info *info = block_info(forms[f].type);
         const size_t in_file = 64 * 512 / (size_t)info->elements * (size_t)info->bytes;
         ck_assert_uint_eq(fixture_backend->weight_bytes(weight),
-                          forms[f].dtype == DTYPE_Q4_K ? in_file / 144 * 148 : in_file);
+                          forms[f].dtype == DTYPE_Q4_K   ? in_file / 144 * 148
+                          : forms[f].dtype == DTYPE_Q5_K ? in_file / 176 * 180
+                          : forms[f].dtype == DTYPE_Q3_K ? in_file / 110 * 114
+                                                         : in_file);
         fixture_backend->weight_free(weight);
     }
     fixture_backend->device_close(device);

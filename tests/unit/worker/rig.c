@@ -29,6 +29,7 @@ static int open_parts(struct rig *rig, const struct rig_options *options, struct
         .mu_clamp = options->mu_clamp,
         .no_mu_highway = options->no_mu_highway,
         .expert_bytes = options->expert_bytes,
+        .quantization = options->quantization,
     };
     struct arch arch;
     int r = model_read_arch(options->dir, options->kv_dtype, RIG_BLOCK_SIZE, &arch, err);

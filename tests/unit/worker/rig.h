@@ -13,6 +13,7 @@ struct rig_options {
     const char *isa;     /* NULL: best */
     int32_t num_threads; /* 0: 2 */
     enum dtype kv_dtype;
+    enum dtype quantization;
     int32_t max_model_len;                   /* 0: 128 */
     const struct communicator *communicator; /* NULL: one rank */
     struct mu_clamp mu_clamp;

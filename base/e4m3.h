@@ -7,8 +7,8 @@
  *
  * Written without branches, so that a loop over an array may become vectors.
  */
-#ifndef KERNELS_CPU_E4M3_H
-#define KERNELS_CPU_E4M3_H
+#ifndef BASE_E4M3_H
+#define BASE_E4M3_H
 
 #include "base/half.h"
 
