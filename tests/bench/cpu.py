@@ -23,6 +23,7 @@ PROGRAM = os.environ.get("TOKENRING", str(ROOT / "build" / "tokenring"))
 PROBE = ROOT / "build" / "tests" / "bench" / "bench_probe"
 OUTPUT, CONTEXT, CHUNK = 32, 16, 512
 MAX_DRIFT = 1.10
+CPUS = {}  # of ours, by file and test: CPU time over wall time; what is missing to all threads others had
 
 
 def numbers(text):
@@ -86,6 +87,7 @@ def run_ours(chosen, path, *more, prompts=None, sequences=None):
     for row in map(json.loads, text.splitlines()):
         key = (row["kind"], row["prompt_len" if row["kind"] == "prefill" else "sequences"])
         rates[key] = row["tokens_per_s"][0]
+        CPUS.setdefault((str(path), key), []).append(row["cpu"][0])
     return rates
 
 
@@ -158,12 +160,12 @@ def percent(part, whole):
     return f"{100 * part / whole:.0f} %"
 
 
-def row_of(shape, kind, key, pairs):
+def row_of(shape, kind, key, pairs, cpus):
     ours, theirs = of_pairs(pairs, "ours", key), of_pairs(pairs, "theirs", key)
     top = limit(shape, kind, key, [p for _, probes, _ in pairs for p in probes])
     middle = statistics.median(ours)
     cells = [shape, kind.upper(), f"{key[0]} {key[1]}", f"{middle:,.1f}", f"{min(ours):,.1f} to {max(ours):,.1f}",
-             percent(middle, top)]
+             f"{statistics.median(cpus):.2f}", percent(middle, top)]
     if theirs:
         other = statistics.median(theirs)
         cells += [f"{other:,.1f}", percent(other, top), f"{middle / other:.2f}"]
@@ -173,7 +175,7 @@ def row_of(shape, kind, key, pairs):
 
 
 def table(rows):
-    head = ["model", "type", "test", "tokens/s", "from, to", "of the probe", "llama.cpp", "of the probe", "ratio"]
+    head = ["model", "type", "test", "tokens/s", "from, to", "CPUs", "of the probe", "llama.cpp", "of the probe", "ratio"]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows])
 
 
@@ -201,7 +203,8 @@ def main():
                              f"{'dropped' if quiet else 'disturbed, none left: the figures are of them'}")
             used = quiet or pairs
             keys = [("prefill", n) for n in chosen.prompts] + [("decode", n) for n in chosen.sequences]
-            rows += [row_of(shape, kind, key, used) for key in keys]
+            path = str(model_file(chosen, shape, kind))
+            rows += [row_of(shape, kind, key, used, CPUS[path, key]) for key in keys]
             lines += own_ratios(shape, kind, used)
             for how_far, probes, rates in pairs:
                 named = {name: {f"{k} {n}": v for (k, n), v in r.items()} for name, r in rates.items()}

@@ -23,6 +23,8 @@ SHAPES = {
         "arch": "llama", "layers": 2, "hidden": 256, "ff": 512, "heads": 4, "kv_heads": 2, "head": 64,
         "vocab": 2048, "pre": "llama-bpe", "theta": 5e5, "eps": 1e-5, "context": 4096, "qk_norm": False},
 }
+SHAPES["tiny-qwen3"] = {**SHAPES["tiny"], "arch": "qwen3", "pre": "qwen2", "qk_norm": True}
+SHAPES["tiny-qwen2"] = {**SHAPES["tiny"], "arch": "qwen2", "pre": "qwen2", "biases": True}
 # ggml's number, elements and bytes of a block
 TYPES = {"f32": (0, 1, 4), "f16": (1, 1, 2), "q4_0": (2, 32, 18), "q4_1": (3, 32, 20), "q5_0": (6, 32, 22),
          "q5_1": (7, 32, 24), "q8_0": (8, 32, 34), "q2_k": (10, 256, 84), "q3_k": (11, 256, 110),
@@ -117,6 +119,8 @@ def tensors(shape, kind):
                                  ("ffn_gate", shape["ff"], hidden), ("ffn_up", shape["ff"], hidden),
                                  ("ffn_down", hidden, shape["ff"])):
             yield f"blk.{layer}.{name}.weight", rows, cols, kind if rows else "f32"
+        for name, num in (("attn_q", q), ("attn_k", kv), ("attn_v", kv)) if shape.get("biases") else ():
+            yield f"blk.{layer}.{name}.bias", 0, num, "f32"
         if shape["qk_norm"]:
             yield f"blk.{layer}.attn_q_norm.weight", 0, shape["head"], "f32"
             yield f"blk.{layer}.attn_k_norm.weight", 0, shape["head"], "f32"
