@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 
+sys.modules["triton"] = None  # its kernels take SiLU whatever the configuration says
 import torch
 from safetensors.torch import load_file
 

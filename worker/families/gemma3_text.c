@@ -6,6 +6,8 @@
  *
  * Source: "Gemma 3 Technical Report", arXiv:2503.19786; HF Gemma3TextConfig.
  */
+#include <errno.h>
+
 #include "worker/families/rows.h"
 #include "worker/model/config.h"
 
@@ -42,6 +44,10 @@ static int read_config(const json_t *config, struct arch *arch, struct error *er
     int r = config_activation(config, "hidden_activation", arch, err);
     if (r == 0)
         r = config_gemma(config, arch, err);
+    if (r == 0 && arch->attention_softcap > 0.0f) /* transformers reads it and does not apply it */
+        return error_set(err, -ENOTSUP,
+                         "config.json: attn_logit_softcapping is %g, supported is null",
+                         (double)arch->attention_softcap);
     if (r == 0)
         r = read_windows(config, arch, err);
     return r < 0 ? r : config_rope_by_layer(config, 0, 1e6, 1e4, arch, err);

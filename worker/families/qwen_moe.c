@@ -38,13 +38,31 @@ static const struct weight_row rows_qwen3[] = {
 };
 /* clang-format on */
 
+/* Every second layer of the first max_window_layers. */
+static bool slides(int32_t layer, int32_t max_window_layers)
+{
+    return layer % 2 == 0 && layer < max_window_layers;
+}
+
+/* Not as in the dense models, and each its own way; layer_types comes before both. */
+static int read_windows(const json_t *config, bool everywhere, struct arch *arch, struct error *err)
+{
+    bool use_window = false;
+    int32_t num = 0;
+    int r = config_bool(config, "use_sliding_window", &use_window, err);
+    if (r == 0)
+        r = config_int(config, "max_window_layers", 0, INT32_MAX, &num, err);
+    if (r < 0 || !use_window)
+        return r;
+    return everywhere ? config_window_everywhere(config, arch, err)
+                      : config_windows(config, slides, num, arch, err);
+}
+
 static int read_both(const json_t *config, struct arch *arch, struct error *err)
 {
     int r = moe_keys_narrow(config, "num_experts", "num_local_experts", arch, err);
     if (r == 0)
         r = moe_keys_layers(config, arch, err);
-    if (r == 0)
-        r = config_window_behind(config, arch, err);
     return r < 0 ? r : config_rope(config, 0, arch, err);
 }
 
@@ -56,12 +74,16 @@ static int read_qwen2(const json_t *config, struct arch *arch, struct error *err
     if (r == 0)
         r = moe_keys_int(config, "shared_expert_intermediate_size", 1, MOE_KEYS_MAX_WIDTH,
                          &arch->moe.shared_intermediate_size, err);
+    if (r == 0)
+        r = read_windows(config, false, arch, err);
     return r < 0 ? r : read_both(config, arch, err);
 }
 
 static int read_qwen3(const json_t *config, struct arch *arch, struct error *err)
 {
-    const int r = config_bool(config, "attention_bias", &arch->attention_bias, err);
+    int r = config_bool(config, "attention_bias", &arch->attention_bias, err);
+    if (r == 0)
+        r = read_windows(config, true, arch, err);
     return r < 0 ? r : read_both(config, arch, err);
 }
 

@@ -66,6 +66,10 @@ static const struct {
     { GOLDEN_MADE_DIR "/deep_a", 2 },
     { GOLDEN_MADE_DIR "/deep_a_dense_window", 4 },
     { GOLDEN_MADE_DIR "/deep_b", 4 },
+    { GOLDEN_MADE_DIR "/deepseek_v2_normed", 2 },
+    { GOLDEN_MADE_DIR "/deepseek_v2_wide", 2 },
+    { GOLDEN_MADE_DIR "/qwen2_moe_window", 2 },
+    { GOLDEN_MADE_DIR "/phi3_window", 2 },
     /* Columns are cut within groups and blocks, in any order. */
     { GOLDEN "/quantized/fp8_tensor", 2 },
     { GOLDEN "/quantized/fp8_block_128", 2 },
