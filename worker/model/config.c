@@ -330,6 +330,21 @@ static const char *find_no_number(const char *text, size_t len, int *ret_len)
     return key;
 }
 
+/* A whole number that no 64 bits hold. */
+static const char *find_long_number(const char *text, size_t len, int *ret_len)
+{
+    enum { MOST_DIGITS = 18 };
+    const char *key = NULL;
+    for (size_t i = 0, num; key == NULL && i < len; i += num + 1) {
+        for (num = 0; i + num < len && text[i + num] >= '0' && text[i + num] <= '9';)
+            num++;
+        const char next = i + num < len ? text[i + num] : ' ';
+        if (num > MOST_DIGITS && next != '.' && next != 'e' && next != 'E')
+            key = key_before(text, text + i, ret_len);
+    }
+    return key;
+}
+
 static int refuse_text(const char *text, size_t len, int result, const struct error *why,
                        struct error *err)
 {
@@ -337,6 +352,9 @@ static int refuse_text(const char *text, size_t len, int result, const struct er
     const char *key = find_no_number(text, len, &key_len);
     if (key != NULL)
         return error_set(err, result, "config.json: %.*s is not a number", key_len, key);
+    key = find_long_number(text, len, &key_len);
+    if (key != NULL)
+        return error_set(err, result, "config.json: %.*s is a number too large", key_len, key);
     return error_set(err, result, "config.json: %s", why->message);
 }
 
