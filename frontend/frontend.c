@@ -1,7 +1,9 @@
 #include "frontend/frontend.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -12,6 +14,7 @@
 #include "frontend/generation.h"
 #include "frontend/links.h"
 #include "frontend/reload.h"
+#include "frontend/session/model_files.h"
 #include "frontend/state.h"
 #include "frontend/stream.h"
 #include "shm/doorbell.h"
@@ -27,6 +30,7 @@ enum {
 struct failure {
     struct error err;
     int exit_code;
+    bool is_changed; /* the model is not the one that was loaded at first */
 };
 
 static int fail(struct failure *failure, int exit_code, int code)
@@ -36,6 +40,25 @@ static int fail(struct failure *failure, int exit_code, int code)
 }
 
 /* --- parts -------------------------------------------------------------------------------- */
+
+/* A successor goes on for clients and an engine that know the model of the first. */
+static int check_same_files(struct frontend *frontend, struct failure *failure)
+{
+    struct supervised *child = &frontend->child;
+    char text[32];
+    uint64_t hash = 0;
+    const int r = model_files_hash(frontend->card->directory, &hash, &failure->err);
+    if (r < 0)
+        return r;
+    snprintf(text, sizeof(text), "files=%016" PRIx64, hash);
+    if (child->kept_text[0] == '\0')
+        return supervised_keep(child, text, -1);
+    return strcmp(text, child->kept_text) == 0
+               ? 0
+               : error_set(&failure->err, -ESTALE,
+                           "%.300s: its files are not those that were loaded at first",
+                           frontend->card->directory);
+}
 
 static int open_model(struct frontend *frontend, struct failure *failure)
 {
@@ -47,6 +70,9 @@ static int open_model(struct frontend *frontend, struct failure *failure)
         .generation_config = settings->generation_config,
     };
     int r = model_card_open(&options, &frontend->card, &failure->err);
+    if (r == 0)
+        r = check_same_files(frontend, failure);
+    failure->is_changed = r == -ESTALE;
     if (r == 0)
         r = tokenizer_scratch_create(frontend->card->tokenizer, &frontend->scratch);
     if (r == 0)
@@ -257,7 +283,8 @@ int frontend_main(int control_fd, const struct control_message *hello, const int
     frontend.started_us = clock_now_us();
     if (open_child(&frontend, control_fd, hello, fds, num_fds, &failure) < 0 ||
         start(&frontend, hello, &failure) < 0)
-        return supervised_fail(&frontend.child, failure.exit_code, failure.err.message);
+        return (failure.is_changed ? supervised_fail_changed : supervised_fail)(
+            &frontend.child, failure.exit_code, failure.err.message);
     atomic_store(&frontend.own->state, STATUS_READY);
     if (frontend.settings.log_requests)
         session_set_log(frontend.session, log_request);

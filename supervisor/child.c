@@ -116,10 +116,10 @@ static void greet(struct child *child, const struct child_start *start, int page
 
     if (child->role == CONTROL_ROLE_WORKER) {
         hello.epoch = child->incarnation;
-        memcpy(hello.text, child->kept.text, sizeof(hello.text));
     } else {
         hello.generation = child->incarnation;
     }
+    memcpy(hello.text, child->kept.text, sizeof(hello.text));
     memcpy(hello.tls_ticket_key, start->tls_ticket_key, sizeof(hello.tls_ticket_key));
     memcpy(hello.salt, start->salt, sizeof(hello.salt));
     if (child->role == CONTROL_ROLE_FRONTEND)

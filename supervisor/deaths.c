@@ -72,6 +72,16 @@ static bool is_own_fault(const struct child *child, int wait_status)
                                               : child->verdict != CHILD_IS_STOPPED;
 }
 
+static bool end_if_changed(struct seats *seats)
+{
+    if (!seats->model_changed)
+        return false;
+    log_event(LOG_LEVEL_ERROR,
+              "the model changed while it was served: start again to serve the new one");
+    seats_end(seats, EXIT_CODE_RESTARTS);
+    return true;
+}
+
 static void worker_died(struct seats *seats, int wait_status, bool was_ready, int64_t now)
 {
     static const int64_t delays_s[] = { 0, 0, 1, 2, 4, 8, 16, 30 };
@@ -94,13 +104,8 @@ static void worker_died(struct seats *seats, int wait_status, bool was_ready, in
     for (uint32_t i = 0; i < seats->num_frontends; i++)
         child_send(&seats->frontends[i], &down, NULL, 0);
     complain(worker, wait_status);
-    if (for_good && seats->model_changed) {
-        log_event(LOG_LEVEL_ERROR,
-                  "the model changed while it was served: start again to serve the "
-                  "new one");
-        seats_end(seats, EXIT_CODE_RESTARTS);
+    if (end_if_changed(seats))
         return;
-    }
     if (for_good) {
         log_event(LOG_LEVEL_ERROR, "%s failed by itself %d times in 10 minutes: giving up",
                   worker->name, recent);
@@ -120,6 +125,8 @@ static void frontend_died(struct seats *seats, struct child *child, int wait_sta
     child_send(&seats->worker, &down, NULL, 0);
     stat_add(seats->page->words, STAT_FRONTEND_RESTARTS, 1);
     complain(child, wait_status);
+    if (end_if_changed(seats))
+        return;
     if (now - child->started_us >= EARLY_US)
         child->early_deaths = 0;
     else if (is_own_fault(child, wait_status))

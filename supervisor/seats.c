@@ -192,6 +192,10 @@ void seats_receive(struct seats *seats, struct child *child, const struct contro
         child_keep(child, message, fd);
         return;
     }
+    if (message->kind == CONTROL_KEEP && child->role == CONTROL_ROLE_FRONTEND && fd < 0) {
+        child_keep(child, message, -1);
+        return;
+    }
     if (fd >= 0) /* nobody else is asked for any */
         close(fd);
     switch (message->kind) {

@@ -23,7 +23,7 @@ struct seats {
     uint64_t next_incarnation;
     bool ever_ready;    /* the engine was ready once */
     bool ending;        /* nobody is started any more */
-    bool model_changed; /* a worker found other files than the first one */
+    bool model_changed; /* a worker or frontend found other files than the first one */
     struct oom oom;
     int64_t death_us[SEATS_DEATHS_KEPT]; /* the worker's own-fault deaths, newest first */
     int32_t num_deaths;

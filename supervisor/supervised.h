@@ -21,7 +21,7 @@ struct supervised {
     int listeners[CONTROL_MAX_LISTENERS];
     uint32_t num_listeners;
     int kept_weights;    /* worker: left by its predecessor; -1: none */
-    char kept_text[512]; /* likewise, "" when there is none */
+    char kept_text[512]; /* worker, frontend: likewise, "" when there is none */
 };
 
 /*
@@ -37,7 +37,7 @@ int supervised_open(struct supervised *child, int control_fd, const struct contr
 /* Send a message without descriptors: READY, DRAINED, FINISHED, ... */
 void supervised_tell(const struct supervised *child, enum control_kind kind);
 
-/* Worker: leave this to the successors; `weights` -1: none. Keeps the descriptor open. */
+/* Worker, frontend: leave this to the successors; `weights` -1: none. Keeps the descriptor open. */
 int supervised_keep(const struct supervised *child, const char *text, int weights);
 
 /* As supervised_fail(), because the model is not the one that was loaded at first. */

@@ -5,10 +5,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "formats/gguf_model.h"
 
-enum { MAX_CONFIG_BYTES = 1024 * 1024, MAX_TOKENIZER_CONFIG_BYTES = 16 * 1024 * 1024 };
+enum {
+    MAX_CONFIG_BYTES = 1024 * 1024,
+    MAX_TOKENIZER_CONFIG_BYTES = 16 * 1024 * 1024,
+    MAX_HASHED_BYTES = 256 * 1024 * 1024,
+};
 
 /* A file of the directory that may be absent: *ret is then NULL. */
 static int read_config(const char *directory, const char *name, size_t max_bytes, json_t **ret,
@@ -80,6 +85,50 @@ void model_files_finish(struct model_files *files)
     json_decref(files->generation);
     json_decref(files->model);
     *files = (struct model_files){ 0 };
+}
+
+static int hash_file(const char *directory, const char *name, uint64_t *hash, struct error *err)
+{
+    char path[PATH_MAX], *text = NULL;
+    size_t len = 0;
+    if (snprintf(path, sizeof(path), "%s/%s", directory, name) >= (int)sizeof(path))
+        return error_set(err, -ENAMETOOLONG, "%s: the path is too long", directory);
+    const int r = file_read(path, MAX_HASHED_BYTES, &text, &len, err);
+    if (r == -ENOENT) {
+        *hash = file_hash(*hash, name, 1);
+        return 0;
+    }
+    if (r == 0)
+        *hash = file_hash(*hash, text, len);
+    free(text);
+    return r;
+}
+
+static int hash_gguf(const char *path, uint64_t *hash, struct error *err)
+{
+    struct gguf_files gguf;
+    const int r = gguf_files_open(path, &gguf, err);
+    if (r < 0)
+        return r;
+    *hash = gguf.files[0].hash;
+    gguf_files_close(&gguf);
+    return 0;
+}
+
+int model_files_hash(const char *path, uint64_t *ret_hash, struct error *err)
+{
+    static const char *const names[] = { "tokenizer.json", "tokenizer_config.json",
+                                         "generation_config.json", "config.json",
+                                         "chat_template.jinja" };
+    uint64_t hash = FILE_HASH_START;
+    int r = 0;
+    if (gguf_is_file(path))
+        r = hash_gguf(path, &hash, err);
+    else
+        for (size_t i = 0; r == 0 && i < sizeof(names) / sizeof(names[0]); i++)
+            r = hash_file(path, names[i], &hash, err);
+    *ret_hash = hash;
+    return r;
 }
 
 static int read_gguf_tokenizer(const struct gguf *gguf, struct tokenizer **ret_tokenizer,

@@ -6,6 +6,7 @@
 #define FRONTEND_SESSION_MODEL_FILES_H
 
 #include <jansson.h>
+#include <stdint.h>
 
 #include "base/error.h"
 #include "text/tokenizer.h"
@@ -22,6 +23,14 @@ struct model_files {
  */
 int model_files_read(const char *path, struct model_files *files, struct error *err);
 void model_files_finish(struct model_files *files);
+
+/*
+ * A hash of all bytes that this and a tokenizer and a template are read from; of a GGUF file, of
+ * its header, size and time. A file that is absent counts as well.
+ *
+ * Returns 0 or the errno of a file that cannot be read, -EFBIG, -ENOMEM.
+ */
+int model_files_hash(const char *path, uint64_t *ret_hash, struct error *err);
 
 /* The tokenizer of the same. Returns as tokenizer_open(). */
 int model_files_tokenizer(const char *path, struct tokenizer **ret_tokenizer, struct error *err);

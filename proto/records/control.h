@@ -15,8 +15,8 @@ enum control_kind {
     /* supervisor -> any child */
     CONTROL_HELLO = 1, /* fds: options memory file, own status page (write), own doorbell,
                           supervisor's status page (read), then listeners (frontend), or the
-                          weights of its rank if they are kept (worker: num_weights 1). `text`
-                          of a worker: what its predecessor sent in KEEP */
+                          weights of its rank if they are kept (worker: num_weights 1). `text`:
+                          what its predecessor sent in KEEP */
     CONTROL_DRAIN,     /* finish what you have: frontends stop taking new work */
     CONTROL_RELOAD,    /* frontends read keys, limits and certificates again */
     CONTROL_STOP,      /* end within a second; frontends cut their streams with an error event */
@@ -40,7 +40,7 @@ enum control_kind {
     /* child -> supervisor */
     CONTROL_READY,     /* frontend: listening; worker: model loaded, facts on the status page */
     CONTROL_KEEP,      /* worker, before READY: for its successors: text and, as fds, the weights;
-                          without fds: what was kept is of no use */
+                          without fds: what was kept is of no use. Frontend: text alone */
     CONTROL_FAILED,    /* exit_code, text; model_changed */
     CONTROL_REPORT,    /* peer_role, peer: its memory broke a rule, text says which */
     CONTROL_DRAINED,   /* frontend: no request left */

@@ -4,6 +4,7 @@ import json
 import pathlib
 import subprocess
 
+import pytest
 from server import SOURCE, program
 
 FAMILIES = pathlib.Path(SOURCE) / "tests/golden/families"
@@ -44,6 +45,31 @@ def test_windows_and_ranks_are_told():
     code, out, _ = run(FAMILIES / "gemma3_two_ropes", "--tensor-parallel", "2")
     assert code == 0
     assert "12 positions, in 5 of 7 layers" in out and "2 ranks" in out and "in each rank" in out
+
+
+def fields(out):
+    return {line[2:13].strip(): line[15:] for line in out.splitlines() if line.startswith("  ")}
+
+
+def test_experts_and_latents_are_told_and_counted():
+    code, out, _ = run(FAMILIES / "qwen2_moe_sparse_step")
+    told = fields(out)
+    assert code == 0 and told["experts"] == "6 of 24, 2 for each token" and told["fits"].startswith("yes")
+    # Two KV heads of 8, keys and values in f16, three layers.
+    assert told["KV cache"].startswith("192 B a token in f16")
+
+    code, out, _ = run(FAMILIES / "deepseek_v3", "--kv-cache-dtype", "f32")
+    told = fields(out)
+    assert code == 0 and told["attention"] == "4 heads over latents of 32 + 8"
+    assert told["experts"] == "8 of 20, 3 for each token"
+    # One latent and its key in each of three layers, whatever the number of heads.
+    assert told["KV cache"].startswith("480 B a token in f32")
+
+
+@pytest.mark.parametrize("name", ["qwen2_moe_sparse_step", "deepseek_v3", "gemma3_two_ropes"])
+def test_what_does_not_fit_is_told_of_every_kind(name):
+    code, out, err = run(FAMILIES / name, "--kv-cache-memory", "4K")
+    assert code == 3 and fields(out)["fits"].startswith("no: KV cache") and err == ""
 
 
 def test_a_model_that_lies_is_refused_in_one_sentence(tmp_path):

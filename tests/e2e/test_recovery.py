@@ -94,6 +94,22 @@ def test_a_model_that_changed_does_not_go_on_with_the_old_ones_text(own_server, 
     assert "not those that were loaded at first" in s.log()
 
 
+def test_a_frontend_does_not_come_back_with_another_tokenizer(own_server, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(os.path.join(SOURCE, "models", "ringlet"), model)
+    s = own_server(str(model))
+    before = s.child("frontend 0")
+    os.utime(model / "tokenizer.json", (1000, 1000))  # the same bytes
+    os.kill(before, signal.SIGKILL)
+    assert wait_until(lambda: s.child("frontend 0") not in (None, before))
+    s.wait_ready()
+    with open(model / "tokenizer.json", "a") as f:
+        f.write("\n")
+    os.kill(s.child("frontend 0"), signal.SIGKILL)
+    assert s.process.wait(20) == 6
+    assert "not those that were loaded at first" in s.log()
+
+
 def test_new_requests_meanwhile_are_told_to_come_again(own_server):
     s = own_server()
     run = Run(s.port, [chat(STORY, stream=True, temperature=0, max_tokens=300, ignore_eos=True)])

@@ -231,6 +231,28 @@ START_TEST(a_dead_frontend_is_replaced_and_its_requests_cancelled)
 }
 END_TEST
 
+START_TEST(a_frontend_leaves_words_to_the_next_and_ends_all_when_the_model_changed)
+{
+    const struct control_message keep = { .kind = CONTROL_KEEP, .text = "files=1" };
+    seats_receive(&seats, frontend, &keep, -1);
+    dies(frontend, FAKE_SIGNAL(SIGKILL));
+    ck_assert_str_eq(frontend->kept.text, "files=1");
+    ck_assert_int_eq(frontend->kept_weights, -1);
+    ck_assert_str_eq(other->kept.text, "");
+    pass_alive(0);
+    ck_assert(!seats.ending);
+    seats_receive(&seats, frontend,
+                  &(struct control_message){ .kind = CONTROL_FAILED,
+                                             .exit_code = EXIT_CODE_MODEL,
+                                             .model_changed = 1,
+                                             .text = "other files, as this test wants it" },
+                  -1);
+    dies(frontend, FAKE_EXIT(EXIT_CODE_MODEL));
+    ck_assert(seats.ending);
+    ck_assert_int_eq(seats.exit_code, EXIT_CODE_RESTARTS);
+}
+END_TEST
+
 START_TEST(a_frontend_that_dies_at_every_start_is_waited_for_and_given_up)
 {
     int64_t waited = 0;
@@ -296,6 +318,7 @@ RUN_SUITE_AROUND("seats", setup, NULL,
                  weights_stay_in_their_seat_until_a_start_with_them_fails,
                  the_first_start_ends_with_the_code_of_the_one_that_failed,
                  a_dead_frontend_is_replaced_and_its_requests_cancelled,
+                 a_frontend_leaves_words_to_the_next_and_ends_all_when_the_model_changed,
                  a_frontend_that_dies_at_every_start_is_waited_for_and_given_up,
                  a_frontend_that_lives_a_while_or_is_killed_from_outside_is_not_given_up,
                  a_frontend_that_starts_while_the_server_drains_drains_too)
