@@ -145,7 +145,8 @@ static const struct {
       "scoring_func is \"softmax\", supported is \"sigmoid\"" },
     { v3, "{\"topk_method\": \"greedy\"}", -ENOTSUP, "topk_method is \"greedy\"" },
     { v3, "{\"routed_scaling_factor\": -1}", -EINVAL, "routed_scaling_factor is -1" },
-    { v3, "{\"quantization_config\": {\"quant_method\": \"fp8\"}}", -ENOTSUP, "\"fp8\"" },
+    { v3, "{\"quantization_config\": {\"quant_method\": \"guesswork\"}}", -ENOTSUP,
+      "\"guesswork\"" },
 };
 enum { NUM_REFUSALS = sizeof(refusals) / sizeof(refusals[0]) };
 
