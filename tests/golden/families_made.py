@@ -21,6 +21,8 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.deepseek_v2 import modeling_deepseek_v2
 
+import families
+import families_moe
 import made
 
 SIZES = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
@@ -151,6 +153,18 @@ def config_of(settings):
     return config, rows
 
 
+def dense_of(name):
+    """Of families.py: its config.json as it is written there."""
+    settings = families.settings_of(name)
+    with tempfile.TemporaryDirectory() as folder:
+        (pathlib.Path(folder) / "config.json").write_text(json.dumps(settings))
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    tied = settings.get("tie_word_embeddings", settings["model_type"].startswith("gemma"))
+    return settings, [row_of(tensor, list(value.shape), TYPES[settings["torch_dtype"]], settings)
+                      for tensor, value in sorted(model.state_dict().items())
+                      if not (tied and tensor == "lm_head.weight")]
+
+
 def load(folder, dtype):
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager",
                                                  experts_implementation="eager").eval()
@@ -160,11 +174,16 @@ def load(folder, dtype):
 def record(name):
     normed = name == "deepseek_v2_normed"
     modeling_deepseek_v2.DeepseekV2TopkRouter.forward = route_normed if normed else plain_route
-    config, rows = config_of(dict(CHECKPOINTS[name]))
+    if name in families.MADE:
+        config, rows = dense_of(name)
+    elif name in families_moe.MADE:
+        config, rows = config_of(families_moe.SIZES | families_moe.CHECKPOINTS[name])
+    else:
+        config, rows = config_of(dict(CHECKPOINTS[name]))
     made.record(name, config, rows, load)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for checkpoint in sys.argv[1:] or CHECKPOINTS:
+    for checkpoint in sys.argv[1:] or [*CHECKPOINTS, *families.MADE, *families_moe.MADE]:
         record(checkpoint)

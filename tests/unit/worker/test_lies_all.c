@@ -21,9 +21,9 @@ enum { MAX_FILE = 16 << 20, MAX_CONFIG = 16384 };
 static const char *const dirs[] = {
     GOLDEN "/llama/mqa_f16_biases",      GOLDEN "/families/mistral_window",
     GOLDEN "/families/qwen2_window",     GOLDEN "/families/qwen3_linear",
-    GOLDEN "/families/olmo2_gqa",        GOLDEN "/families/phi_partial",
+    GOLDEN "/families/olmo2_gqa",        GOLDEN_MADE_DIR "/phi_partial",
     GOLDEN "/families/phi3_short",       GOLDEN "/families/gemma_bias",
-    GOLDEN "/families/gemma2_caps",      GOLDEN "/families/gemma3_two_ropes",
+    GOLDEN_MADE_DIR "/gemma2_caps",      GOLDEN "/families/gemma3_two_ropes",
     GOLDEN "/families/mixtral_gqa_bf16", GOLDEN "/families/qwen2_moe_sparse_step",
     GOLDEN "/families/qwen3_moe_norm",   GOLDEN "/families/deepseek_v2_lite",
     GOLDEN "/families/deepseek_v3",      GOLDEN_MADE_DIR "/deep_a",

@@ -38,31 +38,31 @@ static const struct {
     { GOLDEN "/families/mistral_window", 2 },
     { GOLDEN "/families/mistral_wrapped", 4 },
     { GOLDEN "/families/qwen3_linear", 2 },
-    { GOLDEN "/families/qwen3_layer_types", 4 },
+    { GOLDEN_MADE_DIR "/qwen3_layer_types", 4 },
     { GOLDEN "/families/phi3_long", 2 }, /* fused tensors are cut in their parts */
     { GOLDEN "/families/phi3_short", 3 },
-    { GOLDEN "/families/phi_partial", 2 },
-    { GOLDEN "/families/phi_qk_layernorm", 4 },
+    { GOLDEN_MADE_DIR "/phi_partial", 2 },
+    { GOLDEN_MADE_DIR "/phi_qk_layernorm", 4 },
     { GOLDEN "/families/gemma_mqa", 4 },
     { GOLDEN "/families/gemma_bias", 3 },
-    { GOLDEN "/families/gemma2_caps", 2 },
-    { GOLDEN "/families/gemma2_layer_types", 4 },
+    { GOLDEN_MADE_DIR "/gemma2_caps", 2 },
+    { GOLDEN_MADE_DIR "/gemma2_layer_types", 4 },
     { GOLDEN "/families/olmo2_gqa", 2 }, /* a norm over the heads of all ranks */
     { GOLDEN "/families/olmo2_gqa", 6 }, /* also where ranks share heads */
-    { GOLDEN "/families/olmo2_bias", 4 },
+    { GOLDEN_MADE_DIR "/olmo2_bias", 4 },
     { GOLDEN "/families/gemma3_two_ropes", 2 },
     { RINGLET, 2 },
     { RINGLET, 4 },
     { GOLDEN "/families/mixtral_gqa_bf16", 2 },
-    { GOLDEN "/families/mixtral_odd_window", 4 }, /* experts of 33 are cut unevenly */
+    { GOLDEN_MADE_DIR "/mixtral_odd_window", 4 }, /* experts of 33 are cut unevenly */
     { GOLDEN "/families/qwen2_moe_sparse_step", 2 },
     { GOLDEN "/families/qwen2_moe_mlp_only", 4 },
     { GOLDEN "/families/qwen3_moe_norm", 4 },
     { GOLDEN "/families/qwen3_moe_mlp_only", 2 },
     { GOLDEN "/families/deepseek_v2_lite", 4 },
-    { GOLDEN "/families/deepseek_v2_groups", 2 },
+    { GOLDEN_MADE_DIR "/deepseek_v2_groups", 2 },
     { GOLDEN "/families/deepseek_v3", 2 },
-    { GOLDEN "/families/deepseek_v3_half_rope", 4 },
+    { GOLDEN_MADE_DIR "/deepseek_v3_half_rope", 4 },
     { GOLDEN_MADE_DIR "/deep_a", 2 },
     { GOLDEN_MADE_DIR "/deep_a_dense_window", 4 },
     { GOLDEN_MADE_DIR "/deep_b", 4 },
@@ -194,8 +194,8 @@ END_TEST
 /* The soft clamp is of sums that are whole, also where two parts share one; and it shows. */
 START_TEST(a_soft_clamp_is_behind_the_sums_of_ranks)
 {
-    static const char *const dirs[] = { GOLDEN "/families/phi_partial",
-                                        GOLDEN "/families/gemma2_caps",
+    static const char *const dirs[] = { GOLDEN_MADE_DIR "/phi_partial",
+                                        GOLDEN_MADE_DIR "/gemma2_caps",
                                         GOLDEN "/families/qwen2_moe_mlp_only",
                                         GOLDEN "/families/deepseek_v3" };
     int32_t vocab_size;

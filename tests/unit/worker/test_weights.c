@@ -29,7 +29,9 @@ static void copy_file(const char *name, const char *to_path, const char *from, c
 {
     char path[4096], *bytes;
     size_t len;
-    snprintf(path, sizeof(path), GOLDEN "/%s/%s", source, name);
+    const bool is_made = strncmp(source, "made/", 5) == 0;
+    snprintf(path, sizeof(path), "%s/%s/%s", is_made ? GOLDEN_MADE_DIR : GOLDEN,
+             is_made ? source + 5 : source, name);
     ck_assert_int_eq(file_read(path, 1 << 20, &bytes, &len, &err), 0);
     char *at = from != NULL ? memmem(bytes, len, from, strlen(from)) : NULL;
     ck_assert_msg(from == NULL || at != NULL, "%s is not in %s", from, name);
@@ -125,13 +127,12 @@ static const struct {
     { "families/qwen2_window", "model.safetensors", "0.self_attn.q_proj.bias",
       "0.self_attn.o_proj.bias",
       "tensor model.layers.0.self_attn.q_proj.bias is missing, wanted by model_type qwen2" },
-    { "families/phi_partial", "model.safetensors", "lm_head.bias", "lm_head.bios",
+    { "made/phi_partial", "model.safetensors", "lm_head.bias", "lm_head.bios",
       "tensor lm_head.bias is missing, wanted by model_type phi" },
-    { "families/phi_qk_layernorm", "config.json", "\"qk_layernorm\": true",
-      "\"qk_layernorm\": null",
+    { "made/phi_qk_layernorm", "config.json", "\"qk_layernorm\": true", "\"qk_layernorm\": null",
       "tensor model.layers.0.self_attn.k_layernorm.bias in model.safetensors is F32 [12], wanted "
       "none of that name with this config.json" },
-    { "families/gemma2_caps", "model.safetensors", "2.pre_feedforward_layernorm",
+    { "made/gemma2_caps", "model.safetensors", "2.pre_feedforward_layernorm",
       "2.pri_feedforward_layernorm",
       "tensor model.layers.2.pre_feedforward_layernorm.weight is missing, wanted by model_type "
       "gemma2" },
