@@ -13,8 +13,8 @@ static const struct {
     const char *dir;
     bool forgets; /* every layer has a window */
 } models[] = {
-    { GOLDEN "/families/mistral_window", true }, { GOLDEN "/families/mixtral_odd_window", true },
-    { GOLDEN "/families/gemma2_caps", false },   { GOLDEN "/families/gemma3_two_ropes", false },
+    { GOLDEN "/families/mistral_window", true }, { GOLDEN_MADE_DIR "/mixtral_odd_window", true },
+    { GOLDEN_MADE_DIR "/gemma2_caps", false },   { GOLDEN "/families/gemma3_two_ropes", false },
     { GOLDEN "/families/qwen2_window", false },
 };
 enum { NUM_MODELS = sizeof(models) / sizeof(models[0]) };
