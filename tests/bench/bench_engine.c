@@ -1,12 +1,13 @@
 /* What a step costs beside the forward pass, and what planning ahead gains.
  *
- * The first table is scheduler_plan() alone, by policy (`fair` for 16 tenants), sequences that
- * decode. The second is the whole of engine_step() without the forward: cells taken from a real
- * ring, checked and admitted, plan, arrays of the batch, recording of Ringlet's forward, results
- * and cells for the ring. Operations are recorded and never run; every token drawn is the same.
- * Answers end after 128 tokens and others take their place, so there are starts and ends in it.
- * "idle" is the part of it that a device waits for: from the end of one list to the next.
- * Both count CPU time of this thread alone: a busy machine does not tell.
+ * The first table is scheduler_plan() alone, by policy (`fair` for 16 tenants; `windows` too, with
+ * a model of two KV groups in seven parts), sequences that decode. The second is the whole of
+ * engine_step() without the forward: cells taken from a real ring, checked and admitted, plan,
+ * arrays of the batch, recording of Ringlet's forward, results and cells for the ring. Operations
+ * are recorded and never run; every token drawn is the same. Answers end after 128 tokens and
+ * others take their place, so there are starts and ends in it. "idle" is the part of it that a
+ * device waits for: from the end of one list to the next. Both count CPU time of this thread alone:
+ * a busy machine does not tell.
  *
  * The third is Ringlet itself, tokens per second of wall time, with steps planned ahead and in
  * turn: the median of rounds that alternate.
@@ -82,25 +83,38 @@ static const struct plan *plan_step(struct scheduler *s, const struct plan *befo
     return plan;
 }
 
-static int bench_plan(int32_t num_seqs, enum wait_policy policy, const char *name)
+/* 26 layers; with `period` each period-th sees all, the others 128 positions. */
+static struct kv_groups cut_layers(int32_t period)
+{
+    enum { LAYERS = 26, WINDOW = 128 };
+    int32_t windows[LAYERS];
+    struct kv_place places[LAYERS];
+    struct kv_groups kv;
+    for (int32_t l = 0; l < LAYERS; l++)
+        windows[l] = period > 0 && (l + 1) % period != 0 ? WINDOW : 0;
+    kv_groups_cut(windows, LAYERS, BLOCK, &kv, places);
+    return kv;
+}
+
+static int bench_plan(int32_t num_seqs, enum wait_policy policy, int32_t period, const char *name)
 {
     static struct scheduler s;
     static int64_t ns[STEPS];
     struct reserve reserve = { 0 };
-    struct scheduler_limits limits = { .max_num_seqs = num_seqs,
-                                       .max_num_batched_tokens = 8192,
-                                       .max_logits = num_seqs + SEQUENCE_WINDOW,
-                                       .max_model_len = MAX_LEN,
-                                       .num_blocks = num_seqs * MAX_LEN / BLOCK * 2,
-                                       .max_num_queued_reqs = 4 * num_seqs,
-                                       .max_num_queued_tokens = 10000000,
-                                       .vocab_size = 200000,
-                                       .enable_prefix_caching = true,
-                                       .policy = policy };
+    const struct kv_groups kv = cut_layers(period);
+    const struct scheduler_limits limits = { .max_num_seqs = num_seqs,
+                                             .max_num_batched_tokens = 8192,
+                                             .max_logits = num_seqs + SEQUENCE_WINDOW,
+                                             .max_model_len = MAX_LEN,
+                                             .kv = kv,
+                                             .num_blocks =
+                                                 num_seqs * MAX_LEN / BLOCK * 2 * kv.num_parts,
+                                             .max_num_queued_reqs = 4 * num_seqs,
+                                             .max_num_queued_tokens = 10000000,
+                                             .vocab_size = 200000,
+                                             .enable_prefix_caching = true,
+                                             .policy = policy };
     const struct plan *plan = NULL;
-    const int32_t window = 0;
-    struct kv_place place;
-    kv_groups_cut(&window, 1, BLOCK, &limits.kv, &place);
     if (scheduler_init(&s, &limits, &reserve) < 0)
         return -ENOMEM;
     for (int32_t i = 0; i < num_seqs; i++)
@@ -122,8 +136,11 @@ static int bench_plans(void)
     printf("  seqs  policy         p50      p99\n");
     for (int policy = WAIT_FCFS; policy <= WAIT_FAIR; policy++)
         for (size_t i = 0; i < NUM_SIZES; i++)
-            if (bench_plan(sizes[i], (enum wait_policy)policy, names[policy]) < 0)
+            if (bench_plan(sizes[i], (enum wait_policy)policy, 0, names[policy]) < 0)
                 return -ENOMEM;
+    for (size_t i = 0; i < NUM_SIZES; i++)
+        if (bench_plan(sizes[i], WAIT_FAIR, 6, "windows") < 0)
+            return -ENOMEM;
     return 0;
 }
 

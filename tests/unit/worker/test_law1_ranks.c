@@ -11,11 +11,9 @@
 static const struct {
     const char *model;
     int32_t num_ranks;
-} degrees[] = { { "ringlet", 2 },
-                { "gqa_mixed", 3 },
-                { "gqa_bf16_llama3", 4 },
-                { "mixtral_gqa_bf16", 2 },
-                { "deepseek_v2_lite", 2 } };
+} degrees[] = { { "ringlet", 2 },          { "gqa_mixed", 3 },
+                { "gqa_bf16_llama3", 4 },  { "gemma3_two_ropes", 2 }, /* with windows */
+                { "mixtral_gqa_bf16", 2 }, { "deepseek_v2_lite", 2 } };
 enum { NUM_DEGREES = sizeof(degrees) / sizeof(degrees[0]), NUM_RANDOM = 6 };
 
 static void prepare(void)
