@@ -577,6 +577,7 @@ int main(void)
     Suite *suite = suite_create("prefix_cache");
     TCase *tc = tcase_create("prefix_cache");
 
+    tcase_set_timeout(tc, 120);
     tcase_add_test(tc, what_a_sequence_left_is_found_by_its_tokens);
     tcase_add_test(tc, the_same_page_behind_another_is_another_page);
     tcase_add_test(tc, idle_pages_count_as_free_and_give_way_when_they_are_needed);
