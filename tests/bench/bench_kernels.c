@@ -1,7 +1,7 @@
 /*
  * bench_kernels - what the cpu backend's operations reach of what the machine can do
  *
- *     bench_kernels [threads [isa [quant|linear|attention|rows|step]]]
+ *     bench_kernels [threads [isa [quant|scaled|linear|attention|rows|step]]]
  *
  * First the probes, in the same run. Then each operation with random data, best of several
  * trials, as GB/s of the bytes it has to read or GFLOP/s of the sums it has to make, and as a share
@@ -17,9 +17,9 @@ static const struct {
     const char *name;
     void (*run)(const struct probe *probe, bool plain);
 } subjects[] = {
-    { "quant", kernel_linear_quant },        { "linear", kernel_linear_float },
-    { "attention", kernel_attention_bench }, { "rows", kernel_step_rows },
-    { "step", kernel_step_bench },
+    { "quant", kernel_linear_quant },  { "scaled", kernel_linear_scaled },
+    { "linear", kernel_linear_float }, { "attention", kernel_attention_bench },
+    { "rows", kernel_step_rows },      { "step", kernel_step_bench },
 };
 
 static void bench_isa(const struct probe *probe, const char *only)

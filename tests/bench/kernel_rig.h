@@ -51,6 +51,7 @@ void kernel_rig_print(const char *what, struct timing time, double bytes, double
  * data are enough for it.
  */
 void kernel_linear_quant(const struct probe *probe, bool plain);
+void kernel_linear_scaled(const struct probe *probe, bool plain);
 void kernel_linear_float(const struct probe *probe, bool plain);
 void kernel_attention_bench(const struct probe *probe, bool plain);
 void kernel_step_rows(const struct probe *probe, bool plain);
