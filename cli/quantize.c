@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/option.h"
 #include "convert/convert.h"
+#include "convert/fp8.h"
 #include "formats/block_choice.h"
 #include "proto/records/control.h"
 
@@ -20,7 +21,7 @@ struct quantize {
 #define ROW(field) OPTION_FIELD(struct quantize, field)
 static const struct option_row rows[] = {
     { ROW(type), .commands = 1, .initial = "q8_0", .brief = true,
-      .choices = "f32|f16|bf16|q8_0|q4_0|q4_1|q5_0|q5_1|q2_k|q3_k|q4_k|q5_k|q6_k",
+      .choices = "f32|f16|bf16|q8_0|q4_0|q4_1|q5_0|q5_1|q2_k|q3_k|q4_k|q5_k|q6_k|fp8",
       .help = "Type of the matrices; vectors stay f32, the output of small types is q6_k." },
     { ROW(threads), .commands = 1, .initial = "0", .min = 0, .max = 64, .value = "N", .brief = true,
       .help = "Threads; 0: one for each core." },
@@ -43,7 +44,7 @@ static int print_help(const struct option_set *set)
 {
     printf("tokenring quantize IN OUT --type TYPE [options]\n"
            "Write a model (a directory of safetensors, or a .gguf file) as a .gguf file of another "
-           "type.\n\n");
+           "type;\nas fp8 a directory of safetensors.\n\n");
     option_print_help(set, true, stdout);
     return EXIT_CODE_OK;
 }
@@ -108,7 +109,8 @@ static int run(const struct quantize *q)
     };
     struct convert_result result;
     struct error err = { 0 };
-    const int r = convert_run(&options, &result, &err);
+    const bool is_fp8 = strcmp(q->type, "fp8") == 0;
+    const int r = (is_fp8 ? convert_fp8_run : convert_run)(&options, &result, &err);
     if (display.shown)
         fprintf(stderr, "\r%40s\r", "");
     if (r < 0) {
