@@ -51,7 +51,7 @@ def test_what_is_wrong_is_told(tmp_path):
         ((RINGLET, tmp_path / "x.gguf", "--type", "q7"), 1, "q7"),
         ((RINGLET, tmp_path / "there.gguf"), 2, "there already"),
         ((tmp_path / "none", tmp_path / "x.gguf"), 2, "none"),
-        ((tmp_path / "bad.gguf", tmp_path / "x.gguf"), 2, "version"),
+        ((tmp_path / "bad.gguf", tmp_path / "x.gguf"), 2, "big-endian"),
         ((RINGLET, tmp_path / "no" / "x.gguf"), 2, "No such file"),
     ):
         found, _, err = run("quantize", *args)
