@@ -85,18 +85,20 @@ static void read_tokens(const char *path)
 /* Heads are in order again, experts apart, norms less their one, windows and two kinds of positions
  * as they were; f32, f16 and bf16 tensors all fit F32. */
 static const char *const equal[] = {
-    "llama/gqa_mixed",          "llama/mqa_f16_biases",      "llama/mha_f32_sharded",
-    "families/qwen2_yarn",      "families/qwen3_linear",     "families/phi_partial",
-    "families/mistral_wrapped", "families/mixtral_gqa_bf16", "families/qwen3_moe_norm",
+    GOLDEN "/llama/gqa_mixed",          GOLDEN "/llama/mqa_f16_biases",
+    GOLDEN "/llama/mha_f32_sharded",    GOLDEN "/families/qwen2_yarn",
+    GOLDEN "/families/qwen3_linear",    GOLDEN_MADE_DIR "/phi_partial",
+    GOLDEN "/families/mistral_wrapped", GOLDEN "/families/mixtral_gqa_bf16",
+    GOLDEN "/families/qwen3_moe_norm",
 };
 enum { NUM_EQUAL = sizeof(equal) / sizeof(equal[0]) };
 
 START_TEST(a_family_gives_the_same_bits_from_gguf)
 {
     char from[256], to[128];
-    snprintf(from, sizeof(from), GOLDEN "/%s/tokens.i32", equal[_i]);
+    snprintf(from, sizeof(from), "%s/tokens.i32", equal[_i]);
     read_tokens(from);
-    snprintf(from, sizeof(from), GOLDEN "/%s", equal[_i]);
+    snprintf(from, sizeof(from), "%s", equal[_i]);
     convert_well(from, path_of("f32", to), BLOCK_F32);
     const int32_t vocab_size = run(from, DTYPE_F32, first);
     ck_assert_int_eq(run(to, DTYPE_F32, second), vocab_size);
@@ -107,18 +109,20 @@ END_TEST
 /* Divisors of frequencies, and what cos and sin are multiplied by, are rounded to float in the
  * file; so is Gemma's scale of the embedding, to the type of the weights; and 1 is added to its
  * norms. */
-static const char *const near[] = { "llama/gqa_bf16_llama3", "families/phi3_long",
-                                    "families/phi3_short",   "families/gemma_mqa",
-                                    "families/gemma_bias",   "families/gemma3_wrapped" };
+static const char *const near[] = {
+    GOLDEN "/llama/gqa_bf16_llama3", GOLDEN "/families/phi3_long",
+    GOLDEN "/families/phi3_short",   GOLDEN "/families/gemma_mqa",
+    GOLDEN "/families/gemma_bias",   GOLDEN "/families/gemma3_wrapped"
+};
 enum { NUM_NEAR = sizeof(near) / sizeof(near[0]) };
 
 START_TEST(what_the_file_rounds_costs_little)
 {
     char from[256], to[128];
     double most = 0.0, largest = 0.0;
-    snprintf(from, sizeof(from), GOLDEN "/%s/tokens.i32", near[_i]);
+    snprintf(from, sizeof(from), "%s/tokens.i32", near[_i]);
     read_tokens(from);
-    snprintf(from, sizeof(from), GOLDEN "/%s", near[_i]);
+    snprintf(from, sizeof(from), "%s", near[_i]);
     convert_well(from, path_of("f32", to), BLOCK_F32);
     const int32_t vocab_size = run(from, DTYPE_F32, first);
     ck_assert_int_eq(run(to, DTYPE_F32, second), vocab_size);
@@ -221,14 +225,14 @@ END_TEST
 START_TEST(what_gguf_cannot_say_is_refused_and_leaves_no_file)
 {
     static const char *const rows[][2] = {
-        { "gemma2_caps", "the scale of scores" },
-        { "qwen3_moe_mlp_only", "the experts" },
-        { "phi_qk_layernorm", "has no name in GGUF's \"phi2\"" },
+        { GOLDEN_MADE_DIR "/gemma2_caps", "the scale of scores" },
+        { GOLDEN "/families/qwen3_moe_mlp_only", "the experts" },
+        { GOLDEN_MADE_DIR "/phi_qk_layernorm", "has no name in GGUF's \"phi2\"" },
     };
     char from[256], to[128], command[300];
     struct error err = { 0 };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        snprintf(from, sizeof(from), GOLDEN "/families/%s", rows[i][0]);
+        snprintf(from, sizeof(from), "%s", rows[i][0]);
         ck_assert_int_eq(convert(from, path_of("no", to), BLOCK_Q8_0, &err), -ENOTSUP);
         ck_assert_msg(strstr(err.message, rows[i][1]) != NULL, "%s", err.message);
         snprintf(command, sizeof(command), "test -z \"$(ls %s)\"", folder);
