@@ -1,73 +1,88 @@
 #include "kernels/backend.h"
 
+#include <dlfcn.h>
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "kernels/module.h"
 
 extern const struct backend cpu_backend;
 
-static const struct backend *const backends[] = { &cpu_backend };
+enum { MAX_PATH = 4096 };
 
-static const struct dtype_row {
-    const char *name;
-    int32_t block;
-    size_t bytes; /* of a block */
-} dtype_rows[] = {
-    [DTYPE_F32] = { "f32", 1, 4 },       [DTYPE_F16] = { "f16", 1, 2 },
-    [DTYPE_BF16] = { "bf16", 1, 2 },     [DTYPE_Q8_0] = { "q8_0", 32, 34 },
-    [DTYPE_Q4_0] = { "q4_0", 32, 18 },   [DTYPE_Q4_K] = { "q4_k", 256, 144 },
-    [DTYPE_Q6_K] = { "q6_k", 256, 210 }, [DTYPE_Q4_1] = { "q4_1", 32, 20 },
-    [DTYPE_Q5_0] = { "q5_0", 32, 22 },   [DTYPE_Q5_1] = { "q5_1", 32, 24 },
-    [DTYPE_Q2_K] = { "q2_k", 256, 84 },  [DTYPE_Q3_K] = { "q3_k", 256, 110 },
-    [DTYPE_Q5_K] = { "q5_k", 256, 176 }, [DTYPE_F8_E4M3] = { "fp8", 1, 1 },
-    [DTYPE_I8] = { "i8", 1, 1 },         [DTYPE_I4] = { "i4", 1, 1 },
+/* Beside the executable, as built and as installed. */
+static const char *const module_places[] = {
+    "kernels/cuda/tokenring-%s.so",
+    "tokenring-%s.so",
+    "../lib/tokenring/tokenring-%s.so",
 };
 
-size_t dtype_bytes(enum dtype dtype)
+/* The folder of the running program with a slash, or "" when nobody knows. */
+static void program_dir(char *dir, size_t size)
 {
-    return dtype_is_quant(dtype) ? 0 : dtype_rows[dtype].bytes;
+    const ssize_t len = readlink("/proc/self/exe", dir, size - 1);
+    dir[len > 0 ? len : 0] = '\0';
+    char *slash = strrchr(dir, '/');
+    if (slash != NULL)
+        slash[1] = '\0';
 }
 
-int32_t dtype_block(enum dtype dtype)
+static int find_module(const char *name, char *path, size_t size, struct error *err)
 {
-    return dtype_rows[dtype].block;
+    char dir[MAX_PATH];
+    const char *given = getenv("TOKENRING_MODULES");
+    if (given != NULL) {
+        snprintf(path, size, "%s/tokenring-%s.so", given, name);
+        return access(path, R_OK) == 0
+                   ? 0
+                   : error_set(err, -ENOENT, "%.300s: there is no such module", path);
+    }
+    program_dir(dir, sizeof(dir));
+    for (size_t i = 0; i < sizeof(module_places) / sizeof(module_places[0]); i++) {
+        const size_t len = (size_t)snprintf(path, size, "%s", dir);
+        snprintf(path + len, size - len, module_places[i], name);
+        if (access(path, R_OK) == 0)
+            return 0;
+    }
+    return error_set(err, -ENOENT,
+                     "this build has no module tokenring-%s.so beside the program: it was built "
+                     "without nvcc",
+                     name);
 }
 
-size_t dtype_row_bytes(enum dtype dtype, int32_t cols)
+/* It stays loaded: its device may have threads of its own. */
+static int open_module(const char *name, const struct backend **ret_backend, struct error *err)
 {
-    return (size_t)(cols / dtype_rows[dtype].block) * dtype_rows[dtype].bytes;
-}
-
-bool dtype_is_quant(enum dtype dtype)
-{
-    return dtype_rows[dtype].block > 1;
-}
-
-bool dtype_is_scaled(enum dtype dtype)
-{
-    return dtype == DTYPE_F8_E4M3 || dtype == DTYPE_I8 || dtype == DTYPE_I4;
-}
-
-size_t scaling_row_bytes(const struct scaling *scaling, int32_t cols)
-{
-    return (size_t)cols +
-           (size_t)scaling->num_groups * (sizeof(float) + (scaling->has_zeros ? 1 : 0));
-}
-
-const char *dtype_name(enum dtype dtype)
-{
-    return dtype_rows[dtype].name;
+    char path[2 * MAX_PATH];
+    int r = find_module(name, path, sizeof(path), err);
+    if (r < 0)
+        return r;
+    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (handle == NULL)
+        return error_set(err, -ELIBACC, "module cannot be loaded: %.400s", dlerror());
+    module_function *function;
+    *(void **)&function = dlsym(handle, MODULE_SYMBOL);
+    const struct backend *backend = function != NULL ? function() : NULL;
+    if (backend == NULL || backend->abi != BACKEND_ABI) {
+        r = error_set(err, -EPROTO, "%.300s has ABI %u, wanted %d", path,
+                      backend != NULL ? backend->abi : 0, BACKEND_ABI);
+        dlclose(handle);
+        return r;
+    }
+    *ret_backend = backend;
+    return 0;
 }
 
 int backend_open(const char *name, const struct backend **ret_backend, struct error *err)
 {
-    for (size_t i = 0; i < sizeof(backends) / sizeof(backends[0]); i++) {
-        if (strcmp(name, backends[i]->name) != 0)
-            continue;
-        if (backends[i]->abi != BACKEND_ABI)
-            return error_set(err, -EPROTO, "backend %s has ABI %u, wanted %d", name,
-                             backends[i]->abi, BACKEND_ABI);
-        *ret_backend = backends[i];
+    if (strcmp(name, cpu_backend.name) == 0) {
+        *ret_backend = &cpu_backend;
         return 0;
     }
-    return error_set(err, -ENOENT, "backend '%s' is not built in; there is: cpu", name);
+    if (strcmp(name, "cuda") == 0)
+        return open_module(name, ret_backend, err);
+    return error_set(err, -ENOENT, "there is no backend '%s'; there are: cpu, cuda", name);
 }

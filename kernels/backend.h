@@ -6,11 +6,17 @@
  * vary from step to step (rows, sequences) are arguments of the enqueuing calls. Pointers given
  * to an operation must stay valid until wait(), and what it reads unchanged.
  *
- * Activations are float, [rows][columns], row-major, contiguous. Weights keep their type and
- * are repacked once at load. Every result of a row depends on that row's inputs alone: not on
- * the number of rows, of threads, or on the other rows (law 1): each output of linear() sums
- * over its inputs in one fixed order; attention runs over spans of BACKEND_SPAN absolute
- * positions, each reduced from scratch, combined in order, reading K and V as stored.
+ * Activations are float, [rows][columns], row-major, contiguous. On a device with memory of its
+ * own a `float *` from alloc() is the device's address, and what operations leave in it may be
+ * narrower there until it is downloaded, whole; arrays of a step (ids, positions, slots, block
+ * tables, samples) are the host's: the device takes a copy when the operation is recorded, and what
+ * a list gives, ids and log-probabilities, lies with the host after its wait(). An id that only the
+ * device knows yet is named by the host's address where it will be: move_ids(),
+ * sample_row.last_token. Weights keep their type and are repacked once at load. Every result of a
+ * row depends on that row's inputs alone: not on the number of rows, of threads, or on the other
+ * rows (law 1): each output of linear() sums over its inputs in one fixed order; attention runs
+ * over spans of BACKEND_SPAN absolute positions, each reduced from scratch, combined in order,
+ * reading K and V as stored.
  *
  * After device_open() nothing here allocates but the alloc calls, and a device waits by futex
  * only. One thread enqueues; it may do other things between submit() and wait().
@@ -24,7 +30,7 @@
 
 #include "base/error.h"
 
-enum { BACKEND_ABI = 7, BACKEND_SPAN = 256, BACKEND_MAX_LOGPROBS = 20 };
+enum { BACKEND_ABI = 8, BACKEND_SPAN = 256, BACKEND_MAX_LOGPROBS = 20 };
 enum { MOE_MAX_EXPERTS = 1024 };
 
 /* Q are of weights in blocks of inputs as GGUF files have them; the last three are of weights with
@@ -53,7 +59,7 @@ size_t dtype_row_bytes(enum dtype dtype, int32_t cols); /* cols: whole blocks */
 bool dtype_is_quant(enum dtype dtype);                  /* of blocks */
 bool dtype_is_scaled(enum dtype dtype);                 /* with scales */
 int32_t dtype_block(enum dtype dtype);                  /* inputs of a block, 1 for the others */
-const char *dtype_name(enum dtype dtype); /* "f32", "bf16", "q4_k", "fp8", "i4" ... */
+const char *dtype_name(enum dtype dtype);               /* "f32", "bf16", "q4_k", "fp8", "i4" ... */
 
 struct device;
 struct weight; /* a repacked matrix [rows][cols], y = W x */
@@ -100,14 +106,32 @@ struct device_options {
     int32_t max_rows;    /* most rows of a step */
     int32_t max_ops;     /* most operations between begin() and submit(); more may be accepted */
     int32_t max_vocab;   /* widest row of logits */
+
+    /* For devices that are not the host itself. */
+    int32_t rank;
+    int32_t max_logits; /* most rows with logits of a step: each activation has room for so many, or
+                           for max_rows where they are fewer, and a list of fewer rows may write
+                           there; 0: it may not, and graph_rows() gives none */
+    const char *ordinals; /* "0,1": the number of each rank's device; NULL: its rank */
+    const char
+        *libraries;      /* a folder with its maker's libraries, or NULL: where they usually lie */
+    double memory_share; /* most of the device's memory that this rank takes, 0 .. 1 */
+    size_t max_input_bytes; /* most that the host gives a step: ids, block tables, samples */
+    bool is_deterministic;  /* law 1 at any price; the host holds to it anyway */
+};
+
+/* Where a device's memory has gone. */
+struct memory_use {
+    const char *what; /* "weights", "KV cache" ... */
+    size_t bytes;
 };
 
 /*
- * A pool of KV pages. A page holds K and V of `block_size` positions of all its layers, a part of the
- * model's, and heads: kv_block_bytes(), in an order of the backend's own. Multiples of 16 are the
- * fast block sizes. Values are rounded to the nearest of the type when they are written and read as that:
- * F8_E4M3 ends at +-448; Q8_0 has for each 32 values of a head (the last ones may be fewer) a scale
- * in f16, the largest / 127. What is not finite stays so, or becomes NaN.
+ * A pool of KV pages. A page holds K and V of `block_size` positions of all its layers, a part of
+ * the model's, and heads: kv_block_bytes(), in an order of the backend's own. Multiples of 16 are
+ * the fast block sizes. Values are rounded to the nearest of the type when they are written and
+ * read as that: F8_E4M3 ends at +-448; Q8_0 has for each 32 values of a head (the last ones may be
+ * fewer) a scale in f16, the largest / 127. What is not finite stays so, or becomes NaN.
  */
 struct kv_layout {
     int32_t num_layers, num_kv_heads, head_dim, block_size;
@@ -326,12 +350,26 @@ struct backend {
     uint32_t abi;
     const char *name; /* "cpu" */
 
+    /* Is there a device? 0; -ENODEV, -ENOTSUP with a sentence. The same words are device_open()'s.
+     */
+    int (*probe)(struct error *err);
+
     /* Device. Returns 0, -ENOMEM, -ENOTSUP (isa), with a sentence. */
     int (*device_open)(const struct device_options *options, struct device **ret_device,
                        struct error *err);
     void (*device_close)(struct device *device); /* accepts NULL; all objects must be freed */
     const char *(*device_isa)(const struct device *device);
     int32_t (*device_threads)(const struct device *device);
+
+    /* Meet the other ranks for the first time: all of them call it, before the first all_reduce.
+     * The communicator's own functions may serve to get acquainted. 0, or an error with a sentence.
+     */
+    int (*device_join)(struct device *device, const struct communicator *communicator,
+                       struct error *err);
+    /* What is left of memory_share; -1: the device's memory is the host's. */
+    int64_t (*memory_left)(const struct device *device);
+    /* Returns how many rows of ret_uses were written, `max` at most; 0 on the host. */
+    int32_t (*memory_uses)(const struct device *device, struct memory_use *ret_uses, int32_t max);
 
     /* Memory for activations and tables; 64-byte aligned, zeroed; NULL when there is none. */
     void *(*alloc)(struct device *device, size_t bytes);
@@ -383,6 +421,14 @@ struct backend {
     /* The same for `us` at most: 1 when all is done, 0 when the time is over. */
     int (*wait_for)(struct device *device, int64_t us);
 
+    /* A list of many small operations starts faster when it was kept as a whole. graph_rows() says
+     * for which numbers of rows that is worth it, the greatest first; 0: no more. capture(),
+     * between begin() and submit(), keeps the list being recorded: later ones of the same
+     * operations with at most as many rows use it by themselves. All ranks capture the same list.
+     */
+    int32_t (*graph_rows)(const struct device *device, int32_t index);
+    void (*capture)(struct device *device);
+
     /* to[moves[i].to] = from[moves[i].from]: ids that a list before has drawn, and that nobody but
      * the device knows yet. */
     void (*move_ids)(struct device *, int32_t *to, const int32_t *from, const struct id_move *moves,
@@ -407,7 +453,8 @@ struct backend {
                    const float *x, int32_t rows);
 
     /* qkv: [rows][(num_heads + 2 num_kv_heads) head_dim], in place: norm q and k, rotate them by
-     * the row's position; round and write k and v to its slot (block * block_size + offset).
+     * the row's position; round and write k and v to its slot (block * block_size + offset). What
+     * is left of k and v in qkv is the device's affair.
      * `norm` is copied; NULL: none. */
     void (*rope_kv_write)(struct device *, float *qkv, const struct qk_norm *norm,
                           const struct rope_table *rope, const int32_t *positions,
@@ -483,7 +530,11 @@ struct backend {
                      int32_t cols);
 };
 
-/* Returns 0; -ENOENT for a name that is not built in; -EPROTO for another ABI. */
+/*
+ * "cpu" is built in; "cuda" is a module that lies beside the program. Returns 0; -ENOENT for
+ * another name, or a module that is not there; -ELIBACC when it cannot be loaded; -EPROTO for
+ * another ABI.
+ */
 int backend_open(const char *name, const struct backend **ret_backend, struct error *err);
 
 #endif

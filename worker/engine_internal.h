@@ -7,6 +7,7 @@
  *     results.c        what a finished step gave
  *     engine_links.c   frontends, and what they are told
  *     engine_idle.c    nothing to do
+ *     capture.c        steps that the device keeps
  */
 #ifndef WORKER_ENGINE_INTERNAL_H
 #define WORKER_ENGINE_INTERNAL_H
@@ -26,6 +27,7 @@ struct engine {
     const struct plan *in_air; /* started, its results not taken yet; NULL: none */
     struct kv_pool *pool;
     struct record_bounds bounds;
+    bool captures; /* what is recorded next, the device keeps */
     struct link links[CONTROL_MAX_FRONTENDS];
     bool is_blocked;          /* some ring was full */
     int64_t next_deadline_us; /* no request's deadline is earlier */

@@ -69,6 +69,8 @@ static void record(struct engine *engine, const struct plan *plan)
     if (batch->model.num_logits > 0)
         backend->sample(engine->device, logits, engine->bounds.vocab_size, batch->samples,
                         batch->model.num_logits);
+    if (engine->captures)
+        backend->capture(engine->device);
 }
 
 void flight_prepare(struct engine *engine, const struct plan *plan)

@@ -10,6 +10,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "supervisor/supervised.h"
+#include "worker/capture.h"
+#include "worker/choose.h"
 #include "worker/engine.h"
 #include "worker/follower.h"
 #include "worker/inbox.h"
@@ -101,11 +103,30 @@ static int32_t num_threads(const struct worker *w)
     return wanted > num_ranks ? wanted / num_ranks : wanted > 0 ? 1 : 0;
 }
 
+/* All that a step may be told: block tables, parts of attention, and of each sequence its tokens, a
+ * mask and the rest of a sample; not all sequences are of full length. */
+static size_t max_input_bytes(const struct worker *w)
+{
+    const size_t most = (size_t)128 << 20;
+    const size_t rows = (size_t)w->limits.max_num_batched_tokens;
+    const size_t seqs = (size_t)w->limits.max_num_seqs, groups = (size_t)w->limits.kv.num_parts;
+    const size_t len = (size_t)w->limits.max_model_len, vocab = (size_t)w->arch.vocab_size;
+    const size_t blocks = len / (size_t)w->limits.kv.block_size + 1;
+    const size_t seq = groups * (256 + 4 * blocks + len / 2) + 20 * len + vocab / 8;
+    const size_t bytes = rows * (16 + 8 * groups) + seqs * seq + (size_t)w->limits.max_logits * 512;
+    return bytes < most ? bytes : most;
+}
+
 static int open_device(struct worker *w, struct error *err)
 {
-    const char *isa = w->settings.cpu_isa;
+    const char *isa = w->settings.cpu_isa, *ordinals;
     /* Beside the forward's: copies of blocks, moved ids, and the sampler. */
     const int32_t max_ops = model_max_ops(&w->arch, w->limits.max_num_batched_tokens, 0) + 3;
+    int r = choose_backend(&w->settings, &w->backend, &ordinals, err);
+    if (r < 0)
+        return r;
+    w->limits.max_model_len = w->settings.max_model_len > 0 ? (int32_t)w->settings.max_model_len
+                                                            : w->arch.max_position_embeddings;
     const struct device_options options = {
         .num_threads = num_threads(w),
         .num_ranks = w->ranks.num_ranks,
@@ -113,9 +134,18 @@ static int open_device(struct worker *w, struct error *err)
         .max_rows = w->limits.max_num_batched_tokens,
         .max_ops = max_ops,
         .max_vocab = w->arch.vocab_size,
+        .rank = w->ranks.rank,
+        .max_logits = w->limits.max_logits,
+        .ordinals = ordinals,
+        .libraries = w->settings.cuda_libs,
+        .memory_share = w->settings.gpu_memory_utilization,
+        .max_input_bytes = max_input_bytes(w),
+        .is_deterministic = w->settings.deterministic,
     };
-    const int r = backend_open("cpu", &w->backend, err);
-    return r < 0 ? r : w->backend->device_open(&options, &w->device, err);
+    r = w->backend->device_open(&options, &w->device, err);
+    return r == 0 && w->ranks.num_ranks > 1
+               ? w->backend->device_join(w->device, &w->ranks.communicator, err)
+               : r;
 }
 
 static enum read_io io_of(const struct settings *settings)
@@ -161,6 +191,11 @@ static int open_model(struct worker *w, struct error *err)
     return 0;
 }
 
+static int64_t min_bytes(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* All ranks look when all have loaded, each for its part, and take what the poorest can. */
 static int size_kv(struct worker *w, struct error *err)
 {
@@ -169,15 +204,19 @@ static int size_kv(struct worker *w, struct error *err)
     int r = ranks_agree(&w->ranks, &num_blocks, err);
     if (r < 0)
         return r;
-    const int64_t available = memory_available();
+    const int64_t left = w->backend->memory_left(w->device); /* of a device of its own */
+    const int64_t host = memory_available();
+    const int64_t available = left >= 0 ? left : host > 0 ? host / num_ranks : host;
     struct memory_kv kv = {
         .block_bytes = (int64_t)kv_block_bytes(&w->arch.kv_block),
         .max_num_seqs = w->limits.max_num_seqs,
         .wanted_bytes = w->settings.kv_cache_memory / num_ranks,
-        .available_bytes = available > 0 ? available / num_ranks : available,
+        .available_bytes = available,
     };
     memory_count_blocks(&kv, &w->limits.kv, w->limits.max_num_batched_tokens,
                         w->limits.max_model_len);
+    if (left >= 0 && kv.wanted_bytes == 0)
+        kv.wanted_bytes = min_bytes(left, kv.block_bytes * kv.blocks_per_seq * kv.max_num_seqs);
     num_blocks = w->has_kept ? w->kept.num_blocks : 0;
     if (num_blocks == 0 ||
         (kv.available_bytes >= 0 && num_blocks > kv.available_bytes / kv.block_bytes))
@@ -242,7 +281,9 @@ static int run_warm_up(struct worker *w, struct error *err)
             return error_set(err, r, "warm-up: the device failed: %s", strerror(-r));
     }
     w->limits.max_num_batched_tokens = w->warm_up.max_num_batched_tokens;
-    return 0;
+    int32_t num_captured;
+    const int r = capture_steps(w->engine, &num_captured);
+    return r < 0 ? error_set(err, r, "warm-up: the device failed: %s", strerror(-r)) : 0;
 }
 
 /* What is attached is kept already. */
@@ -284,8 +325,9 @@ static int load(struct worker *w, struct error *err)
     }
     if (r == -ENOMEM)
         w->exit_code = EXIT_CODE_MEMORY;
-    else if (r < 0 && (strcmp(err->param, "max_model_len") == 0 ||
-                       strcmp(err->param, "tensor_parallel") == 0))
+    else if (r < 0 &&
+             (strcmp(err->param, "max_model_len") == 0 || strcmp(err->param, "device") == 0 ||
+              strcmp(err->param, "tensor_parallel") == 0))
         w->exit_code = EXIT_CODE_USAGE;
     return r;
 }

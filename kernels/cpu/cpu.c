@@ -32,6 +32,50 @@ static void cpu_copy(struct device *device, void *to, const void *from, size_t b
         memcpy(to, from, bytes);
 }
 
+/* The host is always there, needs no introduction, and its memory is everybody's. */
+static int cpu_probe(struct error *err)
+{
+    (void)err;
+    return 0;
+}
+
+static int cpu_join(struct device *device, const struct communicator *communicator,
+                    struct error *err)
+{
+    (void)device;
+    (void)communicator;
+    (void)err;
+    return 0;
+}
+
+static int64_t cpu_memory_left(const struct device *device)
+{
+    (void)device;
+    return -1;
+}
+
+static int32_t cpu_memory_uses(const struct device *device, struct memory_use *ret_uses,
+                               int32_t max)
+{
+    (void)device;
+    (void)ret_uses;
+    (void)max;
+    return 0;
+}
+
+/* Starting an operation costs nothing here. */
+static int32_t cpu_graph_rows(const struct device *device, int32_t index)
+{
+    (void)device;
+    (void)index;
+    return 0;
+}
+
+static void cpu_capture(struct device *device)
+{
+    (void)device;
+}
+
 /* A thousand of them are the work of one thread for a microsecond. */
 static void run_move(struct device *device, const struct op *op, int32_t thread,
                      int32_t num_threads)
@@ -334,10 +378,14 @@ static void cpu_sample(struct device *device, float *logits, int32_t num_vocab,
 const struct backend cpu_backend = {
     .abi = BACKEND_ABI,
     .name = "cpu",
+    .probe = cpu_probe,
     .device_open = device_open,
     .device_close = device_close,
     .device_isa = device_isa,
     .device_threads = device_threads,
+    .device_join = cpu_join,
+    .memory_left = cpu_memory_left,
+    .memory_uses = cpu_memory_uses,
     .alloc = cpu_alloc,
     .free = cpu_free,
     .upload = cpu_copy,
@@ -358,6 +406,8 @@ const struct backend cpu_backend = {
     .submit = device_submit,
     .wait = device_wait,
     .wait_for = device_wait_for,
+    .graph_rows = cpu_graph_rows,
+    .capture = cpu_capture,
     .move_ids = cpu_move_ids,
     .embed = cpu_embed,
     .add_rms_norm = cpu_add_rms_norm,

@@ -32,6 +32,10 @@ struct settings {
     int64_t tensor_parallel;
     int64_t max_num_queued_reqs;
     int64_t max_num_queued_tokens;
+    const char *device;            /* "auto", "cpu", "cuda", "cuda:0,1" */
+    const char *cuda_libs;         /* a folder, or NULL */
+    double gpu_memory_utilization; /* of a GPU's memory */
+    bool deterministic;
     const char *cpu_isa; /* "auto", "scalar", "avx2", "avx512" */
     bool mu_enabled;
     double mu, mu_clamp_min, mu_clamp_max;

@@ -12,6 +12,9 @@ static int open_device(struct rig *rig, const struct rig_options *options, const
         .max_rows = RIG_MAX_ROWS,
         .max_ops = model_max_ops(arch, RIG_MAX_ROWS, options->expert_bytes) + 1, /* the sampler */
         .max_vocab = arch->vocab_size,
+        .max_logits = RIG_MAX_LOGITS,
+        .max_input_bytes = 4 << 20,
+        .is_deterministic = options->is_deterministic,
     };
     return rig->backend->device_open(&device_options, &rig->device, err);
 }
@@ -47,7 +50,7 @@ static int open_parts(struct rig *rig, const struct rig_options *options, struct
 int rig_open(struct rig *rig, const struct rig_options *options, struct error *err)
 {
     *rig = (struct rig){ 0 };
-    int r = backend_open("cpu", &rig->backend, err);
+    int r = backend_open(options->backend != NULL ? options->backend : "cpu", &rig->backend, err);
     if (r == 0)
         r = open_parts(rig, options, err);
     if (r < 0)

@@ -1,5 +1,6 @@
 /*
- * rig.h - a model on the cpu backend with a KV pool, for tests: prompt in, logits out
+ * rig.h - a model on a backend, the CPU's or another, with a KV pool, for tests: prompt in, logits
+ * out
  */
 #ifndef TESTS_UNIT_WORKER_RIG_H
 #define TESTS_UNIT_WORKER_RIG_H
@@ -10,6 +11,8 @@ enum { RIG_BLOCK_SIZE = 16, RIG_NUM_BLOCKS = 24, RIG_MAX_ROWS = 160, RIG_MAX_LOG
 
 struct rig_options {
     const char *dir;
+    const char *backend; /* NULL: "cpu" */
+    bool is_deterministic;
     const char *isa;     /* NULL: best */
     int32_t num_threads; /* 0: 2 */
     enum dtype kv_dtype;

@@ -1,0 +1,176 @@
+/*
+ * attention_latent.cu - attention over latents (MLA): one key for all heads, its first part the value
+ *
+ * A block of 4 warps takes 16 queries, heads of one row, and one span of 256 positions (or, in a
+ * row that has no room for partial sums, all of them in turn). A tile of 64 positions lies in shared
+ * memory once, as key and as value. Each warp scores 16 of its positions over the whole width; the
+ * weights meet in shared memory as f16; then each warp sums its quarter of the values' columns.
+ * Prompts take the same path, row by row, so that they get the same bits.
+ *
+ * Bytes: 2 x 576 per position and tile of 16 heads, the tiles of one row's heads one after the other
+ * through L2. 128 heads are 8 tiles: bound by mma and shared memory rather than by bandwidth;
+ * expected 35 % of mma.sync's peak. Shared memory: 75 KB tile + 19 KB queries + 33 KB sums.
+ */
+#include "kernels/cuda/attention.cuh"
+
+enum { WARPS = 4, THREADS = 32 * WARPS, MAX_KEY = 576, MAX_VALUE = 512 };
+enum { STRIDE = MAX_KEY + PAD, WEIGHT_STRIDE = ATTENTION_TILE + PAD, QUARTER = MAX_VALUE / WARPS };
+
+struct space {
+    uint16_t *tile, *queries, *weights; /* [64][STRIDE], [16][STRIDE], [16][WEIGHT_STRIDE] */
+    float *scores;                      /* [16][64] */
+    float *sums;                        /* [16][MAX_VALUE], maxima, sums */
+    float *most, *total;                /* [16] of the tile */
+};
+
+DEVICE struct space space_of(unsigned char *shared)
+{
+    struct space p;
+    p.sums = (float *)shared;
+    p.scores = p.sums + 16 * (MAX_VALUE + 2);
+    p.most = p.scores + 16 * ATTENTION_TILE;
+    p.total = p.most + 16;
+    p.tile = (uint16_t *)(p.total + 16);
+    p.queries = p.tile + ATTENTION_TILE * STRIDE;
+    p.weights = p.queries + 16 * STRIDE;
+    return p;
+}
+
+static int shared_bytes(void)
+{
+    return 16 * (MAX_VALUE + 2) * 4 + 16 * ATTENTION_TILE * 4 + 128 +
+           (ATTENTION_TILE + 16) * STRIDE * 2 + 16 * WEIGHT_STRIDE * 2;
+}
+
+/* Scores of the tile at `pos`, 16 positions per warp, then weights and their sums. */
+DEVICE void weigh_tile(const struct attention_args &args, const struct scope &s,
+                       const struct space &p, int pos, int dim)
+{
+    const int thread = (int)threadIdx.x, warp = thread / 32, lane = lane_of();
+    for (int n = 2 * warp; n < 2 * warp + 2; n++) {
+        float c[4];
+        score_block(c, p.queries, p.tile + 8 * n * STRIDE, dim, STRIDE, lane);
+        for (int i = 0; i < 4; i++)
+            p.scores[(lane / 4 + i / 2 * 8) * ATTENTION_TILE + 8 * n + 2 * (lane & 3) + (i & 1)] =
+                c[i];
+    }
+    block_sync();
+    for (int q = warp; q < 16; q += WARPS) {
+        int low, high;
+        sight(args, s, q, &low, &high);
+        float x[2];
+        for (int i = 0; i < 2; i++) {
+            const int at = pos + lane + 32 * i;
+            const float score = p.scores[q * ATTENTION_TILE + lane + 32 * i];
+            x[i] = at >= low && at <= high ? capped(args, score) : -INFINITY;
+        }
+        const float max = warp_max(fmaxf(x[0], x[1]));
+        const float a = exp_below(x[0], max), b = exp_below(x[1], max);
+        const float sum = warp_sum(a + b);
+        p.weights[q * WEIGHT_STRIDE + lane] = (uint16_t)pack_f16(a, 0.0f);
+        p.weights[q * WEIGHT_STRIDE + lane + 32] = (uint16_t)pack_f16(b, 0.0f);
+        if (lane == 0) {
+            p.most[q] = max;
+            p.total[q] = sum;
+        }
+    }
+    block_sync();
+}
+
+/* A warp's quarter of the columns: the tile's weighted values join its running sums. */
+DEVICE void add_values(const struct space &p, struct running<QUARTER> &r, int num_columns)
+{
+    const int warp = (int)threadIdx.x / 32, lane = lane_of(), g = lane / 4, t = lane & 3;
+    const struct joint low = join(r.max.low, p.most[g]), high = join(r.max.high, p.most[g + 8]);
+    const uint16_t *row = p.tile + (lane & 15) * STRIDE + warp * QUARTER;
+#pragma unroll
+    for (int n = 0; n < QUARTER / 8; n++) {
+        float part[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
+        if (warp * QUARTER + 8 * n < num_columns) {
+#pragma unroll
+            for (int k = 0; k < ATTENTION_TILE / 16; k++) {
+                const uint16_t *w = p.weights + g * WEIGHT_STRIDE + 16 * k + 2 * t;
+                const uint32_t a[4] = { pair_at(w), pair_at(w + 8 * WEIGHT_STRIDE), pair_at(w + 8),
+                                        pair_at(w + 8 * WEIGHT_STRIDE + 8) };
+                uint32_t b0, b1;
+                load_turned(&b0, &b1, row + 16 * k * STRIDE + 8 * n);
+                mma_f16(part, a, b0, b1);
+            }
+        }
+        r.acc[n][0] = joined(low, r.acc[n][0], part[0]);
+        r.acc[n][1] = joined(low, r.acc[n][1], part[1]);
+        r.acc[n][2] = joined(high, r.acc[n][2], part[2]);
+        r.acc[n][3] = joined(high, r.acc[n][3], part[3]);
+    }
+    r.sum = pair_of{ joined(low, r.sum.low, p.total[g]), joined(high, r.sum.high, p.total[g + 8]) };
+    r.max = pair_of{ low.max, high.max };
+}
+
+/* A span's sums from registers: they join those in shared memory, or are the first. */
+DEVICE void end_span(const struct space &p, struct running<QUARTER> &r)
+{
+    const int warp = (int)threadIdx.x / 32, lane = lane_of(), g = lane / 4, t = lane & 3;
+    float *max = p.sums + 16 * MAX_VALUE, *sum = max + 16;
+    const struct joint low = join(max[g], r.max.low), high = join(max[g + 8], r.max.high);
+    const float sum_low = joined(low, sum[g], r.sum.low);
+    const float sum_high = joined(high, sum[g + 8], r.sum.high);
+#pragma unroll
+    for (int n = 0; n < QUARTER / 8; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            float *at = p.sums + (g + i / 2 * 8) * MAX_VALUE + warp * QUARTER + 8 * n + 2 * t +
+                        (i & 1);
+            *at = joined(i < 2 ? low : high, *at, r.acc[n][i]);
+        }
+    block_sync();
+    if (warp == 0 && t == 0) {
+        max[g] = low.max;
+        max[g + 8] = high.max;
+        sum[g] = sum_low;
+        sum[g + 8] = sum_high;
+    }
+    block_sync();
+}
+
+KERNEL(THREADS, 1) latent_kernel(const struct attention_args args)
+{
+    DYNAMIC_SHARED(shared);
+    const struct space p = space_of(shared);
+    const int num = args.work->num_decode, y = (int)blockIdx.y, thread = (int)threadIdx.x;
+    const int key = args.pages.head_dim, dim = (key + 15) / 16 * 16, value = args.pages.latent_dim;
+    const struct attention_part *parts = parts_at(args, args.work->decode);
+
+    for (int i = (int)blockIdx.x; i < num; i += (int)gridDim.x) {
+        const struct scope s = scope_of(args, parts[i], y);
+        block_sync();
+        load_queries(args, s, 0, 16, dim, p.queries, STRIDE, thread, THREADS);
+        clear_tail(p.tile, ATTENTION_TILE, key, dim, STRIDE, thread, THREADS);
+        clear_sums(p.sums, MAX_VALUE, thread, THREADS);
+        for (int span = s.part.span_from; span < s.part.span_to; span++) {
+            struct running<QUARTER> r;
+            clear<QUARTER>(r);
+            for (int tile = 0; tile < ATTENTION_SPAN_TILES; tile++) {
+                const int pos = span * SPAN_POSITIONS + tile * ATTENTION_TILE;
+                if (pos >= s.end || pos + ATTENTION_TILE <= s.low)
+                    continue;
+                block_sync();
+                load_tile(args, s, pos, 0, p.tile, STRIDE, thread, THREADS);
+                copy_commit();
+                copy_wait<0>();
+                block_sync();
+                weigh_tile(args, s, p, pos, dim);
+                add_values(p, r, value);
+            }
+            block_sync();
+            end_span(p, r);
+        }
+        finish_part(args, s, p.sums, MAX_VALUE, value, y, THREADS);
+    }
+}
+
+extern "C" void attention_latent(const struct launch *launch, const void *args)
+{
+    const struct attention_args *a = (const struct attention_args *)args;
+    launch_kernel(latent_kernel, dim3(a->grid, ceil_div(a->num_heads, a->heads_per_tile)), THREADS,
+                  shared_bytes(), launch, *a);
+}

@@ -1,0 +1,290 @@
+/* Linears: whose kernel, and x as it wants it. */
+#include <assert.h>
+
+#include "kernels/cuda/lt.h"
+#include "kernels/cuda/record.h"
+
+enum { LT_ROWS_PLAIN = 17, LT_ROWS_BLOCKS = 65, EXPANDED_ROWS = 4096 };
+
+/* The kind of number that a weight is multiplied with; f32 takes any. */
+static enum number wanted_of(const struct matrix *m, enum number there)
+{
+    return m->form != MATRIX_PLAIN ? NUMBER_BF16 : m->number == NUMBER_F32 ? there : m->number;
+}
+
+/* x as `wanted`: itself, or a copy of `num` numbers. NULL: no memory, the list will not run. */
+static const void *narrowed(struct device *d, const float *x, enum number wanted, int64_t num)
+{
+    const enum number there = device_number(d, x);
+    if (there == wanted)
+        return x;
+    void *space = device_scratch(d, (size_t)num * 2);
+    if (space == NULL) {
+        d->inputs.is_full = true;
+        return NULL;
+    }
+    struct convert_args *a = &device_record(d, rows_convert)->args.convert;
+    a->out = space;
+    a->x = x;
+    a->from = there;
+    a->number = wanted;
+    a->num = num;
+    return space;
+}
+
+static launch_function *kernel_of(const struct matrix *m)
+{
+    if (m->form == MATRIX_I8)
+        return linear_i8;
+    if (m->form == MATRIX_U4)
+        return linear_u4;
+    return m->number == NUMBER_F32 ? linear_f32 : linear_plain;
+}
+
+static void record_own(struct device *d, const struct linear_args *args)
+{
+    struct linear_args *a = &device_record(d, kernel_of(&args->w))->args.linear;
+    a->w = args->w;
+    a->bias = args->bias;
+    a->x = args->x;
+    a->out = args->out;
+    a->x_number = args->x_number;
+    a->rows = args->rows;
+    a->out_dim = args->out_dim;
+    a->num_blocks = args->num_blocks;
+    a->block_rows = args->block_rows;
+    a->x_row = args->x_row;
+    a->x_block = args->x_block;
+    a->out_row = args->out_row;
+    a->out_block = args->out_block;
+    a->first = args->first;
+    a->rows_hint = args->rows_hint;
+}
+
+static void record_lt(struct device *d, const struct matrix *w, const void *x, float *out,
+                      int32_t rows, int32_t out_row)
+{
+    struct lt_args *a = &device_record(d, lt_multiply)->args.lt;
+    a->lt = d->lt;
+    a->w = *w;
+    a->x = x;
+    a->out = out;
+    a->rows = rows;
+    a->out_row = out_row;
+}
+
+/* Rows of blocks become bf16, as many as there is room for, and are multiplied. */
+static bool record_expanded(struct device *d, const struct linear_args *args)
+{
+    const struct matrix *w = &args->w;
+    void *at = d->expanded;
+    if (!device_grow(d, &at, &d->expanded_bytes, EXPANDED_ROWS * (size_t)w->stride * 2))
+        return false;
+    d->expanded = at;
+    for (int32_t row = 0; row < w->rows; row += EXPANDED_ROWS) {
+        const int32_t num = w->rows - row < EXPANDED_ROWS ? w->rows - row : EXPANDED_ROWS;
+        struct expand_args *a = &device_record(d, linear_expand)->args.expand;
+        a->w = *w;
+        a->out = d->expanded;
+        a->first_row = row;
+        a->num_rows = num;
+        struct matrix part = *w;
+        part.form = MATRIX_PLAIN;
+        part.number = NUMBER_BF16;
+        part.rows = num;
+        part.data = d->expanded;
+        part.scales = part.mins = NULL;
+        record_lt(d, &part, args->x, args->out + row, args->rows, w->rows);
+    }
+    return true;
+}
+
+static void record_bias(struct device *d, const struct linear_args *args)
+{
+    struct each_args *a = &device_record(d, act_each)->args.each;
+    if (args->bias == NULL) {
+        d->lists[d->recording].num_ops--;
+        return;
+    }
+    a->kind = EACH_BIAS;
+    a->number = NUMBER_F32;
+    a->x = args->out;
+    a->delta = args->bias;
+    a->num = (int64_t)args->rows * args->w.rows;
+    a->cols = args->w.rows;
+}
+
+/* One matrix, all rows. */
+void record_linear(struct device *d, float *out, const struct weight *weight, const float *bias,
+                   const float *x, int32_t rows)
+{
+    const struct matrix *w = &weight->matrix;
+    struct linear_args args = { .w = *w,
+                                .bias = bias,
+                                .out = out,
+                                .rows = device_pad(d, rows),
+                                .out_dim = w->rows,
+                                .num_blocks = 1,
+                                .x_row = w->cols,
+                                .out_row = w->rows };
+    args.rows_hint = args.rows;
+    args.x_number = wanted_of(w, device_number(d, x));
+    args.x = narrowed(d, x, args.x_number, (int64_t)args.rows * w->cols);
+    device_set_number(d, out, NUMBER_F32);
+    if (args.x == NULL)
+        return;
+    const bool is_plain = w->form == MATRIX_PLAIN && args.x_number == w->number;
+    bool done = false;
+    if (d->lt != NULL && is_plain && args.rows >= LT_ROWS_PLAIN) {
+        record_lt(d, w, args.x, out, args.rows, w->rows);
+        done = true;
+    } else if (d->lt != NULL && w->form != MATRIX_PLAIN && args.rows >= LT_ROWS_BLOCKS) {
+        done = record_expanded(d, &args);
+    }
+    if (done)
+        record_bias(d, &args);
+    else
+        record_own(d, &args);
+}
+
+void record_heads(struct device *d, const struct heads_linear *h, int32_t rows)
+{
+    struct linear_args args = { .w = h->weight->matrix,
+                                .out = h->out,
+                                .rows = device_pad(d, rows),
+                                .out_dim = h->out_dim,
+                                .num_blocks = h->num_heads,
+                                .block_rows = block_stride(h->out_dim),
+                                .x_row = h->x_row,
+                                .x_block = h->x_head,
+                                .out_row = h->out_row,
+                                .out_block = h->out_head };
+    args.rows_hint = args.rows;
+    args.x_number = wanted_of(&args.w, device_number(d, h->x));
+    args.x = narrowed(d, h->x, args.x_number, args.rows * h->x_row);
+    if (args.x != NULL)
+        record_own(d, &args);
+    device_set_number(d, h->out, NUMBER_F32);
+}
+
+/* --- experts
+ * ----------------------------------------------------------------------------------------- */
+
+void record_moe_linear(struct device *d, float *out, const struct weight *weight, int32_t out_dim,
+                       const float *x, const struct moe_plan *plan, int32_t rows)
+{
+    const int32_t padded = device_pad(d, rows);
+    const int64_t pairs = (int64_t)padded * plan->top_k;
+    struct linear_args args = { .w = weight->matrix,
+                                .out = out,
+                                .rows = padded,
+                                .out_dim = out_dim,
+                                .num_blocks = plan->num_experts,
+                                .block_rows = block_stride(out_dim),
+                                .x_row = weight->matrix.cols,
+                                .out_row = out_dim,
+                                .first = plan->first };
+    args.rows_hint = (int32_t)(2 * pairs / plan->num_experts);
+    args.x_number = wanted_of(&args.w, device_number(d, x));
+    args.x = narrowed(d, x, args.x_number, pairs * weight->matrix.cols);
+    if (args.x != NULL)
+        record_own(d, &args);
+    device_set_number(d, out, NUMBER_F32);
+}
+
+static void record_choice(struct device *d, const struct route_args *args)
+{
+    struct route_args *a = &device_record(d, moe_choose)->args.route;
+    a->experts = args->experts;
+    a->weights = args->weights;
+    a->first = args->first;
+    a->place_rows = args->place_rows;
+    a->places = args->places;
+    a->num_experts = args->num_experts;
+    a->top_k = args->top_k;
+    a->rows = args->rows;
+    a->logits = args->logits;
+    a->bias = args->bias;
+    a->scores = args->scores;
+    a->num_groups = args->num_groups;
+    a->top_groups = args->top_groups;
+    a->group_top = args->group_top;
+    a->normalize = args->normalize;
+    a->scale = args->scale;
+    a->table = args->table;
+    a->token_ids = args->token_ids;
+    a->token_rows = args->token_rows;
+    struct op *sort = device_record(d, moe_sort);
+    sort->args.route = *a;
+}
+
+static struct route_args route_of(struct device *d, const struct moe_plan *plan, int32_t rows)
+{
+    assert(plan->num_experts <= MOE_MAX_EXPERTS && plan->top_k >= 1);
+    d->top_k = plan->top_k;
+    return (struct route_args){ .experts = plan->experts,
+                                .weights = plan->weights,
+                                .first = plan->first,
+                                .place_rows = plan->rows,
+                                .places = plan->places,
+                                .num_experts = plan->num_experts,
+                                .top_k = plan->top_k,
+                                .rows = device_pad(d, rows) };
+}
+
+void record_route(struct device *d, const struct moe_plan *plan, const float *logits,
+                  const struct moe_routing *routing, int32_t rows)
+{
+    struct route_args args = route_of(d, plan, rows);
+    args.logits = logits;
+    args.bias = routing->bias;
+    args.scores = routing->scores;
+    args.num_groups = routing->num_groups;
+    args.top_groups = routing->top_groups;
+    args.group_top = routing->group_top;
+    args.normalize = routing->normalize;
+    args.scale = routing->scale;
+    record_choice(d, &args);
+}
+
+/* Tokens of the whole step, of which `rows` names some. */
+static int32_t num_tokens(const struct device *d, const struct moe_tokens *tokens, int32_t rows)
+{
+    int32_t num = rows;
+    if (tokens->rows == NULL || d->step_rows > 0)
+        return d->step_rows > 0 ? d->step_rows : rows;
+    for (int32_t i = 0; i < rows; i++)
+        num = tokens->rows[i] + 1 > num ? tokens->rows[i] + 1 : num;
+    return num;
+}
+
+void record_route_tokens(struct device *d, const struct moe_plan *plan,
+                         const struct moe_tokens *tokens, int32_t rows)
+{
+    const int32_t num = num_tokens(d, tokens, rows);
+    const int32_t *ids = device_row_array(d, tokens->token_ids, num, sizeof(*ids), 0);
+    struct route_args args = route_of(d, plan, rows);
+    assert(plan->top_k == 1);
+    args.logits = tokens->logits;
+    args.table = tokens->table;
+    args.token_ids = ids;
+    if (tokens->rows != NULL)
+        args.token_rows = device_row_array(d, tokens->rows, rows, sizeof(int32_t), 0);
+    record_choice(d, &args);
+}
+
+void record_combine(struct device *d, float *out, const float *y, const struct moe_plan *plan,
+                    const float *shared, const float *gate, int32_t rows, int32_t cols)
+{
+    struct combine_args *a = &device_record(d, moe_add)->args.combine;
+    a->out = out;
+    a->y = y;
+    a->weights = plan->weights;
+    a->places = plan->places;
+    a->shared = shared;
+    a->gate = gate;
+    a->top_k = plan->top_k;
+    a->rows = device_pad(d, rows);
+    a->cols = cols;
+    device_set_number(d, out, NUMBER_F32);
+}

@@ -1,0 +1,283 @@
+#include "tests/gpu/emulator/emulator.h"
+
+#include <cstdlib>
+#include <mutex>
+#include <sys/mman.h>
+#include <vector>
+
+enum { STACK_BYTES = 256 << 10, MAX_THREADS = 1024, MAX_WORDS = 8, SHARED_BYTES = 256 << 10 };
+
+dim3 threadIdx, blockIdx, blockDim, gridDim;
+unsigned char *emulator_shared;
+
+struct fiber {
+    void *stack_pointer;
+    bool is_done;
+};
+
+struct warp {
+    uint32_t words[2][32 * MAX_WORDS]; /* of this meeting and the one before */
+    int arrived, meeting;
+};
+
+static struct {
+    struct fiber fibers[MAX_THREADS];
+    struct warp warps[MAX_THREADS / 32];
+    unsigned char *stacks;
+    void *scheduler;
+    const std::function<void()> *kernel;
+    int num, live, current, arrived, barrier;
+} block;
+
+/* --- fibers
+ * --------------------------------------------------------------------------------------- */
+
+/* Save what a call must keep, change stacks, take it back. */
+extern "C" void emulator_switch(void **save, void *load);
+__asm__(".text\n"
+        ".globl emulator_switch\n"
+        "emulator_switch:\n"
+        "  pushq %rbp\n  pushq %rbx\n  pushq %r12\n  pushq %r13\n  pushq %r14\n  pushq %r15\n"
+        "  movq %rsp, (%rdi)\n"
+        "  movq %rsi, %rsp\n"
+        "  popq %r15\n  popq %r14\n  popq %r13\n  popq %r12\n  popq %rbx\n  popq %rbp\n"
+        "  ret\n");
+
+static void give_way(void)
+{
+    emulator_switch(&block.fibers[block.current].stack_pointer, block.scheduler);
+    threadIdx.x = (unsigned)block.current;
+}
+
+static void run_fiber(void)
+{
+    threadIdx.x = (unsigned)block.current;
+    (*block.kernel)();
+    block.fibers[block.current].is_done = true;
+    block.live--;
+    give_way();
+    std::abort();
+}
+
+static void start_fiber(int i)
+{
+    void **top = (void **)(block.stacks + (size_t)(i + 1) * STACK_BYTES);
+    *--top = nullptr;           /* so that the stack is aligned as behind a call */
+    *--top = (void *)run_fiber; /* where the first switch returns to */
+    for (int k = 0; k < 6; k++)
+        *--top = nullptr;
+    block.fibers[i] = { top, false };
+}
+
+static void run_block(int threads)
+{
+    block.num = block.live = threads;
+    block.arrived = block.barrier = 0;
+    for (int w = 0; w < (threads + 31) / 32; w++)
+        block.warps[w].arrived = block.warps[w].meeting = 0;
+    for (int i = 0; i < threads; i++)
+        start_fiber(i);
+    while (block.live > 0)
+        for (int i = 0; i < threads; i++)
+            if (!block.fibers[i].is_done) {
+                block.current = i;
+                emulator_switch(&block.scheduler, block.fibers[i].stack_pointer);
+            }
+}
+
+static void *map_pages(size_t bytes)
+{
+    void *at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at == MAP_FAILED)
+        std::abort();
+    return at;
+}
+
+struct kept {
+    dim3 grid;
+    int threads, shared_bytes;
+    std::function<void()> kernel;
+};
+
+/* Of this thread, while it keeps launches. */
+static thread_local std::vector<struct kept> *keeping;
+
+void emulator_graph_begin(void)
+{
+    keeping = new std::vector<struct kept>;
+}
+
+void *emulator_graph_end(void)
+{
+    void *graph = keeping;
+    keeping = nullptr;
+    return graph;
+}
+
+void emulator_graph_launch(void *graph)
+{
+    for (const struct kept &k : *(std::vector<struct kept> *)graph)
+        emulator_run(k.grid, k.threads, k.shared_bytes, k.kernel);
+}
+
+void emulator_graph_free(void *graph)
+{
+    delete (std::vector<struct kept> *)graph;
+}
+
+void emulator_run(dim3 grid, int threads, int shared_bytes, const std::function<void()> &kernel)
+{
+    if (keeping != nullptr) {
+        keeping->push_back({ grid, threads, shared_bytes, kernel });
+        return;
+    }
+    static std::mutex lock;
+    static bool backwards;
+    const std::lock_guard<std::mutex> guard(lock);
+    if (threads > MAX_THREADS || shared_bytes > SHARED_BYTES)
+        std::abort();
+    if (block.stacks == nullptr) {
+        block.stacks = (unsigned char *)map_pages((size_t)MAX_THREADS * STACK_BYTES);
+        emulator_shared = (unsigned char *)map_pages(SHARED_BYTES);
+    }
+    block.kernel = &kernel;
+    gridDim = grid;
+    blockDim = dim3((unsigned)threads);
+    backwards = !backwards;
+    const uint64_t num = (uint64_t)grid.x * grid.y * grid.z;
+    for (uint64_t k = 0; k < num; k++) {
+        const uint64_t i = backwards ? num - 1 - k : k;
+        blockIdx = dim3((unsigned)(i % grid.x), (unsigned)(i / grid.x % grid.y),
+                        (unsigned)(i / grid.x / grid.y));
+        std::memset(emulator_shared, 0xff, (size_t)shared_bytes);
+        run_block(threads);
+    }
+}
+
+void emulator_block_sync(void)
+{
+    const int barrier = block.barrier;
+    block.arrived++;
+    while (block.barrier == barrier) {
+        if (block.arrived >= block.live) { /* those that have ended are not waited for */
+            block.arrived = 0;
+            block.barrier++;
+            break;
+        }
+        give_way();
+    }
+}
+
+void emulator_meet(uint32_t *words, int num, int from, void (*all)(uint32_t *lanes, int num))
+{
+    struct warp *w = &block.warps[threadIdx.x / 32];
+    const int meeting = w->meeting, lane = (int)threadIdx.x & 31;
+    uint32_t *lanes = w->words[meeting & 1];
+    std::memcpy(lanes + lane * num, words, sizeof(uint32_t) * (size_t)num);
+    if (++w->arrived == 32) {
+        w->arrived = 0;
+        w->meeting++;
+        if (all != nullptr)
+            all(lanes, num);
+    }
+    while (w->meeting == meeting)
+        give_way();
+    std::memcpy(words, lanes + from * num, sizeof(uint32_t) * (size_t)num);
+}
+
+/* --- what lanes do together ----------------------------------------------------------------------
+ */
+
+void warp_sync(void)
+{
+    uint32_t nothing = 0;
+    emulator_meet(&nothing, 1, 0, nullptr);
+}
+
+unsigned lane_ballot(bool x)
+{
+    uint32_t word = x;
+    emulator_meet(&word, 1, 0, [](uint32_t *lanes, int) {
+        uint32_t bits = 0;
+        for (int i = 0; i < 32; i++)
+            bits |= (lanes[i] & 1) << i;
+        for (int i = 0; i < 32; i++)
+            lanes[i] = bits;
+    });
+    return word;
+}
+
+/* Number `i` of a word. */
+template <bool IS_BF16> static float half_of(uint32_t word, int i)
+{
+    const uint16_t half = (uint16_t)(word >> 16 * i);
+    return IS_BF16 ? half_from_bf16(half) : half_from_f16(half);
+}
+
+/* Words of a lane: a0 .. a3, b0, b1; then c0 .. c3 of the product, which the lane adds to its own.
+ */
+template <bool IS_BF16> static void multiply(uint32_t *lanes, int num)
+{
+    float a[16][16], b[16][8];
+    for (int lane = 0; lane < 32; lane++) {
+        const int g = lane / 4, t = lane % 4;
+        const uint32_t *w = lanes + lane * num;
+        for (int i = 0; i < 2; i++) {
+            a[g][2 * t + i] = half_of<IS_BF16>(w[0], i);
+            a[g + 8][2 * t + i] = half_of<IS_BF16>(w[1], i);
+            a[g][2 * t + 8 + i] = half_of<IS_BF16>(w[2], i);
+            a[g + 8][2 * t + 8 + i] = half_of<IS_BF16>(w[3], i);
+            b[2 * t + i][g] = half_of<IS_BF16>(w[4], i);
+            b[2 * t + 8 + i][g] = half_of<IS_BF16>(w[5], i);
+        }
+    }
+    float c[16][8] = { { 0 } };
+    for (int k = 0; k < 16; k++)
+        for (int m = 0; m < 16; m++)
+            for (int n = 0; n < 8; n++)
+                c[m][n] += a[m][k] * b[k][n];
+    for (int lane = 0; lane < 32; lane++) {
+        const int g = lane / 4, t = lane % 4;
+        for (int i = 0; i < 4; i++)
+            lanes[lane * num + i] = float_to_bits(c[g + i / 2 * 8][2 * t + (i & 1)]);
+    }
+}
+
+template <bool IS_BF16> static void mma(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+{
+    uint32_t words[6] = { a[0], a[1], a[2], a[3], b0, b1 };
+    emulator_meet(words, 6, (int)threadIdx.x & 31, multiply<IS_BF16>);
+    for (int i = 0; i < 4; i++)
+        c[i] += float_from_bits(words[i]);
+}
+
+void mma_bf16(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+{
+    mma<true>(c, a, b0, b1);
+}
+
+void mma_f16(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+{
+    mma<false>(c, a, b0, b1);
+}
+
+/* Lanes 0 to 7 name the rows of one matrix, 8 to 15 of the other. */
+void load_turned(uint32_t *b0, uint32_t *b1, const void *row)
+{
+    uint32_t words[2];
+    std::memcpy(words, &row, sizeof(row));
+    emulator_meet(words, 2, (int)threadIdx.x & 31, [](uint32_t *lanes, int num) {
+        const uint16_t *rows[16];
+        for (int i = 0; i < 16; i++)
+            std::memcpy(&rows[i], lanes + i * num, sizeof(rows[i]));
+        for (int lane = 0; lane < 32; lane++)
+            for (int m = 0; m < 2; m++) {
+                const int g = lane / 4, t = lane % 4;
+                const uint32_t low = rows[8 * m + 2 * t][g], high = rows[8 * m + 2 * t + 1][g];
+                lanes[lane * num + m] = low | high << 16;
+            }
+    });
+    *b0 = words[0];
+    *b1 = words[1];
+}

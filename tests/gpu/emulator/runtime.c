@@ -1,0 +1,171 @@
+/* kernels/cuda/runtime.h without CUDA: memory of the host, everything at once. */
+#include "kernels/cuda/runtime.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { PAGE = 65536, GUARD = 4096 };
+
+struct runtime {
+    struct runtime_info info;
+    size_t mapped;
+};
+
+int runtime_probe(struct error *err)
+{
+    (void)err;
+    return 0;
+}
+
+int runtime_open(int32_t ordinal, struct runtime **ret_runtime, struct error *err)
+{
+    struct runtime *rt = calloc(1, sizeof(*rt));
+    (void)ordinal;
+    if (rt == NULL)
+        return error_set(err, -ENOMEM, "no memory for an emulated device");
+    rt->info = (struct runtime_info){ .name = "emulated",
+                                      .arch = 90,
+                                      .num_sms = 2,
+                                      .max_shared_bytes = 166912, /* the least: of sm_80 */
+                                      .total_bytes = (size_t)4 << 30 };
+    *ret_runtime = rt;
+    return 0;
+}
+
+void runtime_close(struct runtime *rt)
+{
+    free(rt);
+}
+
+const struct runtime_info *runtime_info(const struct runtime *rt)
+{
+    return &rt->info;
+}
+
+void *runtime_stream(struct runtime *rt)
+{
+    return rt;
+}
+
+size_t runtime_granularity(const struct runtime *rt)
+{
+    (void)rt;
+    return PAGE;
+}
+
+/* What is touched behind it ends the process. */
+int runtime_map(struct runtime *rt, size_t bytes, void **ret_memory)
+{
+    unsigned char *at = mmap(NULL, bytes + GUARD, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at == MAP_FAILED || rt->mapped + bytes > rt->info.total_bytes)
+        return -ENOMEM;
+    mprotect(at + bytes, GUARD, PROT_NONE);
+    rt->mapped += bytes;
+    *ret_memory = at;
+    return 0;
+}
+
+void runtime_unmap(struct runtime *rt, void *memory, size_t bytes)
+{
+    munmap(memory, bytes + GUARD);
+    rt->mapped -= bytes;
+}
+
+size_t runtime_free_bytes(struct runtime *rt)
+{
+    return rt->info.total_bytes - rt->mapped;
+}
+
+void *runtime_pinned_alloc(struct runtime *rt, size_t bytes)
+{
+    (void)rt;
+    return calloc(1, bytes);
+}
+
+void runtime_pinned_free(struct runtime *rt, void *memory)
+{
+    (void)rt;
+    free(memory);
+}
+
+int runtime_copy(struct runtime *rt, enum runtime_queue queue, void *to, const void *from,
+                 size_t bytes)
+{
+    (void)rt;
+    (void)queue;
+    memmove(to, from, bytes);
+    return 0;
+}
+
+int runtime_record(struct runtime *rt, enum runtime_queue queue, int32_t event)
+{
+    (void)rt;
+    (void)queue;
+    (void)event;
+    return 0;
+}
+
+int runtime_wait(struct runtime *rt, int32_t event, int64_t us)
+{
+    (void)rt;
+    (void)event;
+    (void)us;
+    return 0;
+}
+
+int runtime_drain(struct runtime *rt)
+{
+    (void)rt;
+    return 0;
+}
+
+const char *runtime_failure(const struct runtime *rt)
+{
+    (void)rt;
+    return "";
+}
+
+void emulator_graph_begin(void);
+void *emulator_graph_end(void);
+void emulator_graph_launch(void *graph);
+void emulator_graph_free(void *graph);
+
+struct runtime_graph {
+    void *launches;
+};
+
+int runtime_graph_begin(struct runtime *rt)
+{
+    (void)rt;
+    emulator_graph_begin();
+    return 0;
+}
+
+int runtime_graph_end(struct runtime *rt, struct runtime_graph **ret_graph)
+{
+    (void)rt;
+    *ret_graph = malloc(sizeof(**ret_graph));
+    void *launches = emulator_graph_end();
+    if (*ret_graph == NULL)
+        return -ENOMEM;
+    (*ret_graph)->launches = launches;
+    return 0;
+}
+
+int runtime_graph_launch(struct runtime *rt, struct runtime_graph *graph)
+{
+    (void)rt;
+    emulator_graph_launch(graph->launches);
+    return 0;
+}
+
+void runtime_graph_free(struct runtime_graph *graph)
+{
+    if (graph == NULL)
+        return;
+    emulator_graph_free(graph->launches);
+    free(graph);
+}

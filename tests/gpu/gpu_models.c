@@ -1,0 +1,193 @@
+/*
+ * gpu_models GOT [--deterministic] DIR... - whole models on a backend against the CPU's
+ *
+ * Each folder or GGUF file is opened on both. A prompt goes through in chunks, then single rows;
+ * the logits of every position are compared: the difference's root mean square as a share of that
+ * of the logits, of the position in the middle; and the share of positions with the same best token
+ * among those where the best stands out. With --deterministic (law 1) the prompt goes through in
+ * other chunks too, and the bits must be the same. A line per model; exit code 1 when one is wrong,
+ * 77 without a device.
+ */
+#include <check.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/unit/worker/rig.h"
+
+enum { NUM_TOKENS = 70, CHUNK = 33, OTHER_CHUNK = 9, BLOCKS = NUM_TOKENS / RIG_BLOCK_SIZE + 1 };
+
+static const double most_off = 0.06, least_agreed = 0.9, stands_out = 0.05;
+
+static double rms(const float *a, const float *b, size_t num)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < num; i++) {
+        const double d = (double)a[i] - (b != NULL ? (double)b[i] : 0.0);
+        sum += d * d;
+    }
+    return sqrt(sum / (double)num);
+}
+
+static int32_t best_of(const float *row, int32_t num, float *ret_margin)
+{
+    int32_t best = 0;
+    float second = -INFINITY;
+    for (int32_t i = 1; i < num; i++)
+        if (row[i] > row[best]) {
+            second = row[best];
+            best = i;
+        } else if (row[i] > second) {
+            second = row[i];
+        }
+    *ret_margin = row[best] - second;
+    return best;
+}
+
+/* Of the positions where the wanted best stands out, the share that agree. */
+static double agreement(const float *wanted, const float *got, int32_t vocab, double scale)
+{
+    int32_t num = 0, same = 0;
+    for (int32_t p = 0; p < NUM_TOKENS; p++) {
+        float margin, other;
+        const int32_t best = best_of(wanted + (size_t)p * (size_t)vocab, vocab, &margin);
+        if ((double)margin < stands_out * scale)
+            continue;
+        num++;
+        same += best == best_of(got + (size_t)p * (size_t)vocab, vocab, &other);
+    }
+    return num > 0 ? (double)same / num : 1.0;
+}
+
+static int compare(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Of the positions: a router that takes another expert for a few of them is no fault. */
+static double median_off(const float *wanted, const float *got, int32_t vocab)
+{
+    double off[NUM_TOKENS];
+    for (int32_t p = 0; p < NUM_TOKENS; p++)
+        off[p] =
+            rms(got + (size_t)p * (size_t)vocab, wanted + (size_t)p * (size_t)vocab, (size_t)vocab);
+    qsort(off, NUM_TOKENS, sizeof(off[0]), compare);
+    return off[NUM_TOKENS / 2];
+}
+
+static int run_model(const struct rig_options *options, int32_t chunk, float **ret_logits,
+                     int32_t *ret_vocab)
+{
+    struct rig rig;
+    struct error err;
+    int32_t tokens[NUM_TOKENS], blocks[BLOCKS];
+    const int r = rig_open(&rig, options, &err);
+    if (r < 0) {
+        fprintf(stderr, "%s: %s\n", options->dir, err.message);
+        return r;
+    }
+    for (int32_t i = 0; i < NUM_TOKENS; i++)
+        tokens[i] = (int32_t)((uint32_t)(i + 1) * 2654435761u % (uint32_t)rig.vocab_size);
+    for (int32_t i = 0; i < BLOCKS; i++)
+        blocks[i] = (i * 5 + 3) % RIG_NUM_BLOCKS;
+    *ret_vocab = rig.vocab_size;
+    const size_t vocab = (size_t)rig.vocab_size;
+    *ret_logits = malloc(NUM_TOKENS * vocab * sizeof(float));
+    if (*ret_logits == NULL) {
+        rig_close(&rig);
+        return -ENOMEM;
+    }
+    const int32_t behind = NUM_TOKENS - 4; /* the last four one by one */
+    rig_run(&rig, tokens, behind, chunk, blocks, *ret_logits);
+    for (int32_t pos = behind; pos < NUM_TOKENS; pos++) {
+        const struct rig_part part = {
+            .tokens = tokens, .first_pos = pos, .num = 1, .blocks = blocks
+        };
+        rig_step(&rig, &part, 1, NULL, 0, *ret_logits + (size_t)pos * vocab);
+    }
+    rig_close(&rig);
+    return 0;
+}
+
+/* 0 when all is well, 1, or 77. */
+static int check_model(const char *name, const char *dir, bool deterministic)
+{
+    const struct rig_options cpu = { .dir = dir, .kv_dtype = DTYPE_F16 };
+    const struct rig_options other = {
+        .backend = name, .dir = dir, .kv_dtype = DTYPE_F16, .is_deterministic = deterministic
+    };
+    float *wanted = NULL, *got = NULL, *again = NULL;
+    int32_t vocab;
+    int r = run_model(&other, CHUNK, &got, &vocab);
+    if (r == -ENODEV || r == -ENOENT)
+        return 77;
+    if (r == -ENOTSUP) /* refused in words */
+        return 0;
+    if (r == 0)
+        r = run_model(&cpu, CHUNK, &wanted, &vocab);
+    if (r == 0 && deterministic)
+        r = run_model(&other, OTHER_CHUNK, &again, &vocab);
+    if (r == 0) {
+        const size_t num = NUM_TOKENS * (size_t)vocab;
+        const double scale = rms(wanted, NULL, num);
+        const double off = median_off(wanted, got, vocab) / scale;
+        const double agreed = agreement(wanted, got, vocab, scale);
+        const bool same = again == NULL || memcmp(got, again, num * sizeof(float)) == 0;
+        const bool good = off <= most_off && agreed >= least_agreed && same;
+        printf("%-44s off %.2e, best %5.1f %%%s%s\n", dir, off, 100.0 * agreed,
+               again == NULL ? ""
+               : same        ? ", bits equal"
+                             : ", BITS DIFFER",
+               good ? "" : "  WRONG");
+        fflush(stdout);
+        r = good ? 0 : 1;
+    }
+    free(wanted);
+    free(got);
+    free(again);
+    return r == 0 ? 0 : 1;
+}
+
+static struct {
+    int num;
+    char **names;
+    int result;
+} arguments;
+
+/* rig.c asserts, which it may only within a test. */
+START_TEST(models_are_as_on_the_cpu)
+{
+    bool deterministic = false;
+    for (int i = 2; i < arguments.num && arguments.result != 77; i++) {
+        if (strcmp(arguments.names[i], "--deterministic") == 0) {
+            deterministic = true;
+            continue;
+        }
+        const int r = check_model(arguments.names[1], arguments.names[i], deterministic);
+        arguments.result = r > arguments.result ? r : arguments.result;
+    }
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+    if (argc < 3) {
+        fprintf(stderr, "usage: gpu_models BACKEND [--deterministic] DIR...\n");
+        return 2;
+    }
+    arguments.num = argc;
+    arguments.names = argv;
+    Suite *suite = suite_create("models");
+    TCase *tests = tcase_create("models");
+    tcase_add_test(tests, models_are_as_on_the_cpu);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_set_fork_status(runner, CK_NOFORK);
+    srunner_run_all(runner, CK_SILENT);
+    const bool failed = srunner_ntests_failed(runner) > 0;
+    srunner_free(runner);
+    return failed ? 1 : arguments.result;
+}

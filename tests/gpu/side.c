@@ -1,0 +1,272 @@
+#include "tests/gpu/side.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/half.h"
+
+enum { MAX_ROWS = 512, MAX_OPS = 256, MAX_VOCAB = 4096 };
+
+static void *must(void *memory)
+{
+    if (memory == NULL) {
+        fprintf(stderr, "no memory\n");
+        exit(2);
+    }
+    return memory;
+}
+
+int side_open(struct side *side, const char *name, bool deterministic, struct error *err)
+{
+    *side = (struct side){ .error = strcmp(name, "cpu:wrong") == 0 ? 0.3f : 0.0f };
+    const bool is_cpu = strncmp(name, "cpu", 3) == 0;
+    int r = backend_open(is_cpu ? "cpu" : "cuda", &side->backend, err);
+    const struct device_options options = {
+        .num_threads = 1,
+        .isa = strcmp(name, "cpu:scalar") == 0 ? "scalar" : NULL,
+        .max_rows = MAX_ROWS,
+        .max_ops = MAX_OPS,
+        .max_vocab = MAX_VOCAB,
+        .ordinals = !is_cpu && name[4] == ':' ? name + 5 : "0",
+        .memory_share = 0.9,
+        .max_input_bytes = 16 << 20,
+        .is_deterministic = deterministic,
+    };
+    return r < 0 ? r : side->backend->device_open(&options, &side->device, err);
+}
+
+void side_close(struct side *side)
+{
+    side->backend->device_close(side->device);
+    free(side->kept);
+}
+
+void side_begin_case(struct side *side, uint64_t seed)
+{
+    side->random = seed * 0x9e3779b97f4a7c15u + 1;
+    side->num_kept = 0;
+}
+
+void side_end_case(struct side *side)
+{
+    for (int32_t i = 0; i < side->num_pools; i++)
+        side->backend->kv_free(side->pools[i]);
+    for (int32_t i = 0; i < side->num_weights; i++)
+        side->backend->weight_free(side->weights[i]);
+    for (int32_t i = 0; i < side->num_pieces; i++)
+        side->backend->free(side->device, side->pieces[i]);
+    side->num_pools = side->num_weights = side->num_pieces = 0;
+}
+
+/* --- random numbers --------------------------------------------------------------------------- */
+
+static uint32_t next(struct side *side)
+{
+    side->random = side->random * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(side->random >> 33);
+}
+
+int32_t side_whole(struct side *side, int32_t low, int32_t high)
+{
+    return low + (int32_t)(next(side) % (uint32_t)(high - low + 1));
+}
+
+float side_float(struct side *side)
+{
+    return (float)(next(side) >> 7) * 0x1p-23f - 1.0f;
+}
+
+bool side_coin(struct side *side)
+{
+    return (next(side) >> 8 & 1) != 0;
+}
+
+/* --- memory -------------------------------------------------------------------------------------
+ */
+
+static void *take(struct side *side, size_t bytes)
+{
+    if (side->num_pieces == SIDE_MAX_PIECES)
+        abort();
+    return side->pieces[side->num_pieces++] =
+               must(side->backend->alloc(side->device, bytes > 0 ? bytes : 4));
+}
+
+static float *put(struct side *side, const float *values, size_t num)
+{
+    float *at = take(side, num * sizeof(float));
+    side->backend->upload(side->device, at, values, num * sizeof(float));
+    return at;
+}
+
+float *side_random(struct side *side, size_t num, float scale)
+{
+    float *values = must(malloc((num + 1) * sizeof(float)));
+    for (size_t i = 0; i < num; i++)
+        values[i] = side_float(side) * scale;
+    float *at = put(side, values, num);
+    free(values);
+    return at;
+}
+
+float *side_poisoned(struct side *side, size_t num)
+{
+    float *values = must(malloc((num + 1) * sizeof(float)));
+    memset(values, 0xff, num * sizeof(float));
+    float *at = put(side, values, num);
+    free(values);
+    return at;
+}
+
+int32_t *side_ints(struct side *side, size_t num, const int32_t *values)
+{
+    int32_t *at = take(side, num * sizeof(int32_t));
+    if (values != NULL)
+        side->backend->upload(side->device, at, values, num * sizeof(int32_t));
+    return at;
+}
+
+/* --- weights
+ * ---------------------------------------------------------------------------------------- */
+
+static void put_f16(unsigned char *to, float value)
+{
+    const uint16_t half = half_to_f16(value);
+    memcpy(to, &half, sizeof(half));
+}
+
+/* A block whose scales are of a usual size, and whose other bytes are anything. */
+static void fill_block(struct side *side, enum dtype dtype, unsigned char *block, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++)
+        block[i] = (unsigned char)next(side);
+    const float d = 0.01f * (side_float(side) + 1.5f);
+    switch (dtype) {
+    case DTYPE_Q8_0:
+        put_f16(block, d * 0.2f);
+        break;
+    case DTYPE_Q4_0:
+        put_f16(block, d * 3.0f);
+        break;
+    case DTYPE_Q5_0:
+        put_f16(block, d);
+        break;
+    case DTYPE_Q4_1:
+    case DTYPE_Q5_1:
+        put_f16(block, d);
+        put_f16(block + 2, -10.0f * d);
+        break;
+    case DTYPE_Q2_K:
+        put_f16(block + 80, d * 0.3f);
+        put_f16(block + 82, d * 0.3f);
+        break;
+    case DTYPE_Q3_K:
+        put_f16(block + 108, d * 0.1f);
+        break;
+    case DTYPE_Q5_K:
+    case DTYPE_Q4_K:
+        put_f16(block, d * 0.1f);
+        put_f16(block + 2, d * 0.5f);
+        break;
+    default: /* Q6_K */
+        put_f16(block + 208, d * 0.01f);
+        break;
+    }
+}
+
+static void fill_row(struct side *side, enum dtype dtype, unsigned char *row, int32_t cols)
+{
+    if (dtype_is_quant(dtype)) {
+        const size_t block = dtype_row_bytes(dtype, dtype_block(dtype));
+        for (int32_t b = 0; b < cols / dtype_block(dtype); b++)
+            fill_block(side, dtype, row + (size_t)b * block, block);
+        return;
+    }
+    for (int32_t i = 0; i < cols; i++) {
+        const float value = side_float(side) * 0.3f;
+        const uint32_t bits = float_to_bits(value);
+        const uint16_t half = dtype == DTYPE_F16 ? half_to_f16(value) : (uint16_t)(bits >> 16);
+        if (dtype == DTYPE_F32)
+            memcpy(row + 4 * (size_t)i, &bits, 4);
+        else
+            memcpy(row + 2 * (size_t)i, &half, 2);
+    }
+}
+
+/* `num` blocks of `rows` rows, each `stride` behind the one before. */
+static struct weight *make_weight(struct side *side, enum dtype dtype, int32_t num, int32_t rows,
+                                  int32_t stride, int32_t cols)
+{
+    struct error err;
+    struct weight *weight;
+    if (side->backend->weight_alloc(side->device, dtype, num * stride, cols, &weight, &err) < 0) {
+        fprintf(stderr, "%s\n", err.message);
+        exit(2);
+    }
+    const size_t row_bytes = dtype_row_bytes(dtype, cols);
+    unsigned char *row = must(malloc(row_bytes));
+    for (int32_t b = 0; b < num; b++)
+        for (int32_t r = 0; r < rows; r++) {
+            fill_row(side, dtype, row, cols);
+            side->backend->weight_load(weight, b * stride + r, 1, row);
+        }
+    free(row);
+    return side->weights[side->num_weights++] = weight;
+}
+
+struct weight *side_weight(struct side *side, enum dtype dtype, int32_t rows, int32_t cols)
+{
+    return make_weight(side, dtype, 1, rows, rows, cols);
+}
+
+struct weight *side_blocks(struct side *side, enum dtype dtype, int32_t num, int32_t rows,
+                           int32_t cols)
+{
+    return make_weight(side, dtype, num, rows, block_stride(rows), cols);
+}
+
+struct kv_pool *side_pool(struct side *side, const struct kv_layout *layout, int32_t num_blocks)
+{
+    struct error err;
+    struct kv_pool *pool;
+    if (side->backend->kv_alloc(side->device, layout, num_blocks, &pool, &err) < 0) {
+        fprintf(stderr, "%s\n", err.message);
+        exit(2);
+    }
+    return side->pools[side->num_pools++] = pool;
+}
+
+/* --- running
+ * ------------------------------------------------------------------------------------------ */
+
+void side_run(struct side *side)
+{
+    int r = side->backend->submit(side->device);
+    if (r == 0)
+        r = side->backend->wait(side->device);
+    if (r < 0) {
+        fprintf(stderr, "%s: a list failed: %s\n", side->backend->name, strerror(-r));
+        exit(2);
+    }
+}
+
+void side_keep_value(struct side *side, float value)
+{
+    if (side->num_kept == side->room) {
+        side->room = 2 * side->room + 1024;
+        side->kept = must(realloc(side->kept, side->room * sizeof(float)));
+    }
+    const bool is_hit = side->error > 0.0f && side->num_kept % 1000 == 7;
+    side->kept[side->num_kept++] = is_hit ? value * (1.0f + side->error) + 0.5f : value;
+}
+
+void side_keep(struct side *side, const float *from, size_t num)
+{
+    float *values = must(malloc((num + 1) * sizeof(float)));
+    side->backend->download(side->device, values, from, num * sizeof(float));
+    for (size_t i = 0; i < num; i++)
+        side_keep_value(side, values[i]);
+    free(values);
+}
