@@ -1,13 +1,11 @@
 /*
- * ints_neon.h - the integers of linear_quant.c and linear_scaled.c in NEON of aarch64
+ * ints_neon.h - what ints.h promises, in NEON of aarch64
  *
  * Sixteen bytes are four inputs of four outputs. With the instructions for dot products (ARMv8.2) a
  * lane sums its four by one of them, without by products of 16 bits added in pairs: the same sum.
  */
 #ifndef KERNELS_CPU_SIMD_INTS_NEON_H
 #define KERNELS_CPU_SIMD_INTS_NEON_H
-
-#include "kernels/cpu/simd/vec.h"
 
 typedef int32x4_t ivec;
 

@@ -5,6 +5,7 @@
  * Few rows are bound by bytes of w: several panels at once are as many streams of memory. Many
  * rows pass over a panel while it is in the second-level cache.
  */
+#include "kernels/cpu/simd/ints.h"
 #include "kernels/cpu/simd/ops.h"
 
 #if defined(__AVX512VNNI__)
@@ -13,150 +14,6 @@
 #define NAME(name) name##_neon_dot
 #else
 #define NAME(name) SIMD(name)
-#endif
-
-/* --- integers: as many lanes as floats have ----------------------------------------------- */
-
-#if defined(__aarch64__)
-
-#include "kernels/cpu/simd/ints_neon.h"
-
-#elif defined(__AVX512F__)
-
-typedef __m512i ivec;
-
-static ALWAYS_INLINE ivec ivec_set(int32_t value)
-{
-    return _mm512_set1_epi32(value);
-}
-
-static ALWAYS_INLINE ivec ivec_load(const unsigned char *from)
-{
-    return _mm512_loadu_si512(from);
-}
-
-/* Of each byte, moved to the right (less than 0: to the left), the bits of `mask`. */
-static ALWAYS_INLINE ivec ivec_bits(ivec a, const int right, const int mask)
-{
-    const ivec moved =
-        right >= 0 ? _mm512_srli_epi16(a, (unsigned)right) : _mm512_slli_epi16(a, (unsigned)-right);
-    return _mm512_and_si512(moved, _mm512_set1_epi8((char)mask));
-}
-
-/* The four low, or high, bits of bytes as floats. */
-static ALWAYS_INLINE vec ivec_load_nibbles(const unsigned char *from, const int right)
-{
-    const __m512i words =
-        _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)from));
-    return _mm512_cvtepi32_ps(
-        _mm512_and_si512(_mm512_srli_epi32(words, (unsigned)right), _mm512_set1_epi32(15)));
-}
-
-static ALWAYS_INLINE ivec ivec_or(ivec a, ivec b)
-{
-    return _mm512_or_si512(a, b);
-}
-
-static ALWAYS_INLINE vec ivec_to_float(ivec a)
-{
-    return _mm512_cvtepi32_ps(a);
-}
-
-#if defined(__AVX512VNNI__)
-
-/* sum + four unsigned bytes of w times four signed of x, per lane. */
-static ALWAYS_INLINE ivec ivec_dot(ivec sum, ivec w, ivec x)
-{
-    return _mm512_dpbusd_epi32(sum, w, x);
-}
-
-static ALWAYS_INLINE ivec ivec_dot_128(ivec sum, ivec w, ivec x)
-{
-    return ivec_dot(sum, w, x);
-}
-
-enum { START_128 = -128 }; /* what w has too much */
-
-#else
-
-static ALWAYS_INLINE ivec add_pairs(ivec sum, ivec pairs)
-{
-    return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
-}
-
-static ALWAYS_INLINE ivec ivec_dot(ivec sum, ivec w, ivec x)
-{
-    return add_pairs(sum, _mm512_maddubs_epi16(w, x));
-}
-
-/* Products of bytes up to 255 would not fit 16 bits: |w - 128| times x with its sign does. */
-static ALWAYS_INLINE ivec ivec_dot_128(ivec sum, ivec w, ivec x)
-{
-    const ivec s = _mm512_xor_si512(w, _mm512_set1_epi8((char)0x80));
-    const ivec turned = _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(s), _mm512_setzero_si512(), x);
-    return add_pairs(sum, _mm512_maddubs_epi16(_mm512_abs_epi8(s), turned));
-}
-
-enum { START_128 = 0 };
-
-#endif
-
-#else
-
-typedef __m256i ivec;
-
-static ALWAYS_INLINE ivec ivec_set(int32_t value)
-{
-    return _mm256_set1_epi32(value);
-}
-
-static ALWAYS_INLINE ivec ivec_load(const unsigned char *from)
-{
-    return _mm256_loadu_si256((const __m256i *)(const void *)from);
-}
-
-static ALWAYS_INLINE ivec ivec_bits(ivec a, const int right, const int mask)
-{
-    const ivec moved = right >= 0 ? _mm256_srli_epi16(a, right) : _mm256_slli_epi16(a, -right);
-    return _mm256_and_si256(moved, _mm256_set1_epi8((char)mask));
-}
-
-static ALWAYS_INLINE vec ivec_load_nibbles(const unsigned char *from, const int right)
-{
-    const __m256i words =
-        _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)from));
-    return _mm256_cvtepi32_ps(
-        _mm256_and_si256(_mm256_srli_epi32(words, right), _mm256_set1_epi32(15)));
-}
-
-static ALWAYS_INLINE ivec ivec_or(ivec a, ivec b)
-{
-    return _mm256_or_si256(a, b);
-}
-
-static ALWAYS_INLINE vec ivec_to_float(ivec a)
-{
-    return _mm256_cvtepi32_ps(a);
-}
-
-static ALWAYS_INLINE ivec add_pairs(ivec sum, ivec pairs)
-{
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-}
-
-static ALWAYS_INLINE ivec ivec_dot(ivec sum, ivec w, ivec x)
-{
-    return add_pairs(sum, _mm256_maddubs_epi16(w, x));
-}
-
-static ALWAYS_INLINE ivec ivec_dot_128(ivec sum, ivec w, ivec x)
-{
-    const ivec s = _mm256_xor_si256(w, _mm256_set1_epi8((char)0x80));
-    return add_pairs(sum, _mm256_maddubs_epi16(_mm256_abs_epi8(s), _mm256_sign_epi8(x, s)));
-}
-
-enum { START_128 = 0 };
-
 #endif
 
 enum { VEC_BYTES = VEC_LANES * 4, GROUP_BYTES = PANEL_ROWS * 4, AHEAD_BYTES = 4096 };
@@ -395,9 +252,10 @@ typedef void kernel_function(const struct linear_args *args, int64_t row, int32_
     }
 #define KERNEL(rows, panels)                                                                       \
     ONE(rows, panels, Q8_0)                                                                        \
-    ONE(rows, panels, Q4_0) ONE(rows, panels, Q4_K) ONE(rows, panels, Q6_K)                        \
-        ONE(rows, panels, Q4_1) ONE(rows, panels, Q5_0) ONE(rows, panels, Q5_1)                    \
-            ONE(rows, panels, Q2_K) ONE(rows, panels, Q3_K) ONE(rows, panels, Q5_K)
+    ONE(rows, panels, Q4_0)                                                                        \
+    ONE(rows, panels, Q4_K) ONE(rows, panels, Q6_K) ONE(rows, panels, Q4_1)                        \
+        ONE(rows, panels, Q5_0) ONE(rows, panels, Q5_1) ONE(rows, panels, Q2_K)                    \
+            ONE(rows, panels, Q3_K) ONE(rows, panels, Q5_K)
 #define OF(rows, panels, type) [DTYPE_##type - DTYPE_Q8_0] = type##_##rows##x##panels
 #define ENTRY(rows, panels)                                                                        \
     {                                                                                              \

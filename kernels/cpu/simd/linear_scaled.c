@@ -6,81 +6,13 @@
  * is. Both have the same terms in the same order, hence equal bits.
  */
 #include "kernels/cpu/scaled.h"
+#include "kernels/cpu/simd/ints.h"
 #include "kernels/cpu/simd/ops.h"
 #include "kernels/cpu/simd/tile.h"
 
 enum { PIECE = 256, AHEAD_BYTES = 2048, MAX_UNIT = 8 };
 
 /* --- widening ------------------------------------------------------------------------------- */
-
-#if defined(__aarch64__)
-
-#include "kernels/cpu/simd/ints_neon.h"
-
-#elif defined(__AVX512F__)
-
-typedef __m512i ivec;
-
-static ALWAYS_INLINE ivec ivec_load(const unsigned char *from)
-{
-    return _mm512_loadu_si512(from);
-}
-
-/* The four bits from bit 4 i on: the table looks at no others. */
-static ALWAYS_INLINE vec nibble(ivec words, const int i)
-{
-    const vec table = _mm512_setr_ps(0.0f, 1.0f, 2.0f, 3.0f, 4.0f, 5.0f, 6.0f, 7.0f, 8.0f, 9.0f,
-                                     10.0f, 11.0f, 12.0f, 13.0f, 14.0f, 15.0f);
-    return _mm512_permutexvar_ps(_mm512_srli_epi32(words, (unsigned)(4 * i)), table);
-}
-
-/* Byte `i` of each 16 bits as two vectors: codes of E4M3 times 2^-8, or signed. */
-static ALWAYS_INLINE void bytes_of(ivec pairs, const int i, const enum dtype dtype, vec out[2])
-{
-    const ivec high = i == 0 ? _mm512_slli_epi16(pairs, 8) : pairs;
-    if (dtype == DTYPE_F8_E4M3) {
-        const ivec halves =
-            _mm512_and_si512(_mm512_srai_epi16(high, 1), _mm512_set1_epi16((short)0xbf80));
-        out[0] = _mm512_cvtph_ps(_mm512_castsi512_si256(halves));
-        out[1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1));
-        return;
-    }
-    const ivec words = _mm512_srai_epi16(high, 8);
-    out[0] = _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm512_castsi512_si256(words)));
-    out[1] = _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(words, 1)));
-}
-
-#else
-
-typedef __m256i ivec;
-
-static ALWAYS_INLINE ivec ivec_load(const unsigned char *from)
-{
-    return _mm256_loadu_si256((const __m256i *)(const void *)from);
-}
-
-static ALWAYS_INLINE vec nibble(ivec words, const int i)
-{
-    const ivec low = _mm256_and_si256(_mm256_srli_epi32(words, 4 * i), _mm256_set1_epi32(15));
-    return _mm256_cvtepi32_ps(low);
-}
-
-static ALWAYS_INLINE void bytes_of(ivec pairs, const int i, const enum dtype dtype, vec out[2])
-{
-    const ivec high = i == 0 ? _mm256_slli_epi16(pairs, 8) : pairs;
-    if (dtype == DTYPE_F8_E4M3) {
-        const ivec halves =
-            _mm256_and_si256(_mm256_srai_epi16(high, 1), _mm256_set1_epi16((short)0xbf80));
-        out[0] = _mm256_cvtph_ps(_mm256_castsi256_si128(halves));
-        out[1] = _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1));
-        return;
-    }
-    const ivec words = _mm256_srai_epi16(high, 8);
-    out[0] = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm256_castsi256_si128(words)));
-    out[1] = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm256_extracti128_si256(words, 1)));
-}
-
-#endif
 
 /* Scales of a panel's group, and what is added: w = q scale + offset. */
 struct head {
