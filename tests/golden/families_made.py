@@ -65,7 +65,7 @@ CHECKPOINTS = {
         eos_token_id=1),
     "phi3_beyond": dict(
         model_type="phi3", hidden_size=192, num_attention_heads=2, sliding_window=None,
-        original_max_position_embeddings=32, max_position_embeddings=128, pad_token_id=0,
+        original_max_position_embeddings=32, max_position_embeddings=256, pad_token_id=0,
         eos_token_id=1, rope_parameters=dict(
             rope_type="longrope", rope_theta=10000.0, short_factor=[1.0] * 48, long_factor=FACTORS,
             attention_factor=1.15, original_max_position_embeddings=32)),

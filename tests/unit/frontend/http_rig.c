@@ -137,6 +137,7 @@ void http_rig_start(struct http_rig *rig, const char *const *options)
     close(fds[4]);
     close_pair(own);
     close_pair(supervisor);
+    http_rig_expect(rig, CONTROL_KEEP); /* what its model's files are */
     http_rig_expect(rig, CONTROL_READY);
 }
 

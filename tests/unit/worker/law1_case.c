@@ -59,7 +59,7 @@ const struct law1_model law1_models[] = {
     { GOLDEN_MADE_DIR "/qwen3_window", 256 },
     { GOLDEN_MADE_DIR "/phi_gqa", 256 },
     { GOLDEN_MADE_DIR "/phi3_window", 256 },
-    { GOLDEN_MADE_DIR "/phi3_beyond", 128 },
+    { GOLDEN_MADE_DIR "/phi3_beyond", 256 },
     { GOLDEN_MADE_DIR "/gemma_linear", 256 },
     { GOLDEN_MADE_DIR "/gemma2_bias", 256 },
     { GOLDEN_MADE_DIR "/gemma3_caps", 256 },
