@@ -37,6 +37,7 @@ struct child {
     struct segment page_mapping; /* read-only */
     uint64_t incarnation;        /* generation of a frontend, epoch of a worker */
     bool ready, drained;
+    bool ever_ready; /* this one or one before it */
     int64_t started_us;
     int64_t restart_us;                   /* when to start again, 0: not waiting */
     int64_t load_done_bytes, progress_us; /* watch.h: seen last, and when that was news */

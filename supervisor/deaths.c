@@ -162,6 +162,12 @@ static void kill_followers(struct seats *seats)
         child_kill(&seats->followers[i]);
 }
 
+/* What fails before it was ever ready would fail again. */
+static bool is_first_start(const struct seats *seats, const struct child *child)
+{
+    return child->role == CONTROL_ROLE_FRONTEND ? !child->ever_ready : !seats->ever_ready;
+}
+
 void seats_bury(struct seats *seats, struct child *child)
 {
     const int64_t now = clock_now_us();
@@ -184,7 +190,7 @@ void seats_bury(struct seats *seats, struct child *child)
         return;
     if (control_role_is_command(child->role))
         failed_start(seats, child, wait_status);
-    else if (!was_ready && !seats->ever_ready)
+    else if (is_first_start(seats, child))
         failed_start(seats, child, wait_status);
     else if (seats_is_follower(child))
         follower_died(seats, child, wait_status);

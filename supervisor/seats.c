@@ -202,7 +202,7 @@ void seats_receive(struct seats *seats, struct child *child, const struct contro
     case CONTROL_READY:
         if (child == &seats->worker)
             worker_ready(seats);
-        child->ready = true;
+        child->ready = child->ever_ready = true;
         child->progress_us = 0;
         break;
     case CONTROL_FAILED:

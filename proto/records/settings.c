@@ -34,7 +34,7 @@ const struct option_row settings_rows[] = {
       .help = "Most tokens computed in one step; 0: what fits in 250 ms." },
     { ROW(quantization), ALL, .aliases = "-q --quantize", .initial = "auto",
       .choices = "auto|fp8|q8_0|q4_0|q4_1|q5_0|q5_1|q2_k|q3_k|q4_k|q5_k|q6_k", .brief = true,
-      .help = "Type that plain weights are rounded to while loading; auto is as they are." },
+      .help = "Round plain weights to this type while loading." },
     { ROW(kv_cache_memory), ALL, .aliases = "--kv-cache-memory-bytes --kv-cache-size", .initial = "0", .min = 0, .max = 1e15,
       .value = "BYTES", .brief = true, .help = "Memory of the KV cache, as 512M or 8G; 0: from what is free." },
     { ROW(kv_cache_dtype), ALL, .aliases = "-ctk -ctv --cache-type-k --cache-type-v", .initial = "auto",
