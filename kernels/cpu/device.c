@@ -15,10 +15,7 @@ static const struct isa *const isas[] = {
     &isa_neon_dot,
     &isa_neon,
 #elif defined(CPU_HAS_AVX)
-    &isa_avx512_amx,
-    &isa_avx512_vnni,
-    &isa_avx512,
-    &isa_avx2,
+    &isa_avx512_amx, &isa_avx512_vnni, &isa_avx512, &isa_avx2,
 #endif
     &isa_scalar,
 };

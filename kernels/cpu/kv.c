@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/half.h"
 #include "base/e4m3.h"
+#include "base/half.h"
 #include "kernels/cpu/memory.h"
 
 static bool is_kv_type(enum dtype dtype)

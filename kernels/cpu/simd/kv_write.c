@@ -1,8 +1,8 @@
 /* One position of K or V: rounded to the type of its page all at once, then put into its places. */
 #include <math.h>
 
-#include "base/half.h"
 #include "base/e4m3.h"
+#include "base/half.h"
 #include "kernels/cpu/simd/ops.h"
 
 enum { QUANT_VECS = KV_QUANT / VEC_LANES };

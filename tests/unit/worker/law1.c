@@ -456,7 +456,8 @@ static void run_batch(int32_t first, int32_t num)
         ck_assert_int_ge(r, 0);
         if (!run.c->is_read_slowly || chance_below(&run.chance, 4) == 0)
             idle = seat_take(&world.seat) > 0 || r > 0 ? 0 : idle + 1;
-        ck_assert_msg(idle < MAX_IDLE, "%s stands still: %s", law1_models[run.c->model].dir, law1_describe(run.c));
+        ck_assert_msg(idle < MAX_IDLE, "%s stands still: %s", law1_models[run.c->model].dir,
+                      law1_describe(run.c));
         pester();
         if (restarts > 0 && --until == 0) {
             restart();
