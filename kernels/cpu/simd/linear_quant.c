@@ -254,9 +254,10 @@ typedef void kernel_function(const struct linear_args *args, int64_t row, int32_
     ONE(rows, panels, Q8_0)                                                                        \
     ONE(rows, panels, Q4_0)                                                                        \
     ONE(rows, panels, Q4_K)                                                                        \
-    ONE(rows, panels, Q6_K) ONE(rows, panels, Q4_1) ONE(rows, panels, Q5_0)                        \
-        ONE(rows, panels, Q5_1) ONE(rows, panels, Q2_K) ONE(rows, panels, Q3_K)                    \
-            ONE(rows, panels, Q5_K)
+    ONE(rows, panels, Q6_K)                                                                        \
+    ONE(rows, panels, Q4_1)                                                                        \
+    ONE(rows, panels, Q5_0)                                                                        \
+    ONE(rows, panels, Q5_1) ONE(rows, panels, Q2_K) ONE(rows, panels, Q3_K) ONE(rows, panels, Q5_K)
 #define OF(rows, panels, type) [DTYPE_##type - DTYPE_Q8_0] = type##_##rows##x##panels
 #define ENTRY(rows, panels)                                                                        \
     {                                                                                              \
