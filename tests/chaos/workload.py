@@ -141,6 +141,10 @@ def run_admitted(port, path, body, answer):
         time.sleep(0.05)
 
 
+def received(answers):
+    return sum(len(c["text"]) for a in answers for c in list(a.choices.values()))
+
+
 class Run:
     """Requests in threads of their own: start, disturb, join."""
 
@@ -153,6 +157,18 @@ class Run:
 
     def is_over(self):
         return not any(t.is_alive() for t in self.threads)
+
+    def received(self):
+        """Characters of text that have come."""
+        return received(self.answers)
+
+    def wait_received(self, characters=1, timeout=60):
+        """Until that much text has come, and requests still run: a moment to disturb them."""
+        deadline = time.monotonic() + timeout
+        while self.received() < characters:
+            assert not self.is_over() and time.monotonic() < deadline, "no moment to disturb the requests"
+            time.sleep(0.002)
+        assert not self.is_over(), "the requests ended before they could be disturbed"
 
     def join(self, timeout=180):
         deadline = time.monotonic() + timeout

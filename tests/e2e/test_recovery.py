@@ -16,7 +16,7 @@ from server import CHAT, SOURCE, ask, children, program, title, wait_until
 
 sys.path.insert(0, os.path.join(SOURCE, "tests", "chaos"))
 from chaos import chaos  # noqa: E402
-from workload import Run, chat, differences, request  # noqa: E402
+from workload import Run, chat, differences, received, request  # noqa: E402
 
 STORY = "Tell me a story."
 
@@ -30,13 +30,12 @@ def kill(s, signum=signal.SIGKILL):
 
 def test_every_answer_equals_the_undisturbed_one(own_server):
     s = own_server("--frontends", "2")
-    requests = [request(i, 400) for i in range(16)]
+    requests = [request(i, 800) for i in range(16)]
     expected = Run(s.port, requests).join()
     assert not [a.error for a in expected if a.error]
     run = Run(s.port, requests)
-    for pause in (0.3, 0.05, 0.5):
-        time.sleep(pause)
-        assert not run.is_over()
+    for share in (0.1, 0.2, 0.4):
+        run.wait_received(share * received(expected))
         kill(s)
     answers = run.join()
     assert not differences(answers, expected)
@@ -47,10 +46,10 @@ def test_every_answer_equals_the_undisturbed_one(own_server):
 
 def test_a_worker_that_dies_while_it_loads_costs_only_time(own_server):
     s = own_server()
-    requests = [request(i, 300) for i in range(4)]
+    requests = [request(i, 800) for i in range(4)]
     expected = Run(s.port, requests).join()
     run = Run(s.port, requests)
-    time.sleep(0.2)
+    run.wait_received()
     for _ in range(3):
         kill(s)
     assert not differences(run.join(), expected)
@@ -85,7 +84,8 @@ def test_a_model_that_changed_does_not_go_on_with_the_old_ones_text(own_server, 
     shutil.copytree(os.path.join(SOURCE, "models", "ringlet"), model)
     s = own_server(str(model))
     run = Run(s.port, [request(i, 1500) for i in range(2)])
-    time.sleep(0.2)
+    run.wait_received()
+    os.kill(s.child("worker 0.0"), signal.SIGSTOP)
     os.utime(model / "model.safetensors", (1000, 1000))
     os.kill(s.child("worker 0.0"), signal.SIGKILL)
     assert s.process.wait(20) == 6
@@ -112,8 +112,8 @@ def test_a_frontend_does_not_come_back_with_another_tokenizer(own_server, tmp_pa
 
 def test_new_requests_meanwhile_are_told_to_come_again(own_server):
     s = own_server()
-    run = Run(s.port, [chat(STORY, stream=True, temperature=0, max_tokens=300, ignore_eos=True)])
-    time.sleep(0.2)
+    run = Run(s.port, [chat(STORY, stream=True, temperature=0, max_tokens=1500, ignore_eos=True)])
+    run.wait_received()
     os.kill(s.child("worker 0.0"), signal.SIGKILL)
     refused = None
     deadline = time.monotonic() + 5
@@ -178,7 +178,7 @@ def test_a_deadly_request_fails_alone_and_is_not_taken_again(hooked, max_tokens)
     assert not [a.error for a in expected if a.error]
     poison = chat(STORY, temperature=0, max_tokens=max_tokens, ignore_eos=True)
     run = Run(s.port, requests)
-    time.sleep(0.1)
+    run.wait_received()
     deadly = Run(s.port, [poison]).join()[0]
     assert deadly.status == 500 and deadly.error["code"] == "worker_failed"
     assert not differences(run.join(), expected)
@@ -201,11 +201,11 @@ def test_a_request_that_hangs_its_engine_is_convicted_too(hooked):
 
 def test_who_is_stopped_from_outside_is_replaced_and_blames_nobody(own_server):
     s = own_server("--stall-kill", "1")
-    requests = [request(i, 300) for i in range(4)]
+    requests = [request(i, 1500) for i in range(4)]
     expected = Run(s.port, requests).join()
     run = Run(s.port, requests)
-    for _ in range(4):
-        time.sleep(0.1)
+    for share in (0, 0.1, 0.2, 0.3):
+        run.wait_received(share * received(expected))
         old = wait_until(lambda: s.child("worker 0.0"), 10)
         os.kill(old, signal.SIGSTOP)
         wait_until(lambda: s.child("worker 0.0") not in (None, old), 20)
