@@ -30,7 +30,7 @@
 
 #include "base/error.h"
 
-enum { BACKEND_ABI = 8, BACKEND_SPAN = 256, BACKEND_MAX_LOGPROBS = 20 };
+enum { BACKEND_ABI = 9, BACKEND_SPAN = 256, BACKEND_MAX_LOGPROBS = 20 };
 enum { MOE_MAX_EXPERTS = 1024 };
 
 /* Q are of weights in blocks of inputs as GGUF files have them; the last three are of weights with
@@ -90,6 +90,10 @@ struct store_object {
     enum dtype dtype; /* of a matrix */
     int32_t rows, cols;
     struct scaling scaling; /* of a type with scales */
+    /* Its outputs lie behind those of the matrix before it in the list, which has as many columns
+     * and may be of another type: linear() and moe_linear() of the first one multiply all. Each is
+     * loaded by itself. Of experts, each one's rows are a multiple of 32. */
+    bool is_joined;
 };
 
 /* Bytes of one row of a type with scales, as weight_load() takes it: cols bytes of q in the order
@@ -448,7 +452,8 @@ struct backend {
                            const float *w, const float *bias, float eps, int32_t rows,
                            int32_t cols);
 
-    /* out[r][n] = sum over k of W[n][k] x[r][k] (+ bias[n]); bias may be NULL. */
+    /* out[r][n] = sum over k of W[n][k] x[r][k] (+ bias[n]); bias may be NULL. The rows of what is
+     * joined to W lie behind its own. */
     void (*linear)(struct device *, float *out, const struct weight *weight, const float *bias,
                    const float *x, int32_t rows);
 

@@ -2,13 +2,14 @@
 
 #include <assert.h>
 
-#include "kernels/cpu/device.h"
+#include "kernels/cpu/linear.h"
 
 static struct weight view_block(const struct weight *weight, int32_t block, int32_t out_dim)
 {
     struct weight view = *weight;
     view.rows = out_dim;
     view.num_panels = block_stride(out_dim) / PANEL_ROWS;
+    view.next = NULL;
     view.panels += (size_t)block * (size_t)view.num_panels * weight_panel_bytes(weight);
     return view;
 }
@@ -34,19 +35,28 @@ static int32_t num_rows(const struct moe_linear_args *args, int32_t expert)
     return end > first ? (int32_t)(end - first) : 0;
 }
 
-static int64_t panel_cost(const struct moe_linear_args *args, int32_t expert)
+/* Of an expert in all that are joined; 0: nobody chose it. */
+static int64_t row_cost(const struct moe_linear_args *args, int32_t expert)
 {
     const int32_t rows = num_rows(args, expert);
     return rows > 0 ? READ_ROWS + rows : 0;
 }
 
-static void run_expert(struct device *device, const struct moe_linear_args *args, int32_t expert,
+/* Outputs of one expert in one of the matrices. */
+static int32_t own_outputs(const struct moe_linear_args *args, const struct weight *weight)
+{
+    return args->weight->next == NULL ? args->out_dim : weight->rows / args->plan->num_experts;
+}
+
+/* Panels of one expert in `weight`, whose outputs begin at `output`. */
+static void run_expert(struct device *device, const struct moe_linear_args *args,
+                       const struct weight *weight, int32_t output, int32_t expert,
                        int32_t panel_from, int32_t panel_to)
 {
-    const struct weight view = view_block(args->weight, expert, args->out_dim);
+    const struct weight view = view_block(weight, expert, own_outputs(args, weight));
     const int64_t first = max_i64(args->plan->first[expert], args->place_from);
     struct linear_args linear = {
-        .out = args->out + first * args->out_dim,
+        .out = args->out + first * args->out_dim + output,
         .weight = &view,
         .x = args->x + first * view.cols,
         .out_stride = args->out_dim,
@@ -54,35 +64,32 @@ static void run_expert(struct device *device, const struct moe_linear_args *args
         .rows = num_rows(args, expert),
         .row_parts = 1,
     };
-    if (dtype_is_quant(view.dtype)) {
+    if (dtype_is_quant(view.dtype))
         linear.quants = quant_rows_from(&args->quants, first - args->place_from, view.cols);
-        device->isa->linear_quant(&linear, panel_from, panel_to, 0, linear.rows);
-    } else {
-        isa_linear(device->isa, &linear, panel_from, panel_to, 0, linear.rows);
-    }
+    isa_linear(device->isa, &linear, panel_from, panel_to, 0, linear.rows);
 }
 
-/* Panels lie behind each other on a line of costs; a thread has those that begin in its part. */
 static void run_experts(struct device *device, const struct op *op, int32_t thread,
                         int32_t num_threads)
 {
     const struct moe_linear_args *args = &op->args.moe_linear;
-    const int64_t panels = block_stride(args->out_dim) / PANEL_ROWS;
-    int64_t total = 0, at = 0;
-    for (int32_t e = 0; e < args->plan->num_experts; e++)
-        total += panels * panel_cost(args, e);
-    const int64_t from = share_of(total, thread, num_threads);
-    const int64_t to = share_of(total, thread + 1, num_threads);
+    const int32_t num_experts = args->plan->num_experts;
+    const int64_t each = weight_all_bytes(args->weight) / num_experts;
+    int64_t rows = 0;
+    for (int32_t e = 0; e < num_experts; e++)
+        rows += row_cost(args, e);
+    struct panel_line line = panel_line_part(rows * each, thread, num_threads);
 
-    for (int32_t e = 0; e < args->plan->num_experts; e++) {
-        const int64_t cost = panel_cost(args, e);
-        if (cost == 0)
-            continue;
-        const int64_t first = min_i64(panels, (max_i64(from - at, 0) + cost - 1) / cost);
-        const int64_t end = min_i64(panels, (max_i64(to - at, 0) + cost - 1) / cost);
-        if (first < end)
-            run_expert(device, args, e, (int32_t)first, (int32_t)end);
-        at += panels * cost;
+    for (int32_t e = 0; e < num_experts; e++) {
+        const int64_t cost = row_cost(args, e);
+        int32_t output = 0, first, end;
+        for (const struct weight *w = args->weight; cost > 0 && w != NULL; w = w->next) {
+            const int32_t own = own_outputs(args, w);
+            if (panel_line_next(&line, block_stride(own) / PANEL_ROWS,
+                                cost * (int64_t)w->panel_bytes, &first, &end))
+                run_expert(device, args, w, output, e, first, end);
+            output += own;
+        }
     }
 }
 
@@ -90,7 +97,7 @@ static void record_experts(struct device *device, const struct moe_linear_args *
 {
     const double pairs = args->place_to - args->place_from;
     const double experts = pairs < args->plan->num_experts ? pairs : args->plan->num_experts;
-    const double bytes = (double)weight_bytes(args->weight) / args->plan->num_experts;
+    const double bytes = (double)weight_all_bytes(args->weight) / args->plan->num_experts;
     device_record(device, run_experts, bytes * (0.04 * experts + 0.01 * pairs))->args.moe_linear =
         *args;
 }
@@ -118,8 +125,8 @@ void blocks_moe_linear(struct device *device, float *out, const struct weight *w
                                           .x = x,
                                           .plan = plan,
                                           .place_to = rows * plan->top_k };
-    assert(weight->rows == plan->num_experts * block_stride(out_dim));
-    (dtype_is_quant(weight->dtype) ? record_quant_experts : record_experts)(device, &args);
+    assert(weight_all_rows(weight) == plan->num_experts * block_stride(out_dim));
+    (weight_any_quant(weight) ? record_quant_experts : record_experts)(device, &args);
 }
 
 static void run_heads(struct device *device, const struct op *op, int32_t thread,

@@ -7,6 +7,7 @@
 #include "kernels/cpu/device.h"
 #include "kernels/cpu/each.h"
 #include "kernels/cpu/latent.h"
+#include "kernels/cpu/linear.h"
 #include "kernels/cpu/memory.h"
 #include "kernels/cpu/moe.h"
 #include "kernels/cpu/weight_store.h"
@@ -156,67 +157,6 @@ static void cpu_add_layer_norm(struct device *device, float *out, float *x, cons
     const double cost_ns = rows > 1 ? 0.4 * rows * cols : 0.0;
     device_record(device, run_layer_norm, cost_ns)->args.norm =
         (struct norm_args){ out, x, delta, w, bias, eps, rows, cols };
-}
-
-static void run_linear(struct device *device, const struct op *op, int32_t thread,
-                       int32_t num_threads)
-{
-    const struct linear_args *args = &op->args.linear;
-    const int32_t row_parts = num_threads == 1 ? 1 : args->row_parts;
-    const int32_t panel_parts = num_threads / row_parts;
-    const int32_t part = thread % panel_parts, row_part = thread / panel_parts;
-
-    isa_linear(device->isa, args, (int32_t)share_of(args->weight->num_panels, part, panel_parts),
-               (int32_t)share_of(args->weight->num_panels, part + 1, panel_parts),
-               (int32_t)share_of(args->rows, row_part, row_parts),
-               (int32_t)share_of(args->rows, row_part + 1, row_parts));
-}
-
-/* A narrow matrix has too few panels for many threads: let them share out the rows too. */
-static int32_t choose_row_parts(int32_t num_threads, int32_t num_panels, int32_t rows)
-{
-    int32_t parts = 1;
-    while (num_panels < 4 * (num_threads / parts) && rows >= 24 * parts &&
-           num_threads % (2 * parts) == 0)
-        parts *= 2;
-    return parts;
-}
-
-static void record_linear(struct device *device, const struct linear_args *args)
-{
-    const double cost_ns = (double)weight_bytes(args->weight) * (0.04 + 0.01 * args->rows);
-    device_record(device, run_linear, cost_ns)->args.linear = *args;
-}
-
-/* Rows in parts that the room for their blocks has. */
-static void record_quant(struct device *device, const struct linear_args *whole)
-{
-    for (int32_t row = 0; row < whole->rows; row += device->quant_rows) {
-        struct linear_args args = *whole;
-        const int32_t left = whole->rows - row;
-        args.rows = left < device->quant_rows ? left : device->quant_rows;
-        args.x += row * args.x_stride;
-        args.out += row * args.out_stride;
-        args.quants = device->quants;
-        quant_record(device, args.x, args.rows, args.weight->cols);
-        record_linear(device, &args);
-    }
-}
-
-static void cpu_linear(struct device *device, float *out, const struct weight *weight,
-                       const float *bias, const float *x, int32_t rows)
-{
-    const struct linear_args args = {
-        .out = out,
-        .weight = weight,
-        .bias = bias,
-        .x = x,
-        .out_stride = weight->rows,
-        .x_stride = weight->cols,
-        .rows = rows,
-        .row_parts = choose_row_parts(device->num_threads, weight->num_panels, rows),
-    };
-    (dtype_is_quant(weight->dtype) ? record_quant : record_linear)(device, &args);
 }
 
 static void run_rope(struct device *device, const struct op *op, int32_t thread,
@@ -412,7 +352,7 @@ const struct backend cpu_backend = {
     .embed = cpu_embed,
     .add_rms_norm = cpu_add_rms_norm,
     .add_layer_norm = cpu_add_layer_norm,
-    .linear = cpu_linear,
+    .linear = linear_record,
     .rope_kv_write = cpu_rope_kv_write,
     .attention = attention_record,
     .qk_squares = cpu_qk_squares,

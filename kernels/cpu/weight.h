@@ -23,6 +23,7 @@ struct weight {
     unsigned char *panels;
     struct scaled_form *form; /* of a type with scales (scaled.h), else NULL */
     size_t panel_bytes;
+    const struct weight *next; /* whose outputs lie behind these, or NULL */
 };
 
 /* The form of a matrix without memory; weight_finish() it. Returns 0; -EINVAL when empty, of no
@@ -52,6 +53,31 @@ static inline int32_t weight_lane(enum dtype dtype, int32_t row_in_panel)
 static inline size_t weight_panel_bytes(const struct weight *weight)
 {
     return weight->panel_bytes;
+}
+
+/* Of a weight and all that are joined to it: outputs, bytes, and whether any is of blocks. */
+static inline int32_t weight_all_rows(const struct weight *weight)
+{
+    int32_t rows = 0;
+    for (; weight != NULL; weight = weight->next)
+        rows += weight->rows;
+    return rows;
+}
+
+static inline int64_t weight_all_bytes(const struct weight *weight)
+{
+    int64_t bytes = 0;
+    for (; weight != NULL; weight = weight->next)
+        bytes += (int64_t)weight->num_panels * (int64_t)weight->panel_bytes;
+    return bytes;
+}
+
+static inline bool weight_any_quant(const struct weight *weight)
+{
+    bool any = false;
+    for (; weight != NULL; weight = weight->next)
+        any = any || dtype_is_quant(weight->dtype);
+    return any;
 }
 
 static inline const void *weight_panel(const struct weight *weight, int32_t panel)

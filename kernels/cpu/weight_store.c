@@ -64,6 +64,8 @@ static int describe(const struct store_object *object, struct weight *weight, si
 {
     if (object->rows < 1 || object->cols < 0)
         return -EINVAL;
+    if (object->is_joined && (object->cols == 0 || weight[-1].cols != object->cols))
+        return -EINVAL;
     if (object->cols == 0) {
         *ret_bytes = (size_t)object->rows * sizeof(float);
         return 0;
@@ -93,9 +95,13 @@ static int lay_out(struct weight_store *store, const struct store_object *object
     size_t end = store->image_bytes;
     for (uint32_t i = 0; i < image->num_entries; i++) {
         size_t bytes = 0;
+        if (i == 0 && objects[i].is_joined)
+            return -EINVAL;
         const int r = describe(&objects[i], &store->weights[i], &bytes);
         if (r < 0)
             return r;
+        if (objects[i].is_joined)
+            store->weights[i - 1].next = &store->weights[i];
         if (!round_up(&end, ALIGNMENT))
             return -EOVERFLOW;
         image->entries[i] = (struct entry){ .offset = end,

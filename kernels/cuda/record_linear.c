@@ -32,6 +32,16 @@ static const void *narrowed(struct device *d, const float *x, enum number wanted
     return space;
 }
 
+/* x as args->w wants it; the copy that the matrix before wanted may do. */
+static void narrow_x(struct device *d, struct linear_args *args, const float *x, enum number there,
+                     int64_t num)
+{
+    const enum number wanted = wanted_of(&args->w, there);
+    if (args->x == NULL || args->x_number != wanted)
+        args->x = narrowed(d, x, wanted, num);
+    args->x_number = wanted;
+}
+
 static launch_function *kernel_of(const struct matrix *m)
 {
     if (m->form == MATRIX_I8)
@@ -94,57 +104,73 @@ static bool record_expanded(struct device *d, const struct linear_args *args)
         part.rows = num;
         part.data = d->expanded;
         part.scales = part.mins = NULL;
-        record_lt(d, &part, args->x, args->out + row, args->rows, w->rows);
+        record_lt(d, &part, args->x, args->out + row, args->rows, (int32_t)args->out_row);
     }
     return true;
 }
 
-static void record_bias(struct device *d, const struct linear_args *args)
+static void record_bias(struct device *d, float *out, const float *bias, int32_t rows, int32_t cols)
 {
-    struct each_args *a = &device_record(d, act_each)->args.each;
-    if (args->bias == NULL) {
-        d->lists[d->recording].num_ops--;
+    if (bias == NULL)
         return;
-    }
+    struct each_args *a = &device_record(d, act_each)->args.each;
     a->kind = EACH_BIAS;
     a->number = NUMBER_F32;
-    a->x = args->out;
-    a->delta = args->bias;
-    a->num = (int64_t)args->rows * args->w.rows;
-    a->cols = args->w.rows;
+    a->x = out;
+    a->delta = bias;
+    a->num = (int64_t)rows * cols;
+    a->cols = cols;
 }
 
-/* One matrix, all rows. */
+/* cuBLASLt takes it that what it writes begins at a multiple of 256 bytes. */
+static bool suits_lt(const struct linear_args *args)
+{
+    return (uintptr_t)args->out % 256 == 0;
+}
+
+/* By cuBLASLt, without the bias. */
+static bool record_by_lt(struct device *d, const struct linear_args *args)
+{
+    const struct matrix *w = &args->w;
+    const bool is_plain = w->form == MATRIX_PLAIN && args->x_number == w->number;
+    if (d->lt == NULL || !suits_lt(args))
+        return false;
+    if (is_plain && args->rows >= LT_ROWS_PLAIN) {
+        record_lt(d, w, args->x, args->out, args->rows, (int32_t)args->out_row);
+        return true;
+    }
+    return w->form != MATRIX_PLAIN && args->rows >= LT_ROWS_BLOCKS && record_expanded(d, args);
+}
+
+/* All rows by a matrix and those joined to it; these get their bias together. */
 void record_linear(struct device *d, float *out, const struct weight *weight, const float *bias,
                    const float *x, int32_t rows)
 {
-    const struct matrix *w = &weight->matrix;
-    struct linear_args args = { .w = *w,
-                                .bias = bias,
-                                .out = out,
-                                .rows = device_pad(d, rows),
-                                .out_dim = w->rows,
+    const enum number there = device_number(d, x);
+    const int32_t padded = device_pad(d, rows), outputs = weight_all_rows(weight);
+    bool owes_bias = weight->next != NULL;
+    struct linear_args args = { .out = out,
+                                .bias = owes_bias ? NULL : bias,
+                                .rows = padded,
                                 .num_blocks = 1,
-                                .x_row = w->cols,
-                                .out_row = w->rows };
-    args.rows_hint = args.rows;
-    args.x_number = wanted_of(w, device_number(d, x));
-    args.x = narrowed(d, x, args.x_number, (int64_t)args.rows * w->cols);
+                                .x_row = weight->matrix.cols,
+                                .out_row = outputs,
+                                .rows_hint = padded };
     device_set_number(d, out, NUMBER_F32);
-    if (args.x == NULL)
-        return;
-    const bool is_plain = w->form == MATRIX_PLAIN && args.x_number == w->number;
-    bool done = false;
-    if (d->lt != NULL && is_plain && args.rows >= LT_ROWS_PLAIN) {
-        record_lt(d, w, args.x, out, args.rows, w->rows);
-        done = true;
-    } else if (d->lt != NULL && w->form != MATRIX_PLAIN && args.rows >= LT_ROWS_BLOCKS) {
-        done = record_expanded(d, &args);
+    for (; weight != NULL; weight = weight->next) {
+        args.w = weight->matrix;
+        args.out_dim = args.w.rows;
+        narrow_x(d, &args, x, there, (int64_t)padded * args.w.cols);
+        if (args.x == NULL)
+            return;
+        if (record_by_lt(d, &args))
+            owes_bias = true;
+        else
+            record_own(d, &args);
+        args.out += args.w.rows;
     }
-    if (done)
-        record_bias(d, &args);
-    else
-        record_own(d, &args);
+    if (owes_bias)
+        record_bias(d, out, bias, padded, outputs);
 }
 
 void record_heads(struct device *d, const struct heads_linear *h, int32_t rows)
@@ -173,23 +199,28 @@ void record_heads(struct device *d, const struct heads_linear *h, int32_t rows)
 void record_moe_linear(struct device *d, float *out, const struct weight *weight, int32_t out_dim,
                        const float *x, const struct moe_plan *plan, int32_t rows)
 {
+    const enum number there = device_number(d, x);
     const int32_t padded = device_pad(d, rows);
     const int64_t pairs = (int64_t)padded * plan->top_k;
-    struct linear_args args = { .w = weight->matrix,
-                                .out = out,
+    const bool is_joined = weight->next != NULL;
+    struct linear_args args = { .out = out,
                                 .rows = padded,
-                                .out_dim = out_dim,
                                 .num_blocks = plan->num_experts,
-                                .block_rows = block_stride(out_dim),
                                 .x_row = weight->matrix.cols,
                                 .out_row = out_dim,
                                 .first = plan->first };
     args.rows_hint = (int32_t)(2 * pairs / plan->num_experts);
-    args.x_number = wanted_of(&args.w, device_number(d, x));
-    args.x = narrowed(d, x, args.x_number, pairs * weight->matrix.cols);
-    if (args.x != NULL)
-        record_own(d, &args);
     device_set_number(d, out, NUMBER_F32);
+    for (; weight != NULL; weight = weight->next) {
+        args.w = weight->matrix;
+        args.out_dim = is_joined ? args.w.rows / plan->num_experts : out_dim;
+        args.block_rows = block_stride(args.out_dim);
+        narrow_x(d, &args, x, there, pairs * args.w.cols);
+        if (args.x == NULL)
+            return;
+        record_own(d, &args);
+        args.out += args.out_dim;
+    }
 }
 
 static void record_choice(struct device *d, const struct route_args *args)

@@ -28,6 +28,10 @@ static int describe(struct weight_store *store, const struct store_object *objec
             const int r = weight_describe(&objects[i], w, err);
             if (r < 0)
                 return r;
+            if (objects[i].is_joined && (i == 0 || w[-1].matrix.cols != objects[i].cols))
+                return error_set(err, -EINVAL, "weight %d is joined to one of other inputs", i);
+            if (objects[i].is_joined)
+                w[-1].next = w;
         }
         w->device = store->device;
         if (__builtin_add_overflow(bytes, weight_total(w), &bytes))

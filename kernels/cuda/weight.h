@@ -38,7 +38,16 @@ struct weight {
     bool is_owner;                             /* of its memory: no store's */
     struct weight_scaling scaling;             /* of a type with scales */
     struct weight *next_dirty;
+    const struct weight *next; /* whose outputs lie behind these, or NULL */
 };
+
+static inline int32_t weight_all_rows(const struct weight *weight)
+{
+    int32_t rows = 0;
+    for (; weight != NULL; weight = weight->next)
+        rows += weight->matrix.rows;
+    return rows;
+}
 
 /* The form of a matrix without memory. 0, -EINVAL, -EOVERFLOW, -ENOTSUP, -ENOMEM. */
 int weight_describe(const struct store_object *object, struct weight *ret_weight,

@@ -88,9 +88,9 @@ void kernel_linear_scaled(const struct probe *probe, bool plain)
     for (int32_t k = 0; k < WIDTH; k++)
         groups[k] = k / GROUP;
     const struct store_object objects[] = {
-        { DTYPE_F8_E4M3, WIDTH, WIDTH, { DTYPE_F32, false, WIDTH / GROUP, groups } },
-        { DTYPE_I4, WIDTH, WIDTH, { DTYPE_F16, false, WIDTH / GROUP, groups } },
-        { DTYPE_I4, WIDTH, WIDTH, { DTYPE_F16, true, WIDTH / GROUP, groups } },
+        { DTYPE_F8_E4M3, WIDTH, WIDTH, { DTYPE_F32, false, WIDTH / GROUP, groups }, false },
+        { DTYPE_I4, WIDTH, WIDTH, { DTYPE_F16, false, WIDTH / GROUP, groups }, false },
+        { DTYPE_I4, WIDTH, WIDTH, { DTYPE_F16, true, WIDTH / GROUP, groups }, false },
     };
     for (size_t i = 0; i < sizeof(objects) / sizeof(objects[0]); i++)
         bench_type(&objects[i],
