@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/half.h"
+#include "base/e4m3.h"
 
 /* --- form ----------------------------------------------------------------------------------- */
 
@@ -230,12 +230,6 @@ int32_t scaled_zero_of(const struct weight *weight, const unsigned char *group, 
     return weight->dtype == DTYPE_I8 ? (int8_t)zero : zero;
 }
 
-static float from_e4m3(unsigned char code)
-{
-    const uint16_t half = (uint16_t)((code & 0x80) << 8 | (code & 0x7f) << 7);
-    return (code & 0x7f) == 0x7f ? NAN : 256.0f * half_from_f16(half);
-}
-
 float scaled_q_of(const struct weight *weight, const unsigned char *quants, int32_t lane,
                   int32_t column)
 {
@@ -246,7 +240,7 @@ float scaled_q_of(const struct weight *weight, const unsigned char *quants, int3
     }
     const unsigned char byte =
         quants[(size_t)(column / 2) * PANEL_ROWS * 2 + (size_t)(2 * lane + column % 2)];
-    return weight->dtype == DTYPE_I8 ? (float)(int8_t)byte : from_e4m3(byte);
+    return weight->dtype == DTYPE_I8 ? (float)(int8_t)byte : e4m3_decode(byte);
 }
 
 /* Columns are looked for in their groups: a lookup of few rows, no product. */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/half.h"
+#include "base/e4m3.h"
 #include "worker/model/quant_groups.h"
 
 /* Rows and columns of a quantized tensor. */
@@ -300,15 +300,11 @@ static int read_loaded(const struct window *w, const struct quant_groups *groups
     return r;
 }
 
-static float e4m3(unsigned char code)
-{
-    const uint16_t half = (uint16_t)((code & 0x80) << 8 | (code & 0x7f) << 7);
-    return (code & 0x7f) == 0x7f ? NAN : 256.0f * half_from_f16(half);
-}
-
 static float number_of(enum dtype dtype, unsigned char q)
 {
-    return dtype == DTYPE_F8_E4M3 ? e4m3(q) : dtype == DTYPE_I8 ? (float)(int8_t)q : (float)q;
+    return dtype == DTYPE_F8_E4M3 ? e4m3_decode(q)
+           : dtype == DTYPE_I8    ? (float)(int8_t)q
+                                  : (float)q;
 }
 
 /* What they mean. */
