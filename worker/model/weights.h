@@ -3,10 +3,9 @@
  *
  * Every row is checked before anything is allocated: a tensor that is missing, of another shape
  * or dtype, or that no row asks for, stops the start with its name, what was found and what
- * was wanted. q, k and v become one matrix, gate and up another. A matrix keeps the dtype of its
- * tensors; where fused tensors differ it is f32, which holds each of them exactly. Quantized
- * matrices stay so, unless those that become one differ in their groups or lie transposed: then f32
- * holds what they mean. Norms and
+ * was wanted. q, k and v become one matrix, gate and up another. Matrices keep the dtype of their
+ * tensors; where those differ several are joined, and stand here as one. Quantized
+ * matrices stay so, unless they lie transposed: then f32 holds what they mean. Norms and
  * biases are f32. A tensor may hold several parts of these matrices (q, k and v in one). A model
  * that is the text part of another has its names behind a prefix; the other parts are passed over.
  *

@@ -13,7 +13,7 @@ enum { WIDTH = 256, FFN = 512, VOCAB = 96, HEADS = 4, KV_HEADS = 2, HEAD = 64, L
 
 struct maker {
     struct strbuf infos, data;
-    enum block_type type;
+    enum block_type type; /* of the tensor that is being written */
     bool widened;
     uint64_t state;
     uint64_t num;
@@ -108,20 +108,26 @@ static void add_ones(struct maker *m, const char *name)
         strbuf_append(&m->data, &one, sizeof(one));
 }
 
-static void add_layer(struct maker *m, int layer)
+/* Of a mixture: all of q, k and v differ in the first layer, k joins q in the second. */
+static void add_layer(struct maker *m, int layer, bool is_mixture)
 {
     static const struct {
         const char *name;
         uint64_t rows, cols;
+        enum block_type types[LAYERS];
     } matrices[] = {
-        { "attn_q", HEADS * HEAD, WIDTH },    { "attn_k", KV_HEADS * HEAD, WIDTH },
-        { "attn_v", KV_HEADS * HEAD, WIDTH }, { "attn_output", WIDTH, HEADS * HEAD },
-        { "ffn_gate", FFN, WIDTH },           { "ffn_up", FFN, WIDTH },
-        { "ffn_down", WIDTH, FFN },
+        { "attn_q", HEADS * HEAD, WIDTH, { BLOCK_Q4_K, BLOCK_Q4_K } },
+        { "attn_k", KV_HEADS * HEAD, WIDTH, { BLOCK_Q8_0, BLOCK_Q4_K } },
+        { "attn_v", KV_HEADS * HEAD, WIDTH, { BLOCK_Q6_K, BLOCK_Q6_K } },
+        { "attn_output", WIDTH, HEADS * HEAD, { BLOCK_Q5_K, BLOCK_Q4_K } },
+        { "ffn_gate", FFN, WIDTH, { BLOCK_Q4_K, BLOCK_Q3_K } },
+        { "ffn_up", FFN, WIDTH, { BLOCK_Q4_K, BLOCK_Q5_1 } },
+        { "ffn_down", WIDTH, FFN, { BLOCK_Q6_K, BLOCK_Q4_K } },
     };
     char name[64];
     for (size_t i = 0; i < sizeof(matrices) / sizeof(matrices[0]); i++) {
         snprintf(name, sizeof(name), "blk.%d.%s.weight", layer, matrices[i].name);
+        m->type = is_mixture ? matrices[i].types[layer] : m->type;
         add_matrix(m, name, matrices[i].rows, matrices[i].cols);
     }
     snprintf(name, sizeof(name), "blk.%d.attn_norm.weight", layer);
@@ -155,7 +161,7 @@ static void put_head(const struct maker *m, struct strbuf *head)
     }
 }
 
-void gguf_maker_write(const char *path, enum block_type type, bool widened)
+static void write_model(const char *path, enum block_type type, bool is_mixture, bool widened)
 {
     static const char zeros[32];
     struct maker m = { .type = type, .widened = widened, .state = 7 };
@@ -163,7 +169,7 @@ void gguf_maker_write(const char *path, enum block_type type, bool widened)
     add_matrix(&m, "token_embd.weight", VOCAB, WIDTH);
     add_ones(&m, "output_norm.weight");
     for (int layer = 0; layer < LAYERS; layer++)
-        add_layer(&m, layer);
+        add_layer(&m, layer, is_mixture);
     put_head(&m, &head);
     strbuf_append(&head, m.infos.data, m.infos.len);
     strbuf_append(&head, zeros, (32 - head.len % 32) % 32);
@@ -175,4 +181,14 @@ void gguf_maker_write(const char *path, enum block_type type, bool widened)
     strbuf_finish(&head);
     strbuf_finish(&m.infos);
     strbuf_finish(&m.data);
+}
+
+void gguf_maker_write(const char *path, enum block_type type, bool widened)
+{
+    write_model(path, type, false, widened);
+}
+
+void gguf_maker_write_mixture(const char *path, bool widened)
+{
+    write_model(path, BLOCK_Q6_K, true, widened);
 }

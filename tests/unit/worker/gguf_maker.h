@@ -13,4 +13,7 @@
 /* Write the file with matrices of `type`, or (`widened`) of what these blocks mean, in f32. */
 void gguf_maker_write(const char *path, enum block_type type, bool widened);
 
+/* The same with a mixture of types: what is one matrix to the forward differs. */
+void gguf_maker_write_mixture(const char *path, bool widened);
+
 #endif

@@ -11,8 +11,8 @@
 #include "rig.h"
 #include "worker/model/measure.h"
 
-/* Widened are the transposed half of kv_b_proj in each layer, and matrices that are joined from
- * others in other orders: q, k and v, gate and up. */
+/* Widened is the transposed half of kv_b_proj in each layer. Matrices that are one to the forward
+ * may differ in the order of their groups: q, k and v, gate and up. */
 static const struct {
     const char *name, *described;
     int32_t num_widened;
@@ -30,7 +30,7 @@ static const struct {
     { "awq_32", "AWQ, 4 bits, groups of 32", 0 },
     { "mixtral_awq", "AWQ, 4 bits, groups of 32", 0 },
     { "deepseek_fp8", "FP8, E4M3, blocks of 16 x 32", 2 },
-    { "gptq_orders_apart", "GPTQ, 4 bits, groups of 32, act-order", 2 },
+    { "gptq_orders_apart", "GPTQ, 4 bits, groups of 32, act-order", 0 },
 };
 enum { NUM_MODELS = sizeof(models) / sizeof(models[0]) };
 
