@@ -416,13 +416,16 @@ struct backend {
                     struct kv_pool **ret_pool, struct error *err);
     void (*kv_free)(struct kv_pool *pool);
 
-    /* A list of operations. The next may be recorded while one runs; submit() waits for the one
-     * before, so wait() speaks of the newest. A list that is too long is not run. An empty one
-     * is allowed. */
+    /* A list of operations. The next may be recorded while one runs. submit() waits for the one
+     * before; where the device queues, it does not: a list runs behind that one, without a gap, and
+     * wait() speaks of the older of the two. Then begin() may follow. A list that is too long is
+     * not run. An empty one is allowed. */
+    bool queues;
     void (*begin)(struct device *device);
     int (*submit)(struct device *device); /* 0, or -ENOSPC when max_ops was passed */
     int (*wait)(struct device *device);   /* 0, or a negative errno of the device */
-    /* The same for `us` at most: 1 when all is done, 0 when the time is over. */
+    /* The same for `us` at most: 1 when it is done, and wait() will return at once; 0 when the time
+     * is over. */
     int (*wait_for)(struct device *device, int64_t us);
 
     /* A list of many small operations starts faster when it was kept as a whole. graph_rows() says

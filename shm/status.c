@@ -109,6 +109,22 @@ const struct status_step *status_find_step(const struct status_page *page, uint6
     return step;
 }
 
+int status_sent_steps(const struct status_page *page,
+                      const struct status_step *ret_steps[STATUS_MAX_SENT])
+{
+    const uint64_t finished =
+        atomic_load_explicit((_Atomic uint64_t *)&page->step, memory_order_relaxed);
+    const uint64_t sent =
+        atomic_load_explicit((_Atomic uint64_t *)&page->step_sent, memory_order_acquire);
+    int num = 0;
+    for (uint64_t n = finished + 1; n == finished + 1 || (n == finished + 2 && n == sent); n++) {
+        const struct status_step *step = status_find_step(page, n);
+        if (step != NULL)
+            ret_steps[num++] = step;
+    }
+    return num;
+}
+
 static const char *find_fact(const char *text, const char *key, size_t *ret_len)
 {
     const size_t key_len = strlen(key);

@@ -57,6 +57,7 @@ struct status_page {
     _Atomic uint64_t pid;
     _Atomic uint64_t epoch;           /* of the engine a frontend knows, the supervisor saw ready */
     _Atomic uint64_t step;            /* finished steps */
+    _Atomic uint64_t step_sent;       /* up to here the device was given: step + 1, or + 2 */
     _Atomic uint64_t step_started_us; /* 0 while no step runs */
     _Atomic uint64_t step_expected_us;
     _Atomic uint64_t load_done_bytes, load_total_bytes;
@@ -87,6 +88,12 @@ void status_step_close(struct status_page *page, uint64_t number);
 /* The requests of a step that an ended process had announced; NULL when it had not. The number
  * of them is checked, their content is the writer's word. */
 const struct status_step *status_find_step(const struct status_page *page, uint64_t number);
+
+/* The steps that a process may have ended in: `step` + 1, and what its device had behind it.
+ * Returns their number. */
+enum { STATUS_MAX_SENT = 2 };
+int status_sent_steps(const struct status_page *page,
+                      const struct status_step *ret_steps[STATUS_MAX_SENT]);
 
 /* Readers, any process. */
 uint64_t status_get(const struct status_page *page, int word);

@@ -73,7 +73,7 @@ void engine_destroy(struct engine *engine)
 {
     if (engine == NULL)
         return;
-    if (engine->in_air != NULL)
+    while (engine->in_air != NULL)
         (void)flight_wait(engine);
     for (uint32_t i = 0; i < CONTROL_MAX_FRONTENDS; i++)
         link_close(&engine->links[i]);
@@ -125,14 +125,19 @@ static int land(struct engine *engine)
     return 1;
 }
 
-/* Let the planned step follow the one in the air, and take what that one gave while it runs. */
+/* Let the planned step follow the one in the air, and take what that one gave while it runs. A
+ * device that queues gets it before that one's end. */
 static int follow(struct engine *engine, const struct plan *plan)
 {
     const struct plan *before = engine->in_air;
+    int r = 0;
     flight_prepare(engine, plan);
-    int r = before != NULL ? flight_wait(engine) : 0;
+    if (before != NULL && !flight_queues(engine))
+        r = flight_wait(engine);
     if (r == 0)
         r = flight_start(engine, plan);
+    if (r == 0 && engine->behind != NULL)
+        r = flight_wait(engine);
     if (r == 0 && before != NULL)
         results_take(engine, before, &engine->batches[!engine->newest]);
     return r;

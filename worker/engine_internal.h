@@ -25,6 +25,7 @@ struct engine {
     struct batch batches[2];   /* in turn */
     int32_t newest;            /* of them */
     const struct plan *in_air; /* started, its results not taken yet; NULL: none */
+    const struct plan *behind; /* sent too, waits on the device for that one's end; NULL: none */
     struct kv_pool *pool;
     struct record_bounds bounds;
     bool captures; /* what is recorded next, the device keeps */

@@ -113,13 +113,30 @@ static int submit(struct engine *engine, const struct plan *plan)
     return engine->backend->submit(engine->device);
 }
 
-int flight_start(struct engine *engine, const struct plan *plan)
+/* Followers get the tokens of the step before in their plan, so that one has to be over. */
+bool flight_queues(const struct engine *engine)
+{
+    return engine->backend->queues && engine->options.comm == NULL;
+}
+
+static void begin_step(struct engine *engine, const struct plan *plan)
 {
     meter_begin_step(&engine->meter, plan, clock_now_us());
-    hook_step(plan);
-    const int r = submit(engine, plan);
     engine->in_air = plan;
-    return r;
+}
+
+int flight_start(struct engine *engine, const struct plan *plan)
+{
+    struct status_page *page = engine->options.page;
+    const uint64_t finished = atomic_load_explicit(&page->step, memory_order_relaxed);
+    const bool waits = engine->in_air != NULL;
+    atomic_store_explicit(&page->step_sent, finished + (waits ? 2 : 1), memory_order_release);
+    if (waits)
+        engine->behind = plan;
+    else
+        begin_step(engine, plan);
+    hook_step(plan);
+    return submit(engine, plan);
 }
 
 int flight_wait_for(struct engine *engine, int64_t us)
@@ -130,9 +147,12 @@ int flight_wait_for(struct engine *engine, int64_t us)
 int flight_wait(struct engine *engine)
 {
     const int r = engine->backend->wait(engine->device);
+    const struct plan *next = engine->behind;
     if (r == 0)
         meter_end_step(&engine->meter, engine->in_air, clock_now_us());
-    engine->in_air = NULL;
+    engine->in_air = engine->behind = NULL;
+    if (next != NULL)
+        begin_step(engine, next);
     return r;
 }
 

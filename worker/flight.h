@@ -2,8 +2,9 @@
  * flight.h - a step on its way: recorded, started, landed
  *
  * One is in the air at a time. The next is prepared meanwhile: all that a step needs but what the
- * one before draws, which its list takes on the device. It starts when that one has landed, so
- * that the status page always names the step that runs: `step` + 1.
+ * one before draws, which its list takes on the device. It starts when that one has landed, or is
+ * sent behind it where the device queues: then the device does not wait for this process. The
+ * status page always names the step that runs, `step` + 1, and up to `step_sent` what may.
  */
 #ifndef WORKER_FLIGHT_H
 #define WORKER_FLIGHT_H
@@ -14,15 +15,19 @@
  * are told of it). One may be in the air. */
 void flight_prepare(struct engine *engine, const struct plan *plan);
 
-/* Start what was prepared; none is in the air. Returns 0, or what the device or the followers'
- * memory said. */
+/* May the next be sent while one is in the air? */
+bool flight_queues(const struct engine *engine);
+
+/* Start what was prepared; none is in the air, or the device queues. Returns 0, or what the device
+ * or the followers' memory said. */
 int flight_start(struct engine *engine, const struct plan *plan);
 
 /* Wait for the one in the air for `us` at most: 1 when it is over (flight_wait() then returns at
  * once), 0, or what the device said. */
 int flight_wait_for(struct engine *engine, int64_t us);
 
-/* Wait until the one in the air has landed. Returns 0 or what the device said. */
+/* Wait until the one in the air has landed; what was sent behind it is in the air then. Returns 0
+ * or what the device said. */
 int flight_wait(struct engine *engine);
 
 /* A step that nobody asked for, from record to wait. */

@@ -34,17 +34,46 @@ static struct journal *find(const struct session *session, const struct engine_l
     return journal->engine == link->number ? journal : NULL;
 }
 
-void suspect_blame(struct session *session, const struct engine_link *link)
+/* What was checked may have changed: the page is another process's. */
+static uint32_t num_in(const struct status_step *step)
 {
-    const uint64_t num_finished =
-        atomic_load_explicit((_Atomic uint64_t *)&link->page->step, memory_order_relaxed);
-    const struct status_step *step = status_find_step(link->page, num_finished + 1);
     const uint32_t num = step != NULL ? step->num_requests : 0;
-    for (uint32_t i = 0; i < num; i++) {
+    return num < STATUS_STEP_REQUESTS ? num : STATUS_STEP_REQUESTS;
+}
+
+static bool has(const struct status_step *step, const struct status_request *request)
+{
+    for (uint32_t i = 0; i < num_in(step); i++)
+        if (step->requests[i].id == request->id &&
+            step->requests[i].generation == request->generation)
+            return true;
+    return false;
+}
+
+/* Those of `step` that were not in `before`, and are alone if `num` is 1. */
+static void blame_step(struct session *session, const struct engine_link *link,
+                       const struct status_step *step, const struct status_step *before,
+                       uint32_t num)
+{
+    for (uint32_t i = 0; i < num_in(step); i++) {
         struct journal *journal = find(session, link, &step->requests[i]);
-        if (journal != NULL && ++journal->num_deaths > SUSPECT_DEATHS && num == 1)
+        if (journal != NULL && !has(before, &step->requests[i]) &&
+            ++journal->num_deaths > SUSPECT_DEATHS && num == 1)
             convict(session, journal);
     }
+}
+
+/* A device that had a second step may have failed in either: both are blamed, each request once,
+ * and nobody is convicted, since a suspect's step has none behind it. */
+void suspect_blame(struct session *session, const struct engine_link *link)
+{
+    const struct status_step *steps[STATUS_MAX_SENT];
+    const int num_steps = status_sent_steps(link->page, steps);
+    uint32_t num = 0;
+    for (int k = 0; k < num_steps; k++)
+        num += num_in(steps[k]);
+    for (int k = 0; k < num_steps; k++)
+        blame_step(session, link, steps[k], k > 0 ? steps[0] : NULL, num);
 }
 
 void suspect_refuse(struct suspect_list *list, const uint8_t digest[32], int64_t now_us)

@@ -2,7 +2,8 @@
  * suspect.h - whom to blame for an engine's death, and whose like no engine gets again
  *
  * Before each step an engine writes on its status page who takes part. When it died in the step
- * by a fault of its own, each of them is blamed once; who was blamed SUSPECT_DEATHS times is a
+ * by a fault of its own, each of them is blamed once, and so is who takes part in the step that
+ * its device had behind that one; who was blamed SUSPECT_DEATHS times is a
  * suspect and gets steps of its own (RECORD_SUSPECT) to its end; an engine's death in such a step
  * convicts it: it fails, and requests with its digest are refused for ten minutes. So the
  * innocent company of a deadly request never fails, and it costs three engines at most

@@ -30,6 +30,7 @@ static const struct backend cuda_backend = {
     .store_close = store_close,
     .kv_alloc = kv_alloc,
     .kv_free = kv_free,
+    .queues = true,
     .begin = device_begin,
     .submit = device_submit,
     .wait = device_wait,

@@ -75,6 +75,7 @@ struct list {
     struct op *ops; /* [max_ops] */
     int32_t num_ops;
     bool overflowed, wants_capture;
+    bool is_sent, has_landed;         /* submitted and not waited for; its results are the host's */
     const struct sample_row *samples; /* the caller's, until wait() */
     int32_t num_samples;
     const int32_t *ids; /* where its samples' ids will be, one behind the other; or NULL */
@@ -123,9 +124,8 @@ struct device {
     char ordinals[64], libraries[512], isa[96];
 
     struct list lists[2];
-    int32_t recording, flying; /* lists: flying runs, if in_flight */
-    bool in_flight;
-    int error; /* final */
+    int32_t recording, newest; /* lists; newest: the one submitted last */
+    int error;                 /* final */
     struct graph graphs[DEVICE_MAX_GRAPHS];
     int32_t num_graphs;
 
@@ -186,6 +186,12 @@ int device_flush(struct device *device); /* all that was loaded has arrived: 0 o
 int device_failure(const struct device *device);
 int load_open(struct device *device);
 void load_close(struct device *device);
+
+/* Does the device alone know what the list gives? */
+static inline bool device_is_unknown(const struct list *list)
+{
+    return list->is_sent && !list->has_landed;
+}
 
 /* step.c: lists. */
 void device_begin(struct device *device);

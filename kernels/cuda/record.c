@@ -12,8 +12,8 @@
 static int32_t result_of(const struct device *d, const int32_t *id)
 {
     const struct list *before = &d->lists[!d->recording];
-    const bool is_there = before->ids != NULL && id >= before->ids &&
-                          id < before->ids + before->num_samples && d->in_flight;
+    const bool is_there = device_is_unknown(before) && before->ids != NULL && id >= before->ids &&
+                          id < before->ids + before->num_samples;
     return is_there ? (int32_t)(id - before->ids) : -1;
 }
 

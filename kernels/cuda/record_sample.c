@@ -89,7 +89,7 @@ static int32_t last_of(const struct device *d, const struct sample_row *row)
 {
     const struct list *before = &d->lists[!d->recording];
     const int32_t *id = row->last_token;
-    if (id == NULL || before->ids == NULL || !d->in_flight || id < before->ids ||
+    if (id == NULL || before->ids == NULL || !device_is_unknown(before) || id < before->ids ||
         id >= before->ids + before->num_samples)
         return -1;
     return (int32_t)(id - before->ids);

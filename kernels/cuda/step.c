@@ -17,6 +17,8 @@ void device_begin(struct device *d)
 {
     d->recording = !d->recording;
     struct list *list = &d->lists[d->recording];
+    if (list->is_sent)
+        (void)device_wait(d); /* an error is final, and submit() says it */
     struct op *ops = list->ops;
     *list = (struct list){ .ops = ops };
     inputs_begin(&d->inputs);
@@ -221,11 +223,12 @@ static int copy_results(struct device *d, void *to, const void *from, int32_t nu
     return runtime_copy(d->runtime, RUNTIME_COMPUTE, to, from, (size_t)num * sizeof(struct result));
 }
 
+/* Behind the one before, if that still runs: the queue keeps their order. */
 int device_submit(struct device *d)
 {
     struct list *list = &d->lists[d->recording];
     const struct list *before = &d->lists[!d->recording];
-    int r = d->in_flight ? device_wait(d) : d->error;
+    int r = d->error;
     if (r == 0 && (list->overflowed || d->inputs.is_full || list->num_samples > d->max_results))
         r = -ENOSPC;
     if (r == 0)
@@ -240,8 +243,8 @@ int device_submit(struct device *d)
         r = copy_results(d, d->host_results[d->recording], d->results, list->num_samples);
     if (r == 0)
         r = runtime_record(d->runtime, RUNTIME_COMPUTE, d->recording);
-    d->flying = d->recording;
-    d->in_flight = r == 0;
+    list->is_sent = r == 0;
+    d->newest = d->recording;
     return r;
 }
 
@@ -258,33 +261,45 @@ static void give_result(const struct sample_row *row, const struct result *resul
     }
 }
 
-/* Was landed already, or: 1 when it lands within `us`, 0, or an error, which is final. */
+/* Of the two that may be on their way; -1: none. */
+static int32_t older(const struct device *d)
+{
+    return d->lists[!d->newest].is_sent ? !d->newest : d->lists[d->newest].is_sent ? d->newest : -1;
+}
+
+static void give_results(struct device *d, int32_t index)
+{
+    struct list *list = &d->lists[index];
+    for (int32_t i = 0; i < list->num_samples; i++)
+        give_result(&list->samples[i], &d->host_results[index][i]);
+    list->has_landed = true;
+}
+
+/* Of the older one: 1 when it lands within `us` or did before, 0, or an error, which is final. */
 static int land(struct device *d, int64_t us)
 {
-    struct list *list = &d->lists[d->flying];
-    if (d->error != 0 || !d->in_flight)
+    const int32_t index = older(d);
+    if (d->error != 0 || index < 0 || d->lists[index].has_landed)
         return d->error != 0 ? d->error : 1;
-    int r = runtime_wait(d->runtime, d->flying, us);
-    if (r == 1) {
-        d->error = ranks_check(d->ranks);
-        return d->error;
-    }
-    d->in_flight = false;
-    d->error = r;
-    for (int32_t i = 0; r == 0 && i < list->num_samples; i++)
-        give_result(&list->samples[i], &d->host_results[d->flying][i]);
-    return r == 0 ? 1 : r;
+    const int r = runtime_wait(d->runtime, index, us);
+    d->error = r < 0 ? r : ranks_check(d->ranks);
+    if (d->error == 0 && r == 0)
+        give_results(d, index);
+    return d->error != 0 ? d->error : r == 0;
 }
 
 int device_wait(struct device *d)
 {
     const int64_t until = clock_now_us() + DEADLINE_US;
+    const int32_t index = older(d);
     int r = 0;
     while (r == 0) {
         r = land(d, WAIT_US);
         if (r == 0 && d->ranks != NULL && clock_now_us() > until)
             r = d->error = ranks_abandon(d->ranks);
     }
+    if (index >= 0)
+        d->lists[index].is_sent = false;
     return r == 1 ? 0 : r;
 }
 

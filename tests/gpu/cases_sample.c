@@ -194,8 +194,9 @@ static void ahead(struct side *s, int32_t variant)
         if (s->backend->submit(s->device) < 0)
             side_run(s);
     }
-    if (s->backend->wait(s->device) < 0)
-        side_run(s);
+    for (int k = 0; k < 2; k++) /* of a device that queues, two lists */
+        if (s->backend->wait(s->device) < 0)
+            side_run(s);
     for (int32_t i = 0; i < ROWS; i++) {
         keep_row(s, &first, &rows[0][i], i);
         keep_row(s, &second, &rows[1][i], i);

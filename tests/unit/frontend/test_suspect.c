@@ -83,6 +83,41 @@ START_TEST(company_in_the_third_death_convicts_nobody)
 }
 END_TEST
 
+/* The younger of two steps that a device had is only named, or was sent as well. */
+static void crash_behind(uint64_t older, uint64_t younger, uint64_t sent)
+{
+    struct status_page *page = rig.engine_page[0];
+    status_step_open(page, 2);
+    status_step_add(page, 2, younger, RIG_GENERATION);
+    status_step_add(page, 2, older, RIG_GENERATION);
+    status_step_close(page, 2);
+    page->step_sent = sent;
+    crash(&older, 1);
+}
+
+START_TEST(the_step_behind_the_one_that_ran_is_blamed_if_it_was_sent)
+{
+    for (uint64_t sent = 1; sent <= 2; sent++) {
+        uint64_t ids[2];
+        bool is_suspect;
+        for (int i = 0; i < 2; i++) {
+            rig_submit(&rig, &ask);
+            ids[i] = take(&is_suspect);
+        }
+        for (int death = 1; death <= 2; death++) {
+            crash_behind(ids[0], ids[1], sent);
+            for (uint64_t left = session_num_requests(rig.session); left > 0; left--) {
+                const uint64_t id = take(&is_suspect);
+                if (id == ids[0])
+                    ck_assert(is_suspect == (death == 2)); /* once for each death */
+                if (id == ids[1])
+                    ck_assert(is_suspect == (death == 2 && sent == 2));
+            }
+        }
+    }
+}
+END_TEST
+
 START_TEST(a_kill_from_outside_blames_nobody)
 {
     bool is_suspect;
@@ -167,6 +202,8 @@ END_TEST
 
 RUN_SUITE_AROUND("suspect", setup, teardown,
                  who_took_part_in_two_deaths_is_marked_and_the_third_alone_convicts,
-                 company_in_the_third_death_convicts_nobody, a_kill_from_outside_blames_nobody,
+                 company_in_the_third_death_convicts_nobody,
+                 the_step_behind_the_one_that_ran_is_blamed_if_it_was_sent,
+                 a_kill_from_outside_blames_nobody,
                  steps_of_others_and_steps_that_ended_blame_nobody,
                  what_others_convicted_is_refused_for_ten_minutes, the_oldest_conviction_makes_room)

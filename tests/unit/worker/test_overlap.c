@@ -9,8 +9,10 @@
 /* The cpu backend, listened to. */
 static struct backend heard;
 static struct {
-    bool is_running;
+    bool is_running,
+        is_behind;             /* lists: one runs, and one more was given to a device that queues */
     int num_starts, num_ahead; /* lists; of them recorded while another ran */
+    int num_behind;            /* of them submitted while another ran */
     bool was_begun_ahead;
     uint64_t last_step;
     void (*at_start)(void);
@@ -27,19 +29,23 @@ static void hear_begin(struct device *device)
 
 static int hear_submit(struct device *device)
 {
-    ck_assert(!ears.is_running);
+    ck_assert(!ears.is_running || (heard.queues && !ears.is_behind));
     ears.num_starts++;
     ears.num_ahead += ears.was_begun_ahead;
+    ears.num_behind += ears.is_behind = ears.is_running;
     ears.is_running = true;
     if (ears.at_start != NULL)
         ears.at_start();
     return world.backend->submit(device);
 }
 
+/* A device that queues: its older list is over when the other was submitted, as nobody knows. */
 static int hear_wait(struct device *device)
 {
-    ears.is_running = false;
-    return world.backend->wait(device);
+    const bool was_behind = ears.is_behind;
+    ears.is_running = was_behind;
+    ears.is_behind = false;
+    return was_behind ? 0 : world.backend->wait(device);
 }
 
 static int hear_wait_for(struct device *device, int64_t us)
@@ -49,8 +55,10 @@ static int hear_wait_for(struct device *device, int64_t us)
     return world.backend->wait_for(device, us);
 }
 
+enum order { IN_TURN, AHEAD, QUEUED };
+
 /* A world whose engine is listened to. */
-static void open_world(const struct world_setup *setup, bool without_overlap)
+static void open_world_of(const struct world_setup *setup, enum order order)
 {
     struct error err;
     world_open(setup);
@@ -58,6 +66,7 @@ static void open_world(const struct world_setup *setup, bool without_overlap)
     engine_destroy(world.engine);
     memset(&ears, 0, sizeof(ears));
     heard = *world.backend;
+    heard.queues = order == QUEUED;
     heard.begin = hear_begin;
     heard.submit = hear_submit;
     heard.wait = hear_wait;
@@ -68,9 +77,14 @@ static void open_world(const struct world_setup *setup, bool without_overlap)
                                             .limits = world.limits,
                                             .page = world.page,
                                             .doorbell = world.doorbell,
-                                            .without_overlap = without_overlap };
+                                            .without_overlap = order == IN_TURN };
     ck_assert_int_eq(engine_create(&options, &world.engine, &err), 0);
     seat_open(&world.seat, world.engine, WORLD_SEAT, setup->complete_cells);
+}
+
+static void open_world(const struct world_setup *setup)
+{
+    open_world_of(setup, AHEAD);
 }
 
 static void close_world(void)
@@ -89,35 +103,38 @@ static const struct world_setup setups[] = {
     { .budget = 64, .num_seqs = 32, .num_blocks = 20, .num_threads = 2 }, /* preempts */
 };
 
-static void answer_all(const struct world_setup *from, bool without_overlap,
+static void answer_all(const struct world_setup *from, enum order order,
                        struct seat_answer *ret_answers)
 {
     struct world_setup setup = *from;
     setup.kv_dtype = DTYPE_F16;
     setup.complete_cells = 4096;
-    open_world(&setup, without_overlap);
+    open_world_of(&setup, order);
     for (unsigned i = 0; i < WORLD_NUM_REQUESTS; i++)
         world_submit(i);
     world_run(0, WORLD_NUM_REQUESTS);
     memcpy(ret_answers, world.seat.answers, WORLD_NUM_REQUESTS * sizeof(*ret_answers));
     for (int i = 0; i < WORLD_NUM_REQUESTS; i++)
         ret_answers[i].num_waiting = ret_answers[i].cached_tokens = 0; /* what it met may differ */
-    if (without_overlap)
+    if (order == IN_TURN)
         ck_assert_int_eq(ears.num_ahead, 0);
     else
         ck_assert_int_gt(ears.num_ahead, ears.num_starts / 2);
+    ck_assert_int_eq(ears.num_behind, order == QUEUED ? ears.num_ahead : 0);
     close_world();
 }
 
-START_TEST(answers_are_the_same_ahead_and_in_turn)
+START_TEST(answers_are_the_same_in_all_orders)
 {
-    static struct seat_answer ahead[WORLD_NUM_REQUESTS], in_turn[WORLD_NUM_REQUESTS];
+    static struct seat_answer answers[QUEUED + 1][WORLD_NUM_REQUESTS];
     for (size_t s = 0; s < sizeof(setups) / sizeof(setups[0]); s++) {
-        answer_all(&setups[s], false, ahead);
-        answer_all(&setups[s], true, in_turn);
-        for (int i = 0; i < WORLD_NUM_REQUESTS; i++)
-            ck_assert_msg(memcmp(&ahead[i], &in_turn[i], sizeof(ahead[i])) == 0,
-                          "request %d of setup %zu differs", i, s);
+        for (int order = IN_TURN; order <= QUEUED; order++)
+            answer_all(&setups[s], (enum order)order, answers[order]);
+        for (int order = AHEAD; order <= QUEUED; order++)
+            for (int i = 0; i < WORLD_NUM_REQUESTS; i++)
+                ck_assert_msg(
+                    memcmp(&answers[order][i], &answers[IN_TURN][i], sizeof(answers[0][0])) == 0,
+                    "request %d of setup %zu differs in order %d", i, s, order);
     }
 }
 END_TEST
@@ -138,7 +155,7 @@ static const struct seat_choice *answer_greedily(struct world_asked *a, unsigned
 START_TEST(a_stop_that_is_seen_late_leaves_no_page)
 {
     struct world_asked a;
-    open_world(&world_usual, false);
+    open_world(&world_usual);
     const struct seat_choice *whole;
     world_ask(&a, 2);
     a.submit.num_prompt = 14;
@@ -172,7 +189,7 @@ END_TEST
 START_TEST(a_length_that_is_known_costs_no_row)
 {
     struct world_asked a;
-    open_world(&world_usual, false);
+    open_world(&world_usual);
     world_ask(&a, 2);
     a.submit.num_prompt = 14;
     a.params.max_tokens = 8;
@@ -185,7 +202,7 @@ END_TEST
 
 START_TEST(cancel_while_a_step_runs_frees_everything_in_the_next)
 {
-    open_world(&world_usual, false);
+    open_world(&world_usual);
     for (unsigned i = 0; i < 6; i++)
         world_submit(i);
     for (int i = 0; i < 4; i++)
@@ -223,7 +240,7 @@ static void check_page(void)
 
 START_TEST(the_page_names_the_step_that_runs)
 {
-    open_world(&world_usual, false);
+    open_world(&world_usual);
     ears.at_start = check_page;
     for (unsigned i = 0; i < 8; i++)
         world_submit(i);
@@ -234,18 +251,42 @@ START_TEST(the_page_names_the_step_that_runs)
 }
 END_TEST
 
+/* Of two lists that the device has, both are named, the younger one as sent. */
+static void check_sent(void)
+{
+    const struct status_step *steps[STATUS_MAX_SENT];
+    const int num = status_sent_steps(world.page, steps);
+    ck_assert_int_eq(num, 1 + ears.is_behind);
+    for (int k = 0; k < num; k++)
+        ck_assert_uint_eq(steps[k]->number, world.page->step + 1 + (uint64_t)k);
+    ck_assert_uint_gt(steps[num - 1]->num_requests, 0);
+}
+
+START_TEST(the_page_names_both_steps_that_a_device_has)
+{
+    open_world_of(&world_usual, QUEUED);
+    ears.at_start = check_sent;
+    for (unsigned i = 0; i < 8; i++)
+        world_submit(i);
+    world_run(0, 8);
+    ck_assert_int_gt(ears.num_behind, 0);
+    ck_assert_uint_eq(world.page->step, (uint64_t)ears.num_starts);
+    close_world();
+}
+END_TEST
+
 static void check_turn(void)
 {
     const struct status_step *step = status_find_step(world.page, world.page->step + 1);
-    ck_assert(!ears.was_begun_ahead);
+    ck_assert(!ears.was_begun_ahead && !ears.is_behind);
     for (uint32_t i = 0; i < step->num_requests; i++)
         ck_assert(step->requests[i].id != 3 || step->num_requests == 1);
 }
 
-START_TEST(nothing_is_planned_beside_a_suspect)
+static void run_suspect(enum order order)
 {
     struct world_asked a;
-    open_world(&world_usual, false);
+    open_world_of(&world_usual, order);
     for (unsigned i = 0; i < 3; i++)
         world_submit(i);
     for (int i = 0; i < 3; i++)
@@ -259,6 +300,12 @@ START_TEST(nothing_is_planned_beside_a_suspect)
     ears.at_start = NULL;
     world_run(0, 3);
     close_world();
+}
+
+START_TEST(nothing_is_planned_beside_a_suspect)
+{
+    run_suspect(AHEAD);
+    run_suspect(QUEUED);
 }
 END_TEST
 
@@ -283,7 +330,7 @@ static void look_for_second(void)
 
 START_TEST(what_comes_while_a_long_step_runs_takes_part_in_the_next)
 {
-    open_world(&world_usual, false);
+    open_world(&world_usual);
     engine_set_cost(world.engine, 1e6, 0); /* so the engine believes */
     world_submit(0);
     ck_assert_int_eq(engine_step(world.engine), 1);
@@ -298,8 +345,8 @@ START_TEST(what_comes_while_a_long_step_runs_takes_part_in_the_next)
 }
 END_TEST
 
-RUN_SUITE("overlap", answers_are_the_same_ahead_and_in_turn,
-          a_stop_that_is_seen_late_leaves_no_page, a_length_that_is_known_costs_no_row,
+RUN_SUITE("overlap", answers_are_the_same_in_all_orders, a_stop_that_is_seen_late_leaves_no_page,
+          a_length_that_is_known_costs_no_row,
           cancel_while_a_step_runs_frees_everything_in_the_next, the_page_names_the_step_that_runs,
-          nothing_is_planned_beside_a_suspect,
+          the_page_names_both_steps_that_a_device_has, nothing_is_planned_beside_a_suspect,
           what_comes_while_a_long_step_runs_takes_part_in_the_next)
