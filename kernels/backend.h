@@ -121,7 +121,9 @@ struct device_options {
         *libraries;      /* a folder with its maker's libraries, or NULL: where they usually lie */
     double memory_share; /* most of the device's memory that this rank takes, 0 .. 1 */
     size_t max_input_bytes; /* most that the host gives a step: ids, block tables, samples */
-    bool is_deterministic;  /* law 1 at any price; the host holds to it anyway */
+    int64_t deadline_us;   /* a list of several ranks that takes longer hangs: its wait() fails with
+                              -ETIMEDOUT; 0: a minute */
+    bool is_deterministic; /* law 1 at any price; the host holds to it anyway */
 };
 
 /* Where a device's memory has gone. */

@@ -10,7 +10,12 @@
 #include "kernels/cuda/lt.h"
 #include "kernels/cuda/ranks.h"
 
-enum { MAX_THREADS = 8, EXPANDED_BYTES = 64 << 20, MIN_TABLES = 1 << 20 };
+enum {
+    MAX_THREADS = 8,
+    EXPANDED_BYTES = 64 << 20,
+    MIN_TABLES = 1 << 20,
+    DEADLINE_US = 60 * 1000 * 1000
+};
 
 /* The rank's number in "0,1", or its rank. */
 static int32_t ordinal_of(const char *ordinals, int32_t rank)
@@ -41,6 +46,7 @@ static void read_options(struct device *d, const struct device_options *o)
     d->max_vocab = o->max_vocab > 0 ? o->max_vocab : 1;
     d->num_threads = allowed_threads(o->num_threads);
     d->is_deterministic = o->is_deterministic;
+    d->deadline_us = o->deadline_us > 0 ? o->deadline_us : DEADLINE_US;
     d->memory_share = o->memory_share > 0 ? o->memory_share : 0.9;
     snprintf(d->ordinals, sizeof(d->ordinals), "%s", o->ordinals != NULL ? o->ordinals : "");
     snprintf(d->libraries, sizeof(d->libraries), "%s", o->libraries != NULL ? o->libraries : "");
@@ -152,8 +158,7 @@ int32_t device_threads(const struct device *d)
 int device_join(struct device *d, const struct communicator *communicator, struct error *err)
 {
     const bool shares = strlen(d->ordinals) > 0 && ranks_share_device(d->ordinals);
-    return ranks_open(d->libraries, communicator, shares, runtime_stream(d->runtime), &d->ranks,
-                      err);
+    return ranks_open(d->libraries, communicator, shares, &d->ranks, err);
 }
 
 /* --- memory --------------------------------------------------------------------------------------

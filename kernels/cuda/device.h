@@ -121,6 +121,7 @@ struct device {
     int32_t max_results;
     bool is_deterministic;
     double memory_share;
+    int64_t deadline_us;
     char ordinals[64], libraries[512], isa[96];
 
     struct list lists[2];

@@ -2,33 +2,22 @@
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <nccl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/library.h"
+#include "kernels/cuda/nccl.h"
 
 enum { MULTI_RANK_VERSION = 23000 };
+enum { LAUNCHED, KEPT, NUM_COMMS };
 
 struct ranks {
-    ncclComm_t comm;
-    int32_t rank, num_ranks;
-    bool is_broken;
-    struct {
-        ncclResult_t (*version)(int *);
-        ncclResult_t (*unique_id)(ncclUniqueId *);
-        ncclResult_t (*init)(ncclComm_t *, int, ncclUniqueId, int);
-        ncclResult_t (*all_reduce)(const void *, void *, size_t, ncclDataType_t, ncclRedOp_t,
-                                   ncclComm_t, cudaStream_t);
-        ncclResult_t (*all_gather)(const void *, void *, size_t, ncclDataType_t, ncclComm_t,
-                                   cudaStream_t);
-        ncclResult_t (*async_error)(ncclComm_t, ncclResult_t *);
-        ncclResult_t (*abort)(ncclComm_t);
-        ncclResult_t (*destroy)(ncclComm_t);
-        const char *(*words)(ncclResult_t);
-    } call;
+    struct nccl call;
+    struct ncclComm *comms[NUM_COMMS];
+    int32_t rank, num_ranks, kind;
+    bool is_broken, was_aborted;
 };
 
 bool ranks_share_device(const char *ordinals)
@@ -86,37 +75,36 @@ static void talk_into_sharing(const struct ranks *ranks)
 }
 
 /* Rank 0's bytes for everybody: the others add zeros. */
-static int share_id(const struct communicator *c, ncclUniqueId *id)
+static int share_id(const struct communicator *c, struct nccl_id *id)
 {
     float bytes[sizeof(*id)] = { 0 };
     for (size_t i = 0; c->rank == 0 && i < sizeof(*id); i++)
-        bytes[i] = (float)(unsigned char)id->internal[i];
+        bytes[i] = (float)(unsigned char)id->bytes[i];
     const int r = c->all_reduce(c->context, bytes, (int64_t)sizeof(*id));
     for (size_t i = 0; i < sizeof(*id); i++)
-        id->internal[i] = (char)(unsigned char)bytes[i];
+        id->bytes[i] = (char)(unsigned char)bytes[i];
     return r;
 }
 
-static int meet(struct ranks *ranks, const struct communicator *c, struct error *err)
+static int meet(struct ranks *ranks, const struct communicator *c, int32_t kind, struct error *err)
 {
-    ncclUniqueId id;
+    struct nccl_id id;
     memset(&id, 0, sizeof(id));
-    ncclResult_t r = c->rank == 0 ? ranks->call.unique_id(&id) : ncclSuccess;
-    if (r != ncclSuccess)
+    int r = c->rank == 0 ? ranks->call.unique_id(&id) : NCCL_SUCCESS;
+    if (r != NCCL_SUCCESS)
         return error_set(err, -EPIPE, "NCCL gives no id: %s", ranks->call.words(r));
     if (share_id(c, &id) < 0)
         return error_set(err, -EPIPE, "another rank did not come to open its GPU");
-    r = ranks->call.init(&ranks->comm, c->num_ranks, id, c->rank);
-    return r == ncclSuccess ? 0
-                            : error_set(err, -EPIPE, "NCCL: rank %d cannot join %d ranks: %s",
-                                        c->rank, c->num_ranks, ranks->call.words(r));
+    r = ranks->call.init(&ranks->comms[kind], c->num_ranks, id, c->rank);
+    return r == NCCL_SUCCESS ? 0
+                             : error_set(err, -EPIPE, "NCCL: rank %d cannot join %d ranks: %s",
+                                         c->rank, c->num_ranks, ranks->call.words(r));
 }
 
 int ranks_open(const char *libraries, const struct communicator *communicator, bool share_device,
-               void *stream, struct ranks **ret_ranks, struct error *err)
+               struct ranks **ret_ranks, struct error *err)
 {
     static const char *const names[] = { "libnccl.so.2", NULL };
-    (void)stream;
     void *handle = library_open(libraries, "nccl", names);
     if (handle == NULL)
         return error_set_param(err, -ENOENT, "cuda_libs",
@@ -131,66 +119,77 @@ int ranks_open(const char *libraries, const struct communicator *communicator, b
     int r = find_functions(ranks, handle, err);
     if (r == 0 && share_device)
         talk_into_sharing(ranks);
-    if (r == 0)
-        r = meet(ranks, communicator, err);
+    for (int32_t kind = 0; r == 0 && kind < NUM_COMMS; kind++)
+        r = meet(ranks, communicator, kind, err);
     if (r < 0) {
-        free(ranks);
+        ranks_close(ranks);
         return r;
     }
     *ret_ranks = ranks;
     return 0;
 }
 
+/* Ends what hangs, and whatever is given to it later. */
+static void abort_all(struct ranks *ranks)
+{
+    for (int32_t kind = 0; !ranks->was_aborted && kind < NUM_COMMS; kind++)
+        if (ranks->comms[kind] != NULL)
+            ranks->call.abort(ranks->comms[kind]);
+    ranks->is_broken = ranks->was_aborted = true;
+}
+
 void ranks_close(struct ranks *ranks)
 {
     if (ranks == NULL)
         return;
-    if (ranks->is_broken) /* aborted already */
-        ;
-    else
-        ranks->call.destroy(ranks->comm);
+    for (int32_t kind = 0; !ranks->was_aborted && kind < NUM_COMMS; kind++)
+        if (ranks->comms[kind] != NULL)
+            ranks->call.destroy(ranks->comms[kind]);
     free(ranks);
 }
 
+/* Of those that wait for this rank as well: they would wait for ever. */
 int ranks_check(struct ranks *ranks)
 {
-    ncclResult_t state = ncclSuccess;
     if (ranks == NULL)
         return 0;
-    if (!ranks->is_broken &&
-        (ranks->call.async_error(ranks->comm, &state) != ncclSuccess || state != ncclSuccess)) {
-        ranks->is_broken = true;
-        ranks->call.abort(ranks->comm);
+    for (int32_t kind = 0; !ranks->is_broken && kind < NUM_COMMS; kind++) {
+        int state = NCCL_SUCCESS;
+        ranks->is_broken = ranks->call.async_error(ranks->comms[kind], &state) != NCCL_SUCCESS ||
+                           state != NCCL_SUCCESS;
     }
+    if (ranks->is_broken)
+        abort_all(ranks);
     return ranks->is_broken ? -EPIPE : 0;
 }
 
 int ranks_abandon(struct ranks *ranks)
 {
-    if (!ranks->is_broken)
-        ranks->call.abort(ranks->comm);
-    ranks->is_broken = true;
+    abort_all(ranks);
     return -ETIMEDOUT;
 }
 
-int32_t ranks_num(const struct ranks *ranks)
+void ranks_keep(struct ranks *ranks, bool keep)
 {
-    return ranks->num_ranks;
+    if (ranks != NULL)
+        ranks->kind = keep ? KEPT : LAUNCHED;
 }
 
 /* A call that fails leaves the error that ranks_check() finds. */
 void ranks_all_reduce(const struct launch *launch, const void *args)
 {
     const struct meet_args *a = args;
-    if (a->ranks->call.all_reduce(a->x, a->x, (size_t)a->num, ncclFloat32, ncclSum, a->ranks->comm,
-                                  launch->stream) != ncclSuccess)
-        a->ranks->is_broken = true;
+    struct ranks *ranks = a->ranks;
+    ranks->is_broken |=
+        ranks->call.all_reduce(a->x, a->x, (size_t)a->num, NCCL_FLOAT, NCCL_SUM,
+                               ranks->comms[ranks->kind], launch->stream) != NCCL_SUCCESS;
 }
 
 void ranks_all_gather(const struct launch *launch, const void *args)
 {
     const struct meet_args *a = args;
-    if (a->ranks->call.all_gather(a->x, a->gathered, (size_t)a->num, ncclFloat32, a->ranks->comm,
-                                  launch->stream) != ncclSuccess)
-        a->ranks->is_broken = true;
+    struct ranks *ranks = a->ranks;
+    ranks->is_broken |=
+        ranks->call.all_gather(a->x, a->gathered, (size_t)a->num, NCCL_FLOAT,
+                               ranks->comms[ranks->kind], launch->stream) != NCCL_SUCCESS;
 }

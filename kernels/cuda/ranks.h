@@ -1,12 +1,21 @@
 /*
  * ranks.h - sums and gathers of several GPUs by NCCL
  *
- * Opened when there is more than one rank. Rank 0's id travels through the engine's own
- * communicator, as a sum of numbers that are zero in all other ranks. The interface leaves room for
- * a sum of our own for small messages: it would be chosen in ranks_all_reduce by size.
+ * Opened when there is more than one rank. Ids travel through the engine's own communicator, as
+ * sums of numbers that are zero in all ranks but the first.
  *
- * A rank that is gone, or hangs, is seen by ranks_check() while a step is waited for: the
- * communicator is then aborted, and the step fails.
+ * There are two communicators: one for lists that are launched, one for those that are kept as
+ * graphs. NCCL can mix both on one, but then orders its calls itself, by events around each; here
+ * all of them are on one queue and in one order in all ranks, so it is told to leave that
+ * (NCCL_GRAPH_MIXING_SUPPORT=0), and each communicator sees one kind. Before a list is kept it runs
+ * once on the kept one's communicator, while nothing else does: what a size needs for the first
+ * time cannot be made while it is captured.
+ *
+ * A sum of our own for small messages would be a launch function beside ranks_all_reduce(), chosen
+ * by the number of floats where record.c records it: lists of all ranks have the same.
+ *
+ * A rank that is gone, or hangs, is seen by ranks_check() while a step is waited for, or by the
+ * deadline: the communicators are then aborted, and the step fails.
  */
 #ifndef KERNELS_CUDA_RANKS_H
 #define KERNELS_CUDA_RANKS_H
@@ -20,11 +29,11 @@ struct ranks;
 bool ranks_share_device(const char *ordinals);
 
 int ranks_open(const char *libraries, const struct communicator *communicator, bool share_device,
-               void *stream, struct ranks **ret_ranks, struct error *err);
-void ranks_close(struct ranks *ranks);  /* accepts NULL */
-int ranks_check(struct ranks *ranks);   /* 0 or -EPIPE; accepts NULL */
-int ranks_abandon(struct ranks *ranks); /* nobody waits any longer: -ETIMEDOUT */
-int32_t ranks_num(const struct ranks *ranks);
+               struct ranks **ret_ranks, struct error *err);
+void ranks_close(struct ranks *ranks);           /* accepts NULL */
+int ranks_check(struct ranks *ranks);            /* 0 or -EPIPE, which is final; accepts NULL */
+int ranks_abandon(struct ranks *ranks);          /* nobody waits any longer: -ETIMEDOUT */
+void ranks_keep(struct ranks *ranks, bool keep); /* what is launched next is kept; accepts NULL */
 
 launch_function ranks_all_reduce, ranks_all_gather;
 

@@ -8,8 +8,7 @@
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/ranks.h"
 
-/* No step lasts as long as the deadline: a rank that others wait for so long hangs. */
-enum { WAIT_US = 1000, DEADLINE_US = 60 * 1000 * 1000, MAX_BUCKET = 256 };
+enum { WAIT_US = 1000, MAX_BUCKET = 256, KEPT_EVENT = RUNTIME_NUM_EVENTS - 1 };
 
 /* --- recording ------------------------------------------------------------------------------- */
 
@@ -150,6 +149,32 @@ const void *device_row_array(struct device *d, const void *host, int32_t rows, s
 /* --- running
  * -------------------------------------------------------------------------------------- */
 
+/* 1 when the event is over, 0 when it is not within `us`, or an error, which is final. */
+static int look(struct device *d, int32_t event, int64_t us)
+{
+    const int r = runtime_wait(d->runtime, event, us);
+    d->error = r < 0 ? r : ranks_check(d->ranks);
+    return d->error != 0 ? d->error : r == 0;
+}
+
+/* No list lasts as long as the deadline: a rank that others wait for so long hangs. */
+static int look_again(struct device *d, int64_t until)
+{
+    if (d->ranks != NULL && clock_now_us() > until)
+        d->error = ranks_abandon(d->ranks);
+    return d->error;
+}
+
+/* All that was launched is over. */
+static int settle(struct device *d)
+{
+    const int64_t until = clock_now_us() + d->deadline_us;
+    int r = runtime_record(d->runtime, RUNTIME_COMPUTE, KEPT_EVENT);
+    while (r == 0 && (r = look(d, KEPT_EVENT, WAIT_US)) == 0)
+        r = look_again(d, until);
+    return r == 1 ? 0 : r;
+}
+
 static void launch_all(struct device *d, const struct list *list, bool first)
 {
     for (int32_t i = 0; i < list->num_ops; i++)
@@ -176,26 +201,36 @@ static struct graph *find_graph(struct device *d, const struct list *list)
     return NULL;
 }
 
-/* A list that cannot be kept runs as it is. */
+/* Beside other ranks a list that cannot be kept must not run: theirs are. */
+static int refuse_graph(const struct device *d)
+{
+    return d->ranks != NULL ? -ENOMEM : 0;
+}
+
+/* Runs once before it is kept: kernels are loaded when they first run, and NCCL makes what a size
+ * needs, which no graph can hold. */
 static int keep_graph(struct device *d, const struct list *list)
 {
     const int32_t begin = num_first(list), num = list->num_ops - begin;
     const size_t bytes = (size_t)num * sizeof(struct op);
-    if (num == 0 || d->num_graphs == DEVICE_MAX_GRAPHS || find_graph(d, list) != NULL)
+    if (num == 0 || find_graph(d, list) != NULL)
         return 0;
     struct graph *graph = &d->graphs[d->num_graphs];
-    graph->ops = malloc(bytes);
-    if (graph->ops == NULL)
-        return 0;
-    memcpy(graph->ops, list->ops + begin, bytes);
+    unsigned char *ops = d->num_graphs < DEVICE_MAX_GRAPHS ? malloc(bytes) : NULL;
+    if (ops == NULL)
+        return refuse_graph(d);
+    graph->ops = memcpy(ops, list->ops + begin, bytes);
     graph->num_ops = num;
-    launch_all(d, list,
-               false); /* kernels are loaded when they first run, which no graph can hold */
-    int r = runtime_graph_begin(d->runtime);
+    ranks_keep(d->ranks, true);
+    launch_all(d, list, false);
+    int r = d->ranks != NULL ? settle(d) : 0;
+    if (r == 0)
+        r = runtime_graph_begin(d->runtime);
     if (r == 0) {
         launch_all(d, list, false);
         r = runtime_graph_end(d->runtime, &graph->graph);
     }
+    ranks_keep(d->ranks, false);
     if (r < 0) {
         free(graph->ops);
         return r;
@@ -281,23 +316,19 @@ static int land(struct device *d, int64_t us)
     const int32_t index = older(d);
     if (d->error != 0 || index < 0 || d->lists[index].has_landed)
         return d->error != 0 ? d->error : 1;
-    const int r = runtime_wait(d->runtime, index, us);
-    d->error = r < 0 ? r : ranks_check(d->ranks);
-    if (d->error == 0 && r == 0)
+    const int r = look(d, index, us);
+    if (r == 1)
         give_results(d, index);
-    return d->error != 0 ? d->error : r == 0;
+    return r;
 }
 
 int device_wait(struct device *d)
 {
-    const int64_t until = clock_now_us() + DEADLINE_US;
+    const int64_t until = clock_now_us() + d->deadline_us;
     const int32_t index = older(d);
     int r = 0;
-    while (r == 0) {
-        r = land(d, WAIT_US);
-        if (r == 0 && d->ranks != NULL && clock_now_us() > until)
-            r = d->error = ranks_abandon(d->ranks);
-    }
+    while (r == 0 && (r = land(d, WAIT_US)) == 0)
+        r = look_again(d, until);
     if (index >= 0)
         d->lists[index].is_sent = false;
     return r == 1 ? 0 : r;

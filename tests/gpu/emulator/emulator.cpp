@@ -3,7 +3,6 @@
 #include <cstdlib>
 #include <mutex>
 #include <sys/mman.h>
-#include <vector>
 
 enum { STACK_BYTES = 256 << 10, MAX_THREADS = 1024, MAX_WORDS = 8, SHARED_BYTES = 256 << 10 };
 
@@ -94,44 +93,8 @@ static void *map_pages(size_t bytes)
     return at;
 }
 
-struct kept {
-    dim3 grid;
-    int threads, shared_bytes;
-    std::function<void()> kernel;
-};
-
-/* Of this thread, while it keeps launches. */
-static thread_local std::vector<struct kept> *keeping;
-
-void emulator_graph_begin(void)
-{
-    keeping = new std::vector<struct kept>;
-}
-
-void *emulator_graph_end(void)
-{
-    void *graph = keeping;
-    keeping = nullptr;
-    return graph;
-}
-
-void emulator_graph_launch(void *graph)
-{
-    for (const struct kept &k : *(std::vector<struct kept> *)graph)
-        emulator_run(k.grid, k.threads, k.shared_bytes, k.kernel);
-}
-
-void emulator_graph_free(void *graph)
-{
-    delete (std::vector<struct kept> *)graph;
-}
-
 void emulator_run(dim3 grid, int threads, int shared_bytes, const std::function<void()> &kernel)
 {
-    if (keeping != nullptr) {
-        keeping->push_back({ grid, threads, shared_bytes, kernel });
-        return;
-    }
     static std::mutex lock;
     static bool backwards;
     const std::lock_guard<std::mutex> guard(lock);

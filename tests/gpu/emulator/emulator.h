@@ -20,6 +20,7 @@
 
 #include "base/half.h"
 #include "kernels/cuda/ops.h"
+#include "tests/gpu/emulator/queue.h"
 
 using std::fmaxf;
 using std::fminf;
@@ -52,14 +53,6 @@ extern unsigned char *emulator_shared;
 void emulator_run(dim3 grid, int threads, int shared_bytes, const std::function<void()> &kernel);
 void emulator_block_sync(void);
 
-/* Launches between begin and end are kept and not run: for runtime.c. */
-extern "C" {
-void emulator_graph_begin(void);
-void *emulator_graph_end(void);
-void emulator_graph_launch(void *graph);
-void emulator_graph_free(void *graph);
-}
-
 /* All lanes of a warp give `num` words; the last to come calls `all` with those of every lane,
  * [32][num], and each takes those of lane `from` with it. */
 void emulator_meet(uint32_t *words, int num, int from, void (*all)(uint32_t *lanes, int num));
@@ -76,7 +69,9 @@ static void launch_kernel(void (*kernel)(Parameters...), dim3 grid, int threads,
 {
     if (shared_bytes > launch->max_shared_bytes)
         __builtin_trap();
-    emulator_run(grid, threads, shared_bytes, [=]() { kernel(arguments...); });
+    queue_add((struct queue *)launch->stream, [=]() {
+        emulator_run(grid, threads, shared_bytes, [=]() { kernel(arguments...); });
+    });
 }
 
 /* --- lanes -------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-/* kernels/cuda/runtime.h without CUDA: memory of the host, everything at once. */
+/* kernels/cuda/runtime.h without CUDA: memory of the host, and one queue for everything. */
 #include "kernels/cuda/runtime.h"
 
 #include <errno.h>
@@ -6,11 +6,15 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "tests/gpu/emulator/queue.h"
+
 enum { PAGE = 65536, GUARD = 4096 };
 
 struct runtime {
     struct runtime_info info;
     size_t mapped;
+    struct queue *queue;
+    uint64_t marks[RUNTIME_NUM_EVENTS];
 };
 
 int runtime_probe(struct error *err)
@@ -30,12 +34,14 @@ int runtime_open(int32_t ordinal, struct runtime **ret_runtime, struct error *er
                                       .num_sms = 2,
                                       .max_shared_bytes = 166912, /* the least: of sm_80 */
                                       .total_bytes = (size_t)4 << 30 };
+    rt->queue = queue_open();
     *ret_runtime = rt;
     return 0;
 }
 
 void runtime_close(struct runtime *rt)
 {
+    queue_close(rt->queue);
     free(rt);
 }
 
@@ -46,7 +52,7 @@ const struct runtime_info *runtime_info(const struct runtime *rt)
 
 void *runtime_stream(struct runtime *rt)
 {
-    return rt;
+    return rt->queue;
 }
 
 size_t runtime_granularity(const struct runtime *rt)
@@ -70,6 +76,7 @@ int runtime_map(struct runtime *rt, size_t bytes, void **ret_memory)
 
 void runtime_unmap(struct runtime *rt, void *memory, size_t bytes)
 {
+    runtime_drain(rt); /* what may use it is over */
     munmap(memory, bytes + GUARD);
     rt->mapped -= bytes;
 }
@@ -87,39 +94,33 @@ void *runtime_pinned_alloc(struct runtime *rt, size_t bytes)
 
 void runtime_pinned_free(struct runtime *rt, void *memory)
 {
-    (void)rt;
+    runtime_drain(rt);
     free(memory);
 }
 
 int runtime_copy(struct runtime *rt, enum runtime_queue queue, void *to, const void *from,
                  size_t bytes)
 {
-    (void)rt;
     (void)queue;
-    memmove(to, from, bytes);
+    queue_copy(rt->queue, to, from, bytes);
     return 0;
 }
 
 int runtime_record(struct runtime *rt, enum runtime_queue queue, int32_t event)
 {
-    (void)rt;
     (void)queue;
-    (void)event;
+    rt->marks[event] = queue_mark(rt->queue);
     return 0;
 }
 
 int runtime_wait(struct runtime *rt, int32_t event, int64_t us)
 {
-    (void)rt;
-    (void)event;
-    (void)us;
-    return 0;
+    return queue_wait(rt->queue, rt->marks[event], us);
 }
 
 int runtime_drain(struct runtime *rt)
 {
-    (void)rt;
-    return 0;
+    return queue_wait(rt->queue, queue_mark(rt->queue), -1);
 }
 
 const char *runtime_failure(const struct runtime *rt)
@@ -128,19 +129,14 @@ const char *runtime_failure(const struct runtime *rt)
     return "";
 }
 
-void emulator_graph_begin(void);
-void *emulator_graph_end(void);
-void emulator_graph_launch(void *graph);
-void emulator_graph_free(void *graph);
-
 struct runtime_graph {
-    void *launches;
+    void *kept;
 };
 
 int runtime_graph_begin(struct runtime *rt)
 {
     (void)rt;
-    emulator_graph_begin();
+    queue_keep_begin();
     return 0;
 }
 
@@ -148,17 +144,16 @@ int runtime_graph_end(struct runtime *rt, struct runtime_graph **ret_graph)
 {
     (void)rt;
     *ret_graph = malloc(sizeof(**ret_graph));
-    void *launches = emulator_graph_end();
+    void *kept = queue_keep_end();
     if (*ret_graph == NULL)
         return -ENOMEM;
-    (*ret_graph)->launches = launches;
+    (*ret_graph)->kept = kept;
     return 0;
 }
 
 int runtime_graph_launch(struct runtime *rt, struct runtime_graph *graph)
 {
-    (void)rt;
-    emulator_graph_launch(graph->launches);
+    queue_keep_do(rt->queue, graph->kept);
     return 0;
 }
 
@@ -166,6 +161,6 @@ void runtime_graph_free(struct runtime_graph *graph)
 {
     if (graph == NULL)
         return;
-    emulator_graph_free(graph->launches);
+    queue_keep_free(graph->kept);
     free(graph);
 }

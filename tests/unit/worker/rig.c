@@ -6,6 +6,7 @@
 static int open_device(struct rig *rig, const struct rig_options *options, const struct arch *arch,
                        struct error *err)
 {
+    const struct communicator *c = options->communicator;
     const struct device_options device_options = {
         .num_threads = options->num_threads > 0 ? options->num_threads : 2,
         .isa = options->isa,
@@ -15,8 +16,14 @@ static int open_device(struct rig *rig, const struct rig_options *options, const
         .max_logits = RIG_MAX_LOGITS,
         .max_input_bytes = 4 << 20,
         .is_deterministic = options->is_deterministic,
+        .rank = c != NULL ? c->rank : 0,
+        .num_ranks = c != NULL ? c->num_ranks : 1,
+        .ordinals = "0,0",
+        .libraries = options->libraries,
+        .deadline_us = options->deadline_us,
     };
-    return rig->backend->device_open(&device_options, &rig->device, err);
+    const int r = rig->backend->device_open(&device_options, &rig->device, err);
+    return r == 0 && c != NULL ? rig->backend->device_join(rig->device, c, err) : r;
 }
 
 static int open_parts(struct rig *rig, const struct rig_options *options, struct error *err)
@@ -176,6 +183,15 @@ int32_t rig_next(struct rig *rig, const struct rig_part *part)
     finish(rig);
     ck_assert(!bad);
     return id;
+}
+
+int rig_try(struct rig *rig, const struct rig_part *part)
+{
+    struct step step;
+    const int32_t last = part->num - 1;
+    (void)enqueue(rig, &step, part, 1, &last, 1);
+    const int r = rig->backend->submit(rig->device);
+    return r == 0 ? rig->backend->wait(rig->device) : r;
 }
 
 void rig_run(struct rig *rig, const int32_t *tokens, int32_t num, int32_t chunk,

@@ -19,6 +19,8 @@ struct rig_options {
     enum dtype quantization;
     int32_t max_model_len;                   /* 0: 128 */
     const struct communicator *communicator; /* NULL: one rank */
+    const char *libraries;                   /* device_options */
+    int64_t deadline_us;
     struct mu_clamp mu_clamp;
     bool no_mu_highway;
     size_t expert_bytes;
@@ -42,6 +44,9 @@ struct rig_part {
 /* Returns 0, or what device_open() or model_open() said. */
 int rig_open(struct rig *rig, const struct rig_options *options, struct error *err);
 void rig_close(struct rig *rig); /* accepts a half-opened one */
+
+/* Compute the positions of one part and say what the device says of it. */
+int rig_try(struct rig *rig, const struct rig_part *part);
 
 /*
  * One step: all parts in one batch. ret_logits: [num_rows][vocab_size] of all rows when
