@@ -61,20 +61,38 @@ static void fill_rows(enum dtype dtype, int32_t cols, unsigned char *rows, uint6
     }
 }
 
+/* Where the 16-bit floats of a block lie: one, or a scale and what minima are multiplied by. */
+static const struct {
+    size_t at[2];
+} scales_of[] = {
+    [DTYPE_Q8_0] = { { 0, 0 } },     [DTYPE_Q4_0] = { { 0, 0 } },   [DTYPE_Q4_K] = { { 0, 2 } },
+    [DTYPE_Q6_K] = { { 208, 208 } }, [DTYPE_Q4_1] = { { 0, 2 } },   [DTYPE_Q5_0] = { { 0, 0 } },
+    [DTYPE_Q5_1] = { { 0, 2 } },     [DTYPE_Q2_K] = { { 80, 82 } }, [DTYPE_Q3_K] = { { 108, 108 } },
+    [DTYPE_Q5_K] = { { 0, 2 } },
+};
+
 /* 32 rows of random blocks, whose scales are 2^-10 and more. */
 static void fill_blocks(enum dtype dtype, int32_t cols, unsigned char *rows, uint64_t *state)
 {
     const size_t size = dtype_row_bytes(dtype, dtype_block(dtype));
     const size_t num = 32 * (size_t)(cols / dtype_block(dtype));
-    const size_t at = dtype == DTYPE_Q6_K ? 208 : 0; /* of the scale */
     for (size_t i = 0; i < num * size; i++)
         rows[i] = (unsigned char)(kernel_rig_random(state) >> 32);
-    for (size_t i = 0; i < num; i++) {
-        unsigned char *scale = rows + i * size + at;
+    for (size_t i = 0; i < 2 * num; i++) {
+        unsigned char *scale = rows + i / 2 * size + scales_of[dtype].at[i % 2];
         scale[1] = (unsigned char)((scale[1] & 0x83) | 0x14);
-        if (dtype == DTYPE_Q4_K)
-            scale[3] = scale[1];
     }
+}
+
+void kernel_rig_fill(struct weight *weight, enum dtype dtype, int32_t rows, int32_t cols)
+{
+    unsigned char *panel = malloc(32 * dtype_row_bytes(dtype, cols));
+    uint64_t state = 0x1234567;
+    for (int32_t first = 0; panel && first < rows; first += 32) {
+        (dtype_is_quant(dtype) ? fill_blocks : fill_rows)(dtype, cols, panel, &state);
+        backend->weight_load(weight, first, rows - first < 32 ? rows - first : 32, panel);
+    }
+    free(panel);
 }
 
 struct weight *kernel_rig_weight(enum dtype dtype, int32_t rows, int32_t cols)
@@ -85,13 +103,7 @@ struct weight *kernel_rig_weight(enum dtype dtype, int32_t rows, int32_t cols)
         fprintf(stderr, "%s\n", err.message);
         exit(1);
     }
-    unsigned char *panel = malloc(32 * dtype_row_bytes(dtype, cols));
-    uint64_t state = 0x1234567;
-    for (int32_t first = 0; panel && first < rows; first += 32) {
-        (dtype_is_quant(dtype) ? fill_blocks : fill_rows)(dtype, cols, panel, &state);
-        backend->weight_load(weight, first, rows - first < 32 ? rows - first : 32, panel);
-    }
-    free(panel);
+    kernel_rig_fill(weight, dtype, rows, cols);
     return weight;
 }
 

@@ -31,6 +31,9 @@ float *kernel_rig_floats(size_t num);
 /* A matrix [rows][cols] of random weights or blocks within some [-2, 2). */
 struct weight *kernel_rig_weight(enum dtype dtype, int32_t rows, int32_t cols);
 
+/* Random rows into a matrix: the same each time. */
+void kernel_rig_fill(struct weight *weight, enum dtype dtype, int32_t rows, int32_t cols);
+
 /*
  * Of one submit, best of the trials: of wall time, and of CPU time per thread, which others on the
  * machine disturb less; it is counted in ticks and says nothing of less than some 20 ms.
