@@ -1,5 +1,6 @@
 #include "cli/info.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,6 +23,22 @@ static const char *bytes_text(double bytes, char text[UNIT_BYTES])
     return text;
 }
 
+/* ": q4_k 71 %, q6_k 27 %, f32 2 %" */
+static void print_shares(const struct measure_share *shares)
+{
+    double all = 0.0;
+    for (int i = 0; i < MEASURE_MAX_TYPES && shares[i].name != NULL; i++)
+        all += (double)shares[i].bytes;
+    for (int i = 0; i < MEASURE_MAX_TYPES && shares[i].name != NULL; i++) {
+        const double share = all > 0.0 ? 100.0 * (double)shares[i].bytes / all : 100.0;
+        printf("%s", i == 0 ? ": " : ", ");
+        for (const char *c = shares[i].name; *c != '\0'; c++)
+            putchar(tolower((unsigned char)*c));
+        printf(share >= 0.5 ? " %.0f %%" : " %.1f %%", share);
+    }
+    printf("\n");
+}
+
 static struct model_options options_of(const struct settings *settings)
 {
     const int32_t tokens = settings->max_num_batched_tokens > 0
@@ -31,7 +48,7 @@ static struct model_options options_of(const struct settings *settings)
     return (struct model_options){
         .dir = settings->model,
         .kv_dtype = memory_kv_dtype(settings->kv_cache_dtype),
-        .quantization = (enum dtype)requant_named(settings->quantization),
+        .quantization = requant_named(settings->quantization),
         .block_size = (int32_t)settings->block_size,
         .max_model_len = (int32_t)settings->max_model_len,
         .max_rows = tokens,
@@ -57,9 +74,9 @@ static void print_model(const struct measure *m)
     if (a->moe.num_experts > 0)
         printf("  experts      %d of %d, %d for each token\n", a->moe.num_experts,
                a->moe.intermediate_size, a->moe.top_k);
-    printf("  checkpoint   %d file%s, %d tensors, %s, %s\n", m->num_files,
-           m->num_files == 1 ? "" : "s", m->num_tensors,
-           bytes_text((double)m->checkpoint_bytes, size), dtype_name(a->dtype));
+    printf("  checkpoint   %d file%s, %d tensors, %s", m->num_files, m->num_files == 1 ? "" : "s",
+           m->num_tensors, bytes_text((double)m->checkpoint_bytes, size));
+    print_shares(m->stored);
     char quantized[512];
     config_quant_describe(&a->quant, quantized, sizeof(quantized));
     if (quantized[0] != '\0')
@@ -117,7 +134,8 @@ static void print_needs(const struct measure *m, const struct model_options *opt
     printf("  weights      %s", bytes_text((double)m->weight_bytes * num_ranks, size));
     if (num_ranks > 1)
         printf(", %s in each rank", bytes_text((double)m->weight_bytes, size));
-    printf("\n  a step       about %s of activations and tables\n",
+    print_shares(m->kept);
+    printf("  a step       about %s of activations and tables\n",
            bytes_text((double)(m->activation_bytes + m->table_bytes) * num_ranks, size));
     printf("  KV cache     %s a token in %s", bytes_text(per_token, size),
            dtype_name(options->kv_dtype));

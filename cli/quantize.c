@@ -21,8 +21,10 @@ struct quantize {
 #define ROW(field) OPTION_FIELD(struct quantize, field)
 static const struct option_row rows[] = {
     { ROW(type), .commands = 1, .initial = "q8_0", .brief = true,
-      .choices = "f32|f16|bf16|q8_0|q4_0|q4_1|q5_0|q5_1|q2_k|q3_k|q4_k|q5_k|q6_k|fp8",
-      .help = "Type of the matrices; vectors stay f32, the output of small types is q6_k." },
+      .choices = "f32|f16|bf16|q8_0|q4_0|q4_1|q5_0|q5_1|q2_k|q3_k|q3_k_s|q3_k_m|q3_k_l|"
+                 "q4_k|q4_k_s|q4_k_m|q5_k|q5_k_s|q5_k_m|q6_k|fp8",
+      .help = "Type of the matrices; vectors stay f32, the output of small types is q6_k. "
+              "q2_k, _s, _m and _l are llama.cpp's mixtures." },
     { ROW(threads), .commands = 1, .initial = "0", .min = 0, .max = 64, .value = "N", .brief = true,
       .help = "Threads; 0: one for each core." },
     { ROW(force), .commands = 1, .initial = "false", .brief = true,
@@ -100,7 +102,7 @@ static int run(const struct quantize *q)
     const struct convert_options options = {
         .from = q->from,
         .to = q->to,
-        .type = (enum block_type)block_choice_named(q->type),
+        .choice = block_choice_named(q->type),
         .num_threads = (int32_t)(threads < 64 ? threads : 64),
         .overwrite = q->force,
         .progress = show_progress,

@@ -14,18 +14,18 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "formats/block.h"
+#include "formats/block_choice.h"
 
 struct convert_progress {
     uint64_t done, total; /* bytes of the source's tensors */
 };
 
 struct convert_options {
-    const char *from; /* a directory of safetensors, or a GGUF file */
-    const char *to;   /* the new file */
-    enum block_type type;
-    int32_t num_threads; /* 1 to 64 */
-    bool overwrite;      /* what lies at `to` */
+    const char *from;                  /* a directory of safetensors, or a GGUF file */
+    const char *to;                    /* the new file */
+    const struct block_choice *choice; /* formats/block_choice.h; NULL of convert_fp8_run() */
+    int32_t num_threads;               /* 1 to 64 */
+    bool overwrite;                    /* what lies at `to` */
     /* May be NULL. Called now and then by the thread that called, and once at the end. */
     void (*progress)(void *context, const struct convert_progress *progress);
     void (*note)(void *context, const char *text); /* a tensor that gets another type */

@@ -311,7 +311,7 @@ int convert_keys(struct convert_source *source, const struct convert_options *op
             gguf_put_value(writer, &gguf->values[i]);
     const int r = gguf == NULL ? put_directory(&m, options) : 0;
     gguf_put_u32(writer, "general.quantization_version", QUANTIZATION_VERSION);
-    gguf_put_u32(writer, "general.file_type", block_choice_file_type(options->type));
+    gguf_put_u32(writer, "general.file_type", block_choice_file_type(options->choice));
     return r;
 }
 

@@ -160,7 +160,7 @@ static int open_model(struct worker *w, struct error *err)
     const struct model_options options = {
         .dir = w->settings.model,
         .kv_dtype = memory_kv_dtype(w->settings.kv_cache_dtype),
-        .quantization = (enum dtype)requant_named(w->settings.quantization),
+        .quantization = requant_named(w->settings.quantization),
         .block_size = w->limits.kv.block_size,
         .max_model_len = (int32_t)w->settings.max_model_len,
         .max_rows = w->limits.max_num_batched_tokens,

@@ -24,7 +24,8 @@ import gguf_random  # noqa: E402
 from scored import Scorer, conversations  # noqa: E402
 
 OUT = ROOT / "build" / "bench"
-TYPES = ["bf16", "f16", "q8_0", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1", "q4_0", "q3_k", "q2_k"]
+TYPES = ["bf16", "f16", "q8_0", "q6_k", "q5_k_m", "q5_k", "q5_1", "q5_0", "q4_k_m", "q4_k", "q4_1", "q4_0", "q3_k_m", "q3_k",
+         "q2_k"]
 
 
 def said(ids, begin, end):

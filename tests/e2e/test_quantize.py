@@ -42,6 +42,16 @@ def test_a_gguf_file_becomes_another(tmp_path):
     assert answer(tmp_path / "b.gguf") == ANSWER
 
 
+def test_a_mixture_is_told_and_is_made_while_loading_too(tmp_path):
+    assert run("quantize", RINGLET, tmp_path / "a.gguf", "--type", "q4_k_m", "--quiet") == (0, "", "")
+    assert answer(tmp_path / "a.gguf") == answer(RINGLET, "--quantization", "q4_k_m") == ANSWER
+    told = [run("info", *args)[1] for args in ((tmp_path / "a.gguf",), (RINGLET, "--quantization", "q4_k_m"))]
+    for out, stored in zip(told, ("q4_k 70 %, q6_k 30 %, f32 1 %", "bf16 100 %")):
+        lines = {line[2:13].strip(): line for line in out.splitlines()}
+        assert lines["checkpoint"].endswith(": " + stored)
+        assert lines["weights"].endswith(": q4_k 70 %, q6_k 30 %, f32 1 %")
+
+
 def test_what_is_wrong_is_told(tmp_path):
     (tmp_path / "there.gguf").write_bytes(b"mine")
     (tmp_path / "bad.gguf").write_bytes(b"GGUF" + b"\0" * 40)

@@ -4,7 +4,8 @@
 
 Ringlet in F32, F16 and BF16 has to tokenize alike and to give the same greedy tokens; in quantized types the likeliest
 token has to be the same at 95 % of the positions of fixed texts, each position fed the text's own token (llama.cpp
-rounds activations in its own way).
+rounds activations in its own way). Of mixtures a file of PREFIX/bin/llama-quantize, where it is there, is held beside
+our own: it runs here too, and has as many bytes of each type.
 """
 
 import os
@@ -18,7 +19,8 @@ sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 import gguf_writer  # noqa: E402
 
 OUT = ROOT / "build" / "bench"
-EXACT, ROUNDED = ["F32", "F16", "BF16"], ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
+EXACT, ROUNDED = ["F32", "F16", "BF16"], ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
+MIXTURES = ["Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M"]
 LEAST = 0.95
 
 
@@ -59,6 +61,23 @@ def ringlet(kind):
     return path if run.returncode == 0 else None
 
 
+def quantized_by_llama(prefix, kind):
+    """Ringlet's mixture as llama-quantize makes it; None when it is not there."""
+    program, path = prefix / "bin" / "llama-quantize", OUT / f"ringlet-{kind.lower()}-llama.gguf"
+    if not program.exists():
+        return None
+    source = gguf_writer.write_ringlet(OUT / "ringlet-f32.gguf", "F32")
+    run = subprocess.run([str(program), str(source), str(path), kind], capture_output=True, stdin=subprocess.DEVNULL,
+                         env={**os.environ, "LD_LIBRARY_PATH": f"{prefix}/lib:{prefix}/bin"})
+    return path if run.returncode == 0 else None
+
+
+def types_of(path):
+    """What `tokenring info` says of a file's tensors."""
+    out = subprocess.run([os.environ["TOKENRING"], "info", str(path)], capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
+    return next(line for line in out.splitlines() if line.startswith("  checkpoint"))
+
+
 def compare(program, kind, path):
     """Texts with the same tokens, texts with the same greedy answer, positions with the same likeliest token; of how many."""
     kv = "f32" if kind == "F32" else "f16"
@@ -80,16 +99,20 @@ def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     OUT.mkdir(parents=True, exist_ok=True)
-    program = build_peer(pathlib.Path(sys.argv[1]).resolve())
+    prefix = pathlib.Path(sys.argv[1]).resolve()
+    program = build_peer(prefix)
     print("| type | same tokens of a text | same greedy answers | same likeliest token | |\n| --- | --- | --- | --- | --- |")
     failed = False
-    for kind in EXACT + ROUNDED:
-        path = ringlet(kind)
+    files = [(kind, ringlet(kind)) for kind in EXACT + ROUNDED + MIXTURES]
+    theirs = [(kind, quantized_by_llama(prefix, kind)) for kind in MIXTURES]
+    ours = dict(files)
+    for kind, path in files + [(f"{kind} by llama-quantize", path) for kind, path in theirs]:
         if path is None:
             print(f"| {kind} | - | - | - | no file of this type can be made |")
             continue
         texts, same_text, same_greedy, same_best, positions = compare(program, kind, path)
         good = same_text == texts and (same_greedy == texts if kind in EXACT else same_best >= LEAST * positions)
+        good = good and types_of(path) == types_of(ours[kind.split()[0]])
         failed = failed or not good
         print(f"| {kind} | {same_text} of {texts} | {same_greedy} of {texts} | {same_best} of {positions}, "
               f"{100 * same_best / positions:.1f} % | {'' if good else 'FAILED'} |", flush=True)

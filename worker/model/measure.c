@@ -1,6 +1,8 @@
 #include "worker/model/measure.h"
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "worker/families/family.h"
 #include "worker/model/checkpoint.h"
@@ -23,25 +25,64 @@ static int read_whole(const struct model_options *options, struct measure *m,
     return r;
 }
 
+/* Types beyond the last place are counted there. */
+static void add_share(struct measure_share *shares, const char *name, uint64_t bytes)
+{
+    int i = 0;
+    while (i < MEASURE_MAX_TYPES - 1 && shares[i].name != NULL && strcmp(shares[i].name, name) != 0)
+        i++;
+    shares[i].name = name;
+    shares[i].bytes += bytes;
+}
+
+static int compare_shares(const void *a, const void *b)
+{
+    const uint64_t x = ((const struct measure_share *)a)->bytes;
+    const uint64_t y = ((const struct measure_share *)b)->bytes;
+    return (x < y) - (x > y);
+}
+
+static void measure_kept(const size_t bytes[WEIGHTS_NUM_DTYPES], struct measure *m)
+{
+    for (int dtype = 0; dtype < WEIGHTS_NUM_DTYPES; dtype++)
+        if (bytes[dtype] > 0)
+            add_share(m->kept, dtype_name((enum dtype)dtype), bytes[dtype]);
+    for (int i = 0; i < MEASURE_MAX_TYPES; i++)
+        m->weight_bytes += (size_t)m->kept[i].bytes;
+    qsort(m->kept, MEASURE_MAX_TYPES, sizeof(m->kept[0]), compare_shares);
+}
+
+static void measure_stored(const struct checkpoint *checkpoint, struct measure *m)
+{
+    for (int32_t i = 0; i < checkpoint->num_tensors; i++) {
+        const struct safetensors_tensor *info = checkpoint->tensors[i].info;
+        add_share(m->stored, info->dtype->name, info->end - info->begin);
+        m->checkpoint_bytes += info->end - info->begin;
+    }
+    qsort(m->stored, MEASURE_MAX_TYPES, sizeof(m->stored[0]), compare_shares);
+}
+
 static int measure_weights(const struct model_options *options, const struct family *family,
                            int32_t num_ranks, struct measure *m, struct error *err)
 {
     struct checkpoint checkpoint;
+    size_t bytes[WEIGHTS_NUM_DTYPES];
     int r = checkpoint_open(options->dir, &checkpoint, err);
     if (r < 0)
         return r;
     m->num_files = checkpoint.num_files;
     m->num_tensors = checkpoint.num_tensors;
-    for (int32_t i = 0; i < checkpoint.num_tensors; i++)
-        m->checkpoint_bytes += checkpoint.tensors[i].info->end - checkpoint.tensors[i].info->begin;
+    measure_stored(&checkpoint, m);
     r = quant_tensors_fold(&m->whole.quant, &checkpoint, err);
     if (r == 0 && family->probe != NULL)
         r = family->probe(&checkpoint, &m->whole, err);
     if (r == 0)
         r = model_shard(&m->whole, 0, num_ranks, &m->own, err);
     if (r == 0)
-        r = weights_measure(&m->whole, &m->own, family, &checkpoint, options->quantization,
-                            &m->weight_bytes, err);
+        r = weights_measure(&m->whole, &m->own, family, &checkpoint, options->quantization, bytes,
+                            err);
+    if (r == 0)
+        measure_kept(bytes, m);
     checkpoint_close(&checkpoint);
     return r;
 }

@@ -4,12 +4,21 @@
 #ifndef WORKER_MODEL_MEASURE_H
 #define WORKER_MODEL_MEASURE_H
 
-#include "worker/model/model.h"
+#include "worker/model/weights.h"
+
+enum { MEASURE_MAX_TYPES = 8 };
+
+/* What a type has of all bytes; of more than so many types the last ones have the rest. */
+struct measure_share {
+    const char *name; /* NULL behind the last */
+    uint64_t bytes;
+};
 
 struct measure {
     struct arch whole, own; /* of the checkpoint; of one rank */
     int32_t num_files, num_tensors;
-    uint64_t checkpoint_bytes; /* of all tensors */
+    uint64_t checkpoint_bytes;                                               /* of all tensors */
+    struct measure_share stored[MEASURE_MAX_TYPES], kept[MEASURE_MAX_TYPES]; /* the most first */
     int32_t max_len;
     size_t weight_bytes;     /* of one rank */
     size_t table_bytes;      /* of one rank: angles of positions */

@@ -147,8 +147,8 @@ static int open_checkpoint(struct model *m, const struct model_options *options,
 static void take_changes(struct model *m, const struct model_options *options)
 {
     m->mu_clamp = options->mu_clamp;
-    if (options->quantization != DTYPE_F32)
-        m->identity = file_hash(m->identity, &options->quantization, sizeof(options->quantization));
+    if (options->quantization != NULL)
+        m->identity = file_hash(m->identity, options->quantization, strlen(options->quantization));
     if (options->mu_clamp.enabled) {
         const float values[] = { options->mu_clamp.mu, options->mu_clamp.low,
                                  options->mu_clamp.high };

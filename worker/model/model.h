@@ -135,9 +135,9 @@ struct model_options {
     uint64_t stamp;          /* 0, or what model_stamp() was then */
     struct mu_clamp mu_clamp;
     enum read_io weight_io;
-    bool no_mu_highway;      /* leave it out of a model that has it */
-    enum dtype quantization; /* of plain matrices (requant.h); DTYPE_F32: as they are */
-    size_t expert_bytes;     /* 0, or most that experts' activations take, but for one row's */
+    bool no_mu_highway;       /* leave it out of a model that has it */
+    const char *quantization; /* of plain matrices: requant_named(); NULL: as they are */
+    size_t expert_bytes;      /* 0, or most that experts' activations take, but for one row's */
 };
 
 /*

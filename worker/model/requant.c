@@ -9,27 +9,20 @@
 #include "formats/block_choice.h"
 #include "formats/block_quantize.h"
 
-static const struct type_row {
-    const char *name;
+static const struct {
     enum dtype dtype;
-    enum block_type type; /* F32 for one that is not of blocks */
+    enum block_type type;
 } rows_of_types[] = {
-    { "auto", DTYPE_F32, BLOCK_F32 },    { "f16", DTYPE_F16, BLOCK_F16 },
-    { "q8_0", DTYPE_Q8_0, BLOCK_Q8_0 },  { "q4_0", DTYPE_Q4_0, BLOCK_Q4_0 },
-    { "q4_1", DTYPE_Q4_1, BLOCK_Q4_1 },  { "q5_0", DTYPE_Q5_0, BLOCK_Q5_0 },
-    { "q5_1", DTYPE_Q5_1, BLOCK_Q5_1 },  { "q2_k", DTYPE_Q2_K, BLOCK_Q2_K },
-    { "q3_k", DTYPE_Q3_K, BLOCK_Q3_K },  { "q4_k", DTYPE_Q4_K, BLOCK_Q4_K },
-    { "q5_k", DTYPE_Q5_K, BLOCK_Q5_K },  { "q6_k", DTYPE_Q6_K, BLOCK_Q6_K },
-    { "fp8", DTYPE_F8_E4M3, BLOCK_F32 },
+    { DTYPE_F16, BLOCK_F16 },   { DTYPE_Q8_0, BLOCK_Q8_0 }, { DTYPE_Q4_0, BLOCK_Q4_0 },
+    { DTYPE_Q4_1, BLOCK_Q4_1 }, { DTYPE_Q5_0, BLOCK_Q5_0 }, { DTYPE_Q5_1, BLOCK_Q5_1 },
+    { DTYPE_Q2_K, BLOCK_Q2_K }, { DTYPE_Q3_K, BLOCK_Q3_K }, { DTYPE_Q4_K, BLOCK_Q4_K },
+    { DTYPE_Q5_K, BLOCK_Q5_K }, { DTYPE_Q6_K, BLOCK_Q6_K },
 };
 enum { NUM_TYPES = sizeof(rows_of_types) / sizeof(rows_of_types[0]) };
 
-int requant_named(const char *name)
+const char *requant_named(const char *name)
 {
-    for (int i = 0; i < NUM_TYPES; i++)
-        if (strcmp(rows_of_types[i].name, name) == 0)
-            return (int)rows_of_types[i].dtype;
-    return -1;
+    return strcmp(name, "auto") == 0 ? NULL : name;
 }
 
 static enum block_type type_of(enum dtype dtype)
@@ -42,31 +35,40 @@ static enum block_type type_of(enum dtype dtype)
 
 static enum dtype dtype_of(enum block_type type)
 {
-    for (int i = 1; i < NUM_TYPES; i++)
+    for (int i = 0; i < NUM_TYPES; i++)
         if (rows_of_types[i].type == type)
             return rows_of_types[i].dtype;
     return DTYPE_F32;
 }
 
-/* Not what chooses experts, nor heads that are turned over. */
+#define FIELD(name) offsetof(struct layer_weights, name)
+
+/* What is rounded in a layer: not what chooses experts, nor heads that are turned over. */
+static const struct {
+    size_t offset;
+    enum block_role role;
+} large[] = {
+    { FIELD(qkv_proj), BLOCK_ROLE_OTHER }, /* or as its rows say */
+    { FIELD(q_a_proj), BLOCK_ROLE_OTHER },        { FIELD(kv_a_proj), BLOCK_ROLE_OTHER },
+    { FIELD(o_proj), BLOCK_ROLE_ATTN_OUT },       { FIELD(gate_up_proj), BLOCK_ROLE_OTHER },
+    { FIELD(down_proj), BLOCK_ROLE_DOWN },        { FIELD(experts_gate_up), BLOCK_ROLE_OTHER },
+    { FIELD(experts_down), BLOCK_ROLE_DOWN },     { FIELD(shared_gate_up_proj), BLOCK_ROLE_OTHER },
+    { FIELD(shared_down_proj), BLOCK_ROLE_DOWN },
+};
+enum { NUM_LARGE = sizeof(large) / sizeof(large[0]) };
+
+/* Its index in that table, or -1. */
+static int find_large(const struct weight_row *row)
+{
+    for (int i = 0; row->in_layer && i < NUM_LARGE; i++)
+        if (large[i].offset == row->offset)
+            return i;
+    return -1;
+}
+
 static bool is_large(const struct weight_row *row)
 {
-    static const size_t in_layer[] = {
-        offsetof(struct layer_weights, qkv_proj),
-        offsetof(struct layer_weights, q_a_proj),
-        offsetof(struct layer_weights, kv_a_proj),
-        offsetof(struct layer_weights, o_proj),
-        offsetof(struct layer_weights, gate_up_proj),
-        offsetof(struct layer_weights, down_proj),
-        offsetof(struct layer_weights, experts_gate_up),
-        offsetof(struct layer_weights, experts_down),
-        offsetof(struct layer_weights, shared_gate_up_proj),
-        offsetof(struct layer_weights, shared_down_proj),
-    };
-    bool is_large = !row->in_layer;
-    for (size_t i = 0; row->in_layer && i < sizeof(in_layer) / sizeof(in_layer[0]); i++)
-        is_large = is_large || row->offset == in_layer[i];
-    return is_large && row->cols != DIM_NONE && !row->turned;
+    return row->cols != DIM_NONE && !row->turned && (!row->in_layer || find_large(row) >= 0);
 }
 
 static bool is_output(const struct weight_row *row, bool is_tied)
@@ -76,16 +78,36 @@ static bool is_output(const struct weight_row *row, bool is_tied)
             (is_tied && row->offset == offsetof(struct model_weights, embed_tokens)));
 }
 
-enum dtype requant_dtype(enum dtype wanted, const struct weight_row *row, bool is_tied,
-                         int32_t cols)
+/* As convert/types.c reads it from the names of a file. */
+static enum block_role role_of(const struct weight_row *row, bool is_tied)
 {
-    if (wanted == DTYPE_F32 || !is_large(row))
+    const int i = find_large(row);
+    if (i < 0)
+        return is_output(row, is_tied) ? BLOCK_ROLE_OUTPUT : BLOCK_ROLE_OTHER;
+    if (row->total != DIM_QKV)
+        return large[i].role;
+    return row->in_rows == DIM_QKV || row->first == DIM_Q_KV ? BLOCK_ROLE_VALUES
+           : row->first == DIM_Q                             ? BLOCK_ROLE_KEYS
+                                                             : BLOCK_ROLE_OTHER;
+}
+
+enum dtype requant_dtype(const char *name, const struct arch *whole, const struct weight_row *row,
+                         int32_t layer, int32_t cols)
+{
+    if (name == NULL || !is_large(row))
         return DTYPE_F32;
-    if (wanted == DTYPE_F8_E4M3) /* as published models do: in the layers alone */
-        return row->in_layer ? wanted : DTYPE_F32;
-    const enum block_type type = type_of(wanted);
-    return dtype_of(
-        block_choice_fit(is_output(row, is_tied) ? block_choice_output(type) : type, cols));
+    if (strcmp(name, "fp8") == 0) /* as published models do: in the layers alone */
+        return row->in_layer ? DTYPE_F8_E4M3 : DTYPE_F32;
+    const struct block_choice *choice = block_choice_named(name);
+    const struct block_place place = {
+        .role = role_of(row, whole->tie_word_embeddings),
+        .layer = layer,
+        .num_layers = whole->num_hidden_layers,
+        .num_shared = whole->num_attention_heads / whole->num_key_value_heads,
+        .num_experts = whole->moe.num_experts,
+    };
+    return choice != NULL ? dtype_of(block_choice_fit(block_choice_type(choice, &place), cols))
+                          : DTYPE_F32;
 }
 
 static float largest_of(const float *x, size_t num)

@@ -10,12 +10,13 @@
 
 #include "worker/families/family.h"
 
-/* "auto" is DTYPE_F32, which means as the checkpoint has them; -1 for a name that is no type. */
-int requant_named(const char *name);
+/* What model_options.quantization is to be: the name, or NULL of "auto". */
+const char *requant_named(const char *name);
 
-/* What a row of the family, `cols` wide, is kept as: DTYPE_F32 where it stays what it is. */
-enum dtype requant_dtype(enum dtype wanted, const struct weight_row *row, bool is_tied,
-                         int32_t cols);
+/* What a row of the family in a layer, `cols` wide, is kept as under that name, which may be NULL:
+ * DTYPE_F32 where it stays what it is. */
+enum dtype requant_dtype(const char *name, const struct arch *whole, const struct weight_row *row,
+                         int32_t layer, int32_t cols);
 
 /* Rows of floats become rows of the type in place. Returns 0, or -ERANGE for a value that is not
  * finite or beyond what the type holds. */

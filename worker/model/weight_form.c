@@ -82,10 +82,10 @@ static enum dtype kept_dtype(const struct weight_plan *plan, const struct weight
 }
 
 static void form_target(const struct weight_plan *plan, struct weight_target *target,
-                        enum dtype quantization)
+                        const char *quantization)
 {
-    const enum dtype made = requant_dtype(quantization, target->row,
-                                          plan->arch->tie_word_embeddings, cols_of(plan, target));
+    const enum dtype made =
+        requant_dtype(quantization, plan->whole, target->row, target->layer, cols_of(plan, target));
     target->is_made = made != DTYPE_F32 && weight_plan_is_plain(plan, target);
     target->dtype = target->is_made ? made : kept_dtype(plan, target);
 }
@@ -169,7 +169,7 @@ static void merge_all(const struct weight_plan *plan, struct weight_target *targ
 
 /* Returns how many of a field's targets are left. */
 static int32_t settle_field(const struct weight_plan *plan, struct weight_target *targets,
-                            int32_t num, enum dtype quantization)
+                            int32_t num, const char *quantization)
 {
     bool is_one = true;
     if (!row_is_matrix(targets[0].row)) {
@@ -193,7 +193,7 @@ static int32_t settle_field(const struct weight_plan *plan, struct weight_target
     return 1;
 }
 
-void weight_form_settle(struct weight_plan *plan, enum dtype quantization)
+void weight_form_settle(struct weight_plan *plan, const char *quantization)
 {
     struct weight_target *targets = plan->targets;
     int32_t kept = 0;

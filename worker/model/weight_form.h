@@ -17,7 +17,7 @@
 
 /* Give the plan's targets their types, and make one of those that become one; plain matrices are
  * rounded as `quantization` says (requant.h). */
-void weight_form_settle(struct weight_plan *plan, enum dtype quantization);
+void weight_form_settle(struct weight_plan *plan, const char *quantization);
 
 /* Are quantized parts not kept so? */
 bool weight_form_is_widened(const struct weight_plan *plan, const struct weight_target *target);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "worker/families/family.h"
@@ -207,40 +208,29 @@ static int load_targets(struct load *load, const struct model_options *options, 
     return 0;
 }
 
-/* What the targets will take: matrices in whole panels. */
-static int measure_targets(struct load *load, struct error *err)
+/* What an object will take: a matrix in whole panels. */
+static size_t object_bytes(const struct store_object *object)
 {
-    const struct weight_plan *plan = &load->plan;
     enum { PANEL = 32 };
-    struct store_object *objects;
-    const int r = describe_targets(&load->plan, &objects, err);
-    if (r < 0)
-        return r;
-    for (int32_t t = 0; t < plan->num_targets; t++) {
-        const struct store_object *object = &objects[t];
-        const size_t panels = ((size_t)object->rows + PANEL - 1) / PANEL;
-        load->weights->bytes += object->cols == 0 ? (size_t)object->rows * sizeof(float)
-                                : dtype_is_scaled(object->dtype)
-                                    ? panels * scaling_panel_bytes(object)
-                                    : panels * PANEL * dtype_row_bytes(object->dtype, object->cols);
-    }
-    free(objects);
-    return 0;
+    const size_t panels = ((size_t)object->rows + PANEL - 1) / PANEL;
+    if (object->cols == 0)
+        return (size_t)object->rows * sizeof(float);
+    return dtype_is_scaled(object->dtype)
+               ? panels * scaling_panel_bytes(object)
+               : panels * PANEL * dtype_row_bytes(object->dtype, object->cols);
 }
 
-/* Find the targets of `load`'s plan, then load them, or without options measure. */
-static int run(struct load *load, enum dtype quantization, const struct model_options *options,
-               struct error *err)
+/* Find the targets of `load`'s plan, then load them. */
+static int run(struct load *load, const struct model_options *options, struct error *err)
 {
     struct weight_plan *plan = &load->plan;
     int r = weight_plan_fill(plan, err);
     if (r == 0) {
-        weight_form_settle(plan, quantization);
+        weight_form_settle(plan, options->quantization);
         load->matrices = calloc((size_t)plan->num_targets + 1, sizeof(*load->matrices));
-        r = load->matrices != NULL ? 0 : error_set(err, -ENOMEM, "no memory for a list of weights");
+        r = load->matrices != NULL ? load_targets(load, options, err)
+                                   : error_set(err, -ENOMEM, "no memory for a list of weights");
     }
-    if (r == 0)
-        r = options != NULL ? load_targets(load, options, err) : measure_targets(load, err);
     weight_plan_finish(plan);
     free(load->matrices);
     return r;
@@ -255,19 +245,28 @@ static int begin(const struct arch *own, struct model_weights *weights, struct e
                : error_set(err, -ENOMEM, "no memory for %d layers", weights->num_layers);
 }
 
+static struct weight_plan plan_of(const struct arch *whole, const struct arch *own,
+                                  const struct family *family, struct checkpoint *checkpoint,
+                                  struct model_weights *weights)
+{
+    return (struct weight_plan){
+        .whole = whole, .arch = own, .family = family, .checkpoint = checkpoint, .weights = weights
+    };
+}
+
 int weights_load(const struct backend *backend, struct device *device,
                  const struct model_options *options, const struct arch *whole,
                  const struct arch *own, const struct family *family, struct checkpoint *checkpoint,
                  struct model_weights *ret_weights, struct error *err)
 {
     struct model_weights weights;
-    struct load load = { .plan = { whole, own, family, checkpoint, &weights },
+    struct load load = { .plan = plan_of(whole, own, family, checkpoint, &weights),
                          .backend = backend,
                          .device = device,
                          .weights = &weights };
     int r = begin(own, &weights, err);
     if (r == 0)
-        r = run(&load, options->quantization, options, err);
+        r = run(&load, options, err);
     if (r < 0) {
         weights_finish(backend, &weights);
         return r;
@@ -277,17 +276,25 @@ int weights_load(const struct backend *backend, struct device *device,
 }
 
 int weights_measure(const struct arch *whole, const struct arch *own, const struct family *family,
-                    struct checkpoint *checkpoint, enum dtype quantization, size_t *ret_bytes,
-                    struct error *err)
+                    struct checkpoint *checkpoint, const char *quantization,
+                    size_t ret_bytes[WEIGHTS_NUM_DTYPES], struct error *err)
 {
     struct model_weights weights;
-    struct load load = { .plan = { whole, own, family, checkpoint, &weights },
-                         .weights = &weights };
+    struct weight_plan plan = plan_of(whole, own, family, checkpoint, &weights);
+    struct store_object *objects = NULL;
     int r = begin(own, &weights, err);
     if (r == 0)
-        r = run(&load, quantization, NULL, err);
+        r = weight_plan_fill(&plan, err);
+    if (r == 0) {
+        weight_form_settle(&plan, quantization);
+        r = describe_targets(&plan, &objects, err);
+    }
+    memset(ret_bytes, 0, WEIGHTS_NUM_DTYPES * sizeof(*ret_bytes));
+    for (int32_t t = 0; r == 0 && t < plan.num_targets; t++)
+        ret_bytes[objects[t].dtype] += object_bytes(&objects[t]);
+    free(objects);
+    weight_plan_finish(&plan);
     free(weights.layers);
-    *ret_bytes = weights.bytes;
     return r;
 }
 

@@ -85,10 +85,14 @@ int weights_load(const struct backend *backend, struct device *device,
                  const struct arch *own, const struct family *family, struct checkpoint *checkpoint,
                  struct model_weights *ret_weights, struct error *err);
 
-/* Check in the same way, and say what the rank's part will take of memory. Errors as above. */
+enum { WEIGHTS_NUM_DTYPES = DTYPE_I4 + 1 };
+
+/* Check in the same way, and say what the rank's part will take of memory, by types. Errors as
+ * above.
+ */
 int weights_measure(const struct arch *whole, const struct arch *own, const struct family *family,
-                    struct checkpoint *checkpoint, enum dtype quantization, size_t *ret_bytes,
-                    struct error *err);
+                    struct checkpoint *checkpoint, const char *quantization,
+                    size_t ret_bytes[WEIGHTS_NUM_DTYPES], struct error *err);
 
 /* Accepts a zeroed or half-loaded struct. */
 void weights_finish(const struct backend *backend, struct model_weights *weights);

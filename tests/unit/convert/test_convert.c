@@ -43,23 +43,23 @@ static const char *path_of(const char *name, char path[128])
     return path;
 }
 
-static int convert(const char *from, const char *to, enum block_type type, struct error *err)
+static int convert(const char *from, const char *to, const char *type, struct error *err)
 {
     struct convert_result result;
     const struct convert_options options = {
-        .from = from, .to = to, .type = type, .num_threads = 3
+        .from = from, .to = to, .choice = block_choice_named(type), .num_threads = 3
     };
     return convert_run(&options, &result, err);
 }
 
-static void convert_well(const char *from, const char *to, enum block_type type)
+static void convert_well(const char *from, const char *to, const char *type)
 {
     struct error err = { 0 };
     ck_assert_msg(convert(from, to, type, &err) == 0, "%s: %s", from, err.message);
 }
 
 /* Returns the size of the vocabulary. */
-static int32_t run(const char *path, enum dtype quantization, float *logits)
+static int32_t run(const char *path, const char *quantization, float *logits)
 {
     struct rig rig;
     struct error err = { 0 };
@@ -99,9 +99,9 @@ START_TEST(a_family_gives_the_same_bits_from_gguf)
     snprintf(from, sizeof(from), "%s/tokens.i32", equal[_i]);
     read_tokens(from);
     snprintf(from, sizeof(from), "%s", equal[_i]);
-    convert_well(from, path_of("f32", to), BLOCK_F32);
-    const int32_t vocab_size = run(from, DTYPE_F32, first);
-    ck_assert_int_eq(run(to, DTYPE_F32, second), vocab_size);
+    convert_well(from, path_of("f32", to), "f32");
+    const int32_t vocab_size = run(from, NULL, first);
+    ck_assert_int_eq(run(to, NULL, second), vocab_size);
     ck_assert_mem_eq(first, second, NUM_TOKENS * (size_t)vocab_size * sizeof(float));
 }
 END_TEST
@@ -123,9 +123,9 @@ START_TEST(what_the_file_rounds_costs_little)
     snprintf(from, sizeof(from), "%s/tokens.i32", near[_i]);
     read_tokens(from);
     snprintf(from, sizeof(from), "%s", near[_i]);
-    convert_well(from, path_of("f32", to), BLOCK_F32);
-    const int32_t vocab_size = run(from, DTYPE_F32, first);
-    ck_assert_int_eq(run(to, DTYPE_F32, second), vocab_size);
+    convert_well(from, path_of("f32", to), "f32");
+    const int32_t vocab_size = run(from, NULL, first);
+    ck_assert_int_eq(run(to, NULL, second), vocab_size);
     for (int32_t i = 0; i < NUM_TOKENS * vocab_size; i++) {
         most = fmax(most, fabs((double)first[i] - (double)second[i]));
         largest = fmax(largest, fabs((double)first[i]));
@@ -134,24 +134,18 @@ START_TEST(what_the_file_rounds_costs_little)
 }
 END_TEST
 
-static const struct {
-    enum block_type type;
-    enum dtype dtype;
-} types[] = {
-    { BLOCK_Q8_0, DTYPE_Q8_0 }, { BLOCK_Q4_0, DTYPE_Q4_0 }, { BLOCK_Q4_1, DTYPE_Q4_1 },
-    { BLOCK_Q5_0, DTYPE_Q5_0 }, { BLOCK_Q5_1, DTYPE_Q5_1 }, { BLOCK_Q2_K, DTYPE_Q2_K },
-    { BLOCK_Q3_K, DTYPE_Q3_K }, { BLOCK_Q4_K, DTYPE_Q4_K }, { BLOCK_Q5_K, DTYPE_Q5_K },
-    { BLOCK_Q6_K, DTYPE_Q6_K },
-};
-enum { NUM_TYPES = sizeof(types) / sizeof(types[0]) };
+/* The last two differ from the one before in where they have which type alone. */
+static const char *const types[] = { "q8_0", "q4_0", "q4_1", "q5_0",   "q5_1",   "q3_k",  "q4_k",
+                                     "q5_k", "q6_k", "q2_k", "q4_k_m", "q3_k_m", "q5_k_m" };
+enum { NUM_TYPES = sizeof(types) / sizeof(types[0]), NUM_MEASURED = NUM_TYPES - 2 };
 
 START_TEST(rounded_while_loading_a_model_has_the_bits_of_the_file)
 {
     char to[128];
     read_tokens(GOLDEN "/ringlet/tokens.i32");
-    convert_well(RINGLET, path_of("blocks", to), types[_i].type);
-    const int32_t vocab_size = run(RINGLET, types[_i].dtype, first);
-    ck_assert_int_eq(run(to, DTYPE_F32, second), vocab_size);
+    convert_well(RINGLET, path_of("blocks", to), types[_i]);
+    const int32_t vocab_size = run(RINGLET, types[_i], first);
+    ck_assert_int_eq(run(to, NULL, second), vocab_size);
     ck_assert_mem_eq(first, second, NUM_TOKENS * (size_t)vocab_size * sizeof(float));
 }
 END_TEST
@@ -173,16 +167,16 @@ static double perplexity(const float *logits, int32_t vocab_size)
 }
 
 /* Only the activations' rounding differs: the blocks are written as what they mean, in F32. */
-static void check_perplexity(const char *from, enum block_type type)
+static void check_perplexity(const char *from, const char *type)
 {
     char blocks_path[128], wide[128], command[300];
     convert_well(from, path_of("blocks", blocks_path), type);
-    convert_well(blocks_path, path_of("wide", wide), BLOCK_F32);
-    const int32_t vocab_size = run(blocks_path, DTYPE_F32, first);
-    ck_assert_int_eq(run(wide, DTYPE_F32, second), vocab_size);
+    convert_well(blocks_path, path_of("wide", wide), "f32");
+    const int32_t vocab_size = run(blocks_path, NULL, first);
+    ck_assert_int_eq(run(wide, NULL, second), vocab_size);
     const double got = perplexity(first, vocab_size), wanted = perplexity(second, vocab_size);
-    ck_assert_msg(fabs(got / wanted - 1.0) <= 0.005, "%s of %s: %g, wanted %g",
-                  block_info(type)->name, from, got, wanted);
+    ck_assert_msg(fabs(got / wanted - 1.0) <= 0.005, "%s of %s: %g, wanted %g", type, from, got,
+                  wanted);
     snprintf(command, sizeof(command), "rm %s %s", blocks_path, wide);
     ck_assert_int_eq(system(command), 0);
 }
@@ -206,7 +200,7 @@ START_TEST(perplexity_is_that_of_what_the_blocks_mean)
     memcpy(tokens, text, sizeof(text));
     num_tokens = LONG;
     first_scored = QUESTION - 1;
-    check_perplexity(RINGLET, types[_i].type);
+    check_perplexity(RINGLET, types[_i]);
 }
 END_TEST
 
@@ -217,8 +211,24 @@ START_TEST(perplexity_of_other_families_is_that_of_what_the_blocks_mean)
     tiny_model_write(folder, wide_families[_i]);
     for (int32_t i = 0; i < NUM_TOKENS; i++)
         tokens[i] = (i * i * 37 + 11 * i + 5) % TINY_VOCAB;
-    for (int t = 0; t < NUM_TYPES; t++)
-        check_perplexity(folder, types[t].type);
+    for (int t = 0; t < NUM_MEASURED; t++)
+        check_perplexity(folder, types[t]);
+}
+END_TEST
+
+/* Blocks of 256, and q, k and v in one tensor. */
+START_TEST(a_mixture_made_while_loading_has_the_bits_of_the_file)
+{
+    static const char *const families[] = { "qwen3", "phi3" };
+    static const char *const mixtures[] = { "q2_k", "q4_k_m" };
+    char to[128];
+    tiny_model_write(folder, families[_i / 2]);
+    for (int i = 0; i < NUM_TOKENS; i++)
+        tokens[i] = (i * 31 + 7) % TINY_VOCAB;
+    convert_well(folder, path_of("blocks", to), mixtures[_i % 2]);
+    const int32_t vocab_size = run(folder, mixtures[_i % 2], first);
+    ck_assert_int_eq(run(to, NULL, second), vocab_size);
+    ck_assert_mem_eq(first, second, NUM_TOKENS * (size_t)vocab_size * sizeof(float));
 }
 END_TEST
 
@@ -233,7 +243,7 @@ START_TEST(what_gguf_cannot_say_is_refused_and_leaves_no_file)
     struct error err = { 0 };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         snprintf(from, sizeof(from), "%s", rows[i][0]);
-        ck_assert_int_eq(convert(from, path_of("no", to), BLOCK_Q8_0, &err), -ENOTSUP);
+        ck_assert_int_eq(convert(from, path_of("no", to), "q8_0", &err), -ENOTSUP);
         ck_assert_msg(strstr(err.message, rows[i][1]) != NULL, "%s", err.message);
         snprintf(command, sizeof(command), "test -z \"$(ls %s)\"", folder);
         ck_assert_int_eq(system(command), 0);
@@ -245,8 +255,8 @@ START_TEST(a_file_that_is_there_stays)
 {
     char to[128];
     struct error err = { 0 };
-    convert_well(RINGLET, path_of("there", to), BLOCK_Q8_0);
-    ck_assert_int_eq(convert(RINGLET, to, BLOCK_Q4_0, &err), -EEXIST);
+    convert_well(RINGLET, path_of("there", to), "q8_0");
+    ck_assert_int_eq(convert(RINGLET, to, "q4_0", &err), -EEXIST);
     struct stat info;
     ck_assert_int_eq(stat(to, &info), 0);
     ck_assert_int_gt(info.st_size, 2500000);
@@ -259,14 +269,14 @@ START_TEST(a_weight_that_is_not_finite_is_told)
     static const float values[] = { NAN, INFINITY, -70000.0f };
     char wide[128], to[128];
     struct error err = { 0 };
-    convert_well(RINGLET, path_of("wide", wide), BLOCK_F32);
+    convert_well(RINGLET, path_of("wide", wide), "f32");
     struct stat info;
     ck_assert_int_eq(stat(wide, &info), 0);
     const int fd = open(wide, O_RDWR);
     for (int i = 0; i < 3; i++) {
         /* Embedding rows are first in the data: the middle of the file is a matrix. */
         ck_assert_int_eq(pwrite(fd, &values[i], 4, info.st_size / 2 / 32 * 32), 4);
-        ck_assert_int_eq(convert(wide, path_of("no", to), BLOCK_Q4_K, &err), -EINVAL);
+        ck_assert_int_eq(convert(wide, path_of("no", to), "q4_k", &err), -EINVAL);
         ck_assert_msg(strstr(err.message, "not finite or beyond") != NULL, "%s", err.message);
         ck_assert_int_ne(access(to, F_OK), 0);
     }
@@ -278,28 +288,15 @@ END_TEST
 START_TEST(of_several_conversions_the_result_is_the_last_ones)
 {
     char a[128], b[128], c[128], command[400];
-    convert_well(RINGLET, path_of("a", a), BLOCK_F32);
-    convert_well(a, path_of("b", b), BLOCK_Q5_0);
-    convert_well(RINGLET, path_of("c", c), BLOCK_Q5_0);
+    convert_well(RINGLET, path_of("a", a), "f32");
+    convert_well(a, path_of("b", b), "q5_0");
+    convert_well(RINGLET, path_of("c", c), "q5_0");
     read_tokens(GOLDEN "/ringlet/tokens.i32");
-    const int32_t vocab_size = run(b, DTYPE_F32, first);
-    run(c, DTYPE_F32, second);
+    const int32_t vocab_size = run(b, NULL, first);
+    run(c, NULL, second);
     ck_assert_mem_eq(first, second, NUM_TOKENS * (size_t)vocab_size * sizeof(float));
     snprintf(command, sizeof(command), "test $(stat -c %%s %s) = $(stat -c %%s %s)", b, c);
     ck_assert_int_eq(system(command), 0);
-}
-END_TEST
-
-START_TEST(narrow_widths_fall_back_as_llama_cpp_does)
-{
-    ck_assert_int_eq(block_choice_fit(BLOCK_Q4_K, 256), BLOCK_Q4_K);
-    ck_assert_int_eq(block_choice_fit(BLOCK_Q4_K, 96), BLOCK_Q5_0);
-    ck_assert_int_eq(block_choice_fit(BLOCK_Q5_K, 96), BLOCK_Q5_1);
-    ck_assert_int_eq(block_choice_fit(BLOCK_Q6_K, 96), BLOCK_Q8_0);
-    ck_assert_int_eq(block_choice_fit(BLOCK_Q2_K, 96), BLOCK_Q4_0);
-    ck_assert_int_eq(block_choice_fit(BLOCK_Q3_K, 40), BLOCK_F16);
-    ck_assert_int_eq(block_choice_output(BLOCK_Q4_0), BLOCK_Q6_K);
-    ck_assert_int_eq(block_choice_output(BLOCK_Q8_0), BLOCK_Q8_0);
 }
 END_TEST
 
@@ -313,13 +310,13 @@ int main(void)
     tcase_add_loop_test(tests, what_the_file_rounds_costs_little, 0, NUM_NEAR);
     tcase_add_loop_test(tests, rounded_while_loading_a_model_has_the_bits_of_the_file, 0,
                         NUM_TYPES);
-    tcase_add_loop_test(tests, perplexity_is_that_of_what_the_blocks_mean, 0, NUM_TYPES);
+    tcase_add_loop_test(tests, perplexity_is_that_of_what_the_blocks_mean, 0, NUM_MEASURED);
     tcase_add_loop_test(tests, perplexity_of_other_families_is_that_of_what_the_blocks_mean, 0, 3);
+    tcase_add_loop_test(tests, a_mixture_made_while_loading_has_the_bits_of_the_file, 0, 4);
     tcase_add_test(tests, what_gguf_cannot_say_is_refused_and_leaves_no_file);
     tcase_add_test(tests, a_file_that_is_there_stays);
     tcase_add_test(tests, a_weight_that_is_not_finite_is_told);
     tcase_add_test(tests, of_several_conversions_the_result_is_the_last_ones);
-    tcase_add_test(tests, narrow_widths_fall_back_as_llama_cpp_does);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -16,7 +16,7 @@ struct rig_options {
     const char *isa;     /* NULL: best */
     int32_t num_threads; /* 0: 2 */
     enum dtype kv_dtype;
-    enum dtype quantization;
+    const char *quantization;                /* NULL: as it is */
     int32_t max_model_len;                   /* 0: 128 */
     const struct communicator *communicator; /* NULL: one rank */
     const char *libraries;                   /* device_options */
