@@ -109,7 +109,7 @@ static int run(const struct quantize *q)
         .note = show_note,
         .context = &display,
     };
-    struct convert_result result;
+    struct convert_result result = { 0 };
     struct error err = { 0 };
     const bool is_fp8 = strcmp(q->type, "fp8") == 0;
     const int r = (is_fp8 ? convert_fp8_run : convert_run)(&options, &result, &err);
