@@ -140,8 +140,15 @@ def leftovers(server):
 
 def settle(server, watch, files):
     """Wait until nothing is left of any request, and of connections no file."""
-    wait_until(lambda: not any(leftovers(server)), 60)
-    wait_until(lambda: watch.has_no_more_files(files), 20)
+    wait_until(lambda: not any(leftovers(server)), PATIENCE)
+    wait_until(lambda: watch.has_no_more_files(files))
+
+
+def touch_cache(server, draw):
+    """Prompts that fill the whole KV cache: the kernel gives memory to pages that were written."""
+    for _ in range(6):
+        prompt = [draw.randrange(100, 900) for _ in range(2000)]
+        assert server.post(TEXT, {"prompt": prompt, "max_tokens": 1})[0] == 200
 
 
 def soak(server, num, clients=64, seed=1):
@@ -149,6 +156,7 @@ def soak(server, num, clients=64, seed=1):
     draw, tally = random.Random(seed), Tally()
     watch = Watch(server)
     files = watch.files()
+    touch_cache(server, draw)
     start = time.monotonic()
     asyncio.run(run(server.port, num // 4, clients, draw, tally))  # buffers and caches find their size
     settle(server, watch, files)

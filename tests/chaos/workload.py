@@ -10,6 +10,7 @@ import threading
 import time
 
 STORY = "Tell me a story."
+PATIENCE = 60  # seconds for what comes at once, on a machine however busy
 ASK = "What is the capital of France?"
 
 
@@ -113,7 +114,7 @@ class Answer:
 
 def run_one(port, path, body, answer):
     answer.has_event_per_token = bool(body.get("stream") and body.get("logprobs"))
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=150)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5 * PATIENCE)
     try:
         connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
         response = connection.getresponse()
@@ -132,7 +133,7 @@ def run_one(port, path, body, answer):
 
 def run_admitted(port, path, body, answer):
     """As run_one(), and asks again while nobody is ready to take it: each frontend learns of an engine by itself."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         run_one(port, path, body, answer)
         if answer.status != 503:
@@ -162,7 +163,7 @@ class Run:
         """Characters of text that have come."""
         return received(self.answers)
 
-    def wait_received(self, characters=1, timeout=60):
+    def wait_received(self, characters=1, timeout=2 * PATIENCE):
         """Until that much text has come, and requests still run: a moment to disturb them."""
         deadline = time.monotonic() + timeout
         while self.received() < characters:
@@ -170,7 +171,7 @@ class Run:
             time.sleep(0.002)
         assert not self.is_over(), "the requests ended before they could be disturbed"
 
-    def join(self, timeout=180):
+    def join(self, timeout=5 * PATIENCE):
         deadline = time.monotonic() + timeout
         for thread in self.threads:
             thread.join(max(0.01, deadline - time.monotonic()))

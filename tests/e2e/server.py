@@ -46,7 +46,10 @@ def is_alive(pid):
         return False
 
 
-def wait_until(condition, timeout=10.0, step=0.01):
+PATIENCE = 60  # seconds for what comes at once, on a machine however busy
+
+
+def wait_until(condition, timeout=PATIENCE, step=0.01):
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         value = condition()
@@ -56,14 +59,13 @@ def wait_until(condition, timeout=10.0, step=0.01):
     raise AssertionError(f"not so after {timeout} s: {condition}")
 
 
-def kill_with_nothing_left(server, timeout):
+def kill_with_nothing_left(server):
     """kill -9 of a supervisor: its three children end by themselves."""
     pids = children(server.pid)
     assert len(pids) == 3
     server.process.kill()
     server.process.wait()
-    wait_until(lambda: not any(is_alive(p) for p in pids), timeout)
-
+    wait_until(lambda: not any(is_alive(p) for p in pids))
 
 
 class Server:
@@ -91,7 +93,7 @@ class Server:
         with open(self.log_path, errors="replace") as f:
             return f.read()
 
-    def get(self, path, timeout=5, headers=None):
+    def get(self, path, timeout=PATIENCE, headers=None):
         """Status, headers and body, also of an error."""
         request = urllib.request.Request(self.url + path, headers=headers or {})
         try:
@@ -100,7 +102,7 @@ class Server:
         except urllib.error.HTTPError as e:
             return e.code, e.headers, e.read()
 
-    def post(self, path, body, timeout=60, headers=None):
+    def post(self, path, body, timeout=2 * PATIENCE, headers=None):
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(
             self.url + path, data=data, headers={"content-type": "application/json", **(headers or {})})
@@ -110,13 +112,24 @@ class Server:
         except urllib.error.HTTPError as e:
             return e.code, e.headers, e.read()
 
+    def post_admitted(self, path, body):
+        """As post(), and again while nobody is ready to take it: each frontend learns of an engine by itself."""
+        answers = []
+
+        def is_taken():
+            answers.append(self.post(path, body))
+            return answers[-1][0] != 503
+
+        wait_until(is_taken)
+        return answers[-1]
+
     def stats(self):
         return json.loads(self.get("/stats")[2])
 
     def blocks_used(self):
         return self.stats()["kv"]["blocks_used"]
 
-    def wait_idle(self, timeout=10):
+    def wait_idle(self, timeout=PATIENCE):
         wait_until(lambda: self.blocks_used() == 0 and self.stats()["requests"]["running"] == 0, timeout)
 
     def is_ready(self):
@@ -127,7 +140,7 @@ class Server:
         except OSError:
             return False
 
-    def wait_ready(self, timeout=30):
+    def wait_ready(self, timeout=PATIENCE):
         wait_until(self.is_ready, timeout)
 
     def child(self, name):
@@ -137,7 +150,7 @@ class Server:
                 return pid
         return None
 
-    def stop(self, timeout=40):
+    def stop(self, timeout=2 * PATIENCE):
         """SIGTERM; returns the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)

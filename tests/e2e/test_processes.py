@@ -6,20 +6,19 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 
-from server import CHAT, Server, ask, children, kill_with_nothing_left, program, streamed_text, title, wait_until
+from server import CHAT, PATIENCE, Server, ask, children, kill_with_nothing_left, program, streamed_text, title, wait_until
 
 STORY = "Tell me a story."
 
 
-def run(*args, timeout=30):
+def run(*args, timeout=PATIENCE):
     r = subprocess.run([program(), *args], capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
     return r.returncode, r.stdout, r.stderr
 
 
 def open_stream(server, **more):
-    s = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+    s = socket.create_connection(("127.0.0.1", server.port), timeout=2 * PATIENCE)
     body = json.dumps(ask(STORY, stream=True, **more)).encode()
     s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
               b"content-length: %d\r\n\r\n%s" % (len(body), body))
@@ -49,51 +48,54 @@ def test_titles(own_server):
 
 def test_the_terminal_shows_what_was_started_and_a_line_per_request(own_server):
     s = own_server()
-    wait_until(lambda: all(wanted in s.log() for wanted in ("ringlet", "context", "2048", "kv cache", s.url, "curl", "}'\n\n")), 5)
+    wait_until(lambda: all(wanted in s.log() for wanted in ("ringlet", "context", "2048", "kv cache", s.url, "curl", "}'\n\n")))
     log = s.log()
     curl = log[log.index("curl "):].split("\n\n")[0]
-    out = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, timeout=30).stdout
+    out = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, timeout=PATIENCE).stdout
     assert streamed_text(out) == "The capital of France is Paris." and out.rstrip().endswith("data: [DONE]")
-    wait_until(lambda: any("prompt" in line and "ttft" in line for line in s.log().splitlines()), 5)
+    wait_until(lambda: any("prompt" in line and "ttft" in line for line in s.log().splitlines()))
 
 
 def test_sigterm_when_idle_exits_0_at_once(own_server):
-    s = own_server()
-    start = time.monotonic()
+    s = own_server("--shutdown-timeout", "3600")
     assert s.stop() == 0
-    assert time.monotonic() - start < 3
 
 
 def test_sigterm_finishes_running_streams(own_server):
     s = own_server()
-    stream = open_stream(s, max_tokens=400, ignore_eos=True)
+    stream = open_stream(s, max_tokens=400, ignore_eos=True, n=8)
     assert stream.recv(1)
     s.process.send_signal(signal.SIGTERM)
-    wait_until(lambda: s.get("/readyz")[0] == 503 if s.process.poll() is None else True, 5)
-    assert b"data: [DONE]" in read_all(stream)
-    assert s.process.wait(20) == 0
+    wait_until(lambda: (try_get(s, "/readyz") or [503])[0] == 503)
+    body = read_all(stream)
+    assert b"data: [DONE]" in body and body.count(b'"finish_reason":"length"') == 8
+    assert s.process.wait(PATIENCE) == 0
+
+
+ENDLESS = {"max_tokens": 1900, "ignore_eos": True, "n": 64}  # one after the other, far longer than any of these tests
+
+
+def was_cut(stream):
+    return read_all(stream).count(b'"finish_reason":"length"') < ENDLESS["n"]
 
 
 def test_a_second_sigterm_stops_at_once(own_server):
-    s = own_server()
-    stream = open_stream(s, max_tokens=1500, ignore_eos=True, n=8)
+    s = own_server("--max-num-seqs", "1", "--shutdown-timeout", "3600")
+    stream = open_stream(s, **ENDLESS)
     assert stream.recv(1)
     s.process.send_signal(signal.SIGTERM)
-    wait_until(lambda: "draining" in s.log(), 5)
-    start = time.monotonic()
+    wait_until(lambda: "draining" in s.log())
     s.process.send_signal(signal.SIGTERM)
-    code = s.process.wait(5)
-    assert time.monotonic() - start < 2.5 and code in (0, 143)
+    assert s.process.wait(PATIENCE) in (0, 143) and was_cut(stream)
 
 
 def test_sigint_stops_at_once(own_server):
-    s = own_server()
-    stream = open_stream(s, max_tokens=1500, ignore_eos=True)
+    s = own_server("--max-num-seqs", "1", "--shutdown-timeout", "3600")
+    stream = open_stream(s, **ENDLESS)
     assert stream.recv(1)
-    start = time.monotonic()
     s.process.send_signal(signal.SIGINT)
-    s.process.wait(5)
-    assert time.monotonic() - start < 2.5
+    s.process.wait(PATIENCE)
+    assert was_cut(stream)
 
 
 def test_a_killed_worker_is_replaced_and_its_streams_go_on(own_server):
@@ -105,9 +107,9 @@ def test_a_killed_worker_is_replaced_and_its_streams_go_on(own_server):
     body = read_all(stream)
     assert b'"error":' not in body and b'"finish_reason":"length"' in body
     assert b"data: [DONE]" in body
-    wait_until(lambda: s.child("worker 0.0") not in (None, old), 5)
+    wait_until(lambda: s.child("worker 0.0") not in (None, old))
     s.wait_ready()
-    status, _, body = s.post(CHAT, ask("What is the capital of France?"))
+    status, _, body = s.post_admitted(CHAT, ask("What is the capital of France?"))
     assert status == 200 and b"Paris" in body
 
 
@@ -115,10 +117,10 @@ def test_a_killed_frontend_is_restarted_and_the_other_goes_on(own_server):
     s = own_server("--frontends", "2")
     old = s.child("frontend 0")
     os.kill(old, signal.SIGKILL)
-    wait_until(lambda: s.child("frontend 0") not in (None, old), 5)
+    wait_until(lambda: s.child("frontend 0") not in (None, old))
     s.wait_ready()
     for _ in range(10):
-        assert s.post(CHAT, ask("What is the capital of France?"))[0] == 200
+        assert s.post_admitted(CHAT, ask("What is the capital of France?"))[0] == 200
     s.wait_idle()
 
 
@@ -134,8 +136,8 @@ def port_is_free(port):
 
 def test_nothing_is_left_after_kill_9_of_the_supervisor(own_server):
     s = own_server("--frontends", "2")
-    kill_with_nothing_left(s, 1)
-    wait_until(lambda: port_is_free(s.port), 1)  # a process of threads is shown as gone a moment before its files are
+    kill_with_nothing_left(s)
+    wait_until(lambda: port_is_free(s.port))  # a process of threads is shown as gone a moment before its files are
     assert not [n for n in os.listdir("/dev/shm") if "tokenring" in n]
 
 
@@ -151,9 +153,9 @@ def test_the_port_opens_before_the_model_is_there(tmp_path):
     worker is stopped by a signal instead."""
     s = Server(ready=False, log=str(tmp_path / "log"))
     try:
-        worker = wait_until(lambda: s.child("worker 0.0"), 5, 0.0005)
+        worker = wait_until(lambda: s.child("worker 0.0"), step=0.0005)
         os.kill(worker, signal.SIGSTOP)
-        status = wait_until(lambda: try_get(s, "/livez"), 5)
+        status = wait_until(lambda: try_get(s, "/livez"))
         assert status[0] == 200
         code, _, body = s.get("/health")
         if code == 503:  # the worker was caught before it was ready
@@ -190,7 +192,6 @@ def test_help_and_wrong_words():
     assert code == 1 and "--port" in err
     code, _, err = run("serve", "--ssl-certfile", "/x")
     assert code == 1 and "--ssl-keyfile" in err
-
 
 
 

@@ -7,12 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
 import server
-from server import CHAT, SOURCE, ask, children, program, title, wait_until
+from server import CHAT, PATIENCE, SOURCE, ask, children, program, title, wait_until
 
 sys.path.insert(0, os.path.join(SOURCE, "tests", "chaos"))
 from chaos import chaos  # noqa: E402
@@ -23,9 +22,9 @@ STORY = "Tell me a story."
 
 def kill(s, signum=signal.SIGKILL):
     """Kill the worker and wait for the next one to be started."""
-    old = wait_until(lambda: s.child("worker 0.0"), 10)
+    old = wait_until(lambda: s.child("worker 0.0"))
     os.kill(old, signum)
-    wait_until(lambda: s.child("worker 0.0") not in (None, old), 30)
+    wait_until(lambda: s.child("worker 0.0") not in (None, old))
 
 
 def test_every_answer_equals_the_undisturbed_one(own_server):
@@ -56,10 +55,10 @@ def test_a_worker_that_dies_while_it_loads_costs_only_time(own_server):
 
 
 def weights(pid):
-    """Device and inode of the memory file of weights, which nobody can write."""
+    """Device and inode of the memory file of weights, which nobody can write; none where there is none."""
     with open(f"/proc/{pid}/maps") as f:
         lines = [line.split() for line in f if "tokenring-weights" in line]
-    assert lines and all(fields[1] == "r--s" for fields in lines)
+    assert all(fields[1] == "r--s" for fields in lines)
     return {(fields[3], fields[4]) for fields in lines}
 
 
@@ -68,12 +67,14 @@ def test_the_next_worker_attaches_the_weights_of_the_first(own_server, ranks):
     s = own_server("--tensor-parallel", str(ranks))
     names = [f"worker 0.{rank}" for rank in range(ranks)]
     before = [weights(s.child(name)) for name in names]
+    assert all(before)
     assert len(set(map(frozenset, before))) == ranks  # each rank has its own part
     blocks = s.stats()["kv"]["blocks_total"]
     for _ in range(3):
         kill(s)
         s.wait_ready()
-        assert [weights(wait_until(lambda: s.child(name))) for name in names] == before
+        after = [wait_until(lambda: weights(wait_until(lambda: s.child(name)))) for name in names]
+        assert after == before
     assert s.stats()["kv"]["blocks_total"] == blocks
     assert not any("tokenring-weights" in open(f"/proc/{pid}/maps").read() for pid in
                    (s.pid, s.child("frontend 0")))
@@ -88,7 +89,7 @@ def test_a_model_that_changed_does_not_go_on_with_the_old_ones_text(own_server, 
     os.kill(s.child("worker 0.0"), signal.SIGSTOP)
     os.utime(model / "model.safetensors", (1000, 1000))
     os.kill(s.child("worker 0.0"), signal.SIGKILL)
-    assert s.process.wait(20) == 6
+    assert s.process.wait(PATIENCE) == 6
     answers = run.join()
     assert [a.error["code"] for a in answers] == ["model_changed"] * 2
     assert "not those that were loaded at first" in s.log()
@@ -106,7 +107,7 @@ def test_a_frontend_does_not_come_back_with_another_tokenizer(own_server, tmp_pa
     with open(model / "tokenizer.json", "a") as f:
         f.write("\n")
     os.kill(s.child("frontend 0"), signal.SIGKILL)
-    assert s.process.wait(20) == 6
+    assert s.process.wait(PATIENCE) == 6
     assert "not those that were loaded at first" in s.log()
 
 
@@ -116,8 +117,7 @@ def test_new_requests_meanwhile_are_told_to_come_again(own_server):
     run.wait_received()
     os.kill(s.child("worker 0.0"), signal.SIGKILL)
     refused = None
-    deadline = time.monotonic() + 5
-    while refused is None and time.monotonic() < deadline:
+    while refused is None:
         status, headers, body = s.post(CHAT, ask("hi", max_tokens=1))
         if status == 503:
             refused = headers, json.loads(body)
@@ -146,13 +146,13 @@ def test_a_client_that_leaves_while_the_engine_is_down_leaves_nothing_behind(own
 def test_generate_goes_on_too():
     """`tokenring generate` sits in a frontend's seat: its worker may be killed as well."""
     args = [program(), "generate", "--chat", "-p", STORY, "-n", "900", "--temperature", "0.8", "--seed", "7"]
-    expected = subprocess.run(args, capture_output=True, stdin=subprocess.DEVNULL, timeout=60).stdout
+    expected = subprocess.run(args, capture_output=True, stdin=subprocess.DEVNULL, timeout=2 * PATIENCE).stdout
     p = subprocess.Popen(args, bufsize=0, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
     first = p.stdout.read(1)
     for pid in children(p.pid):
         if title(pid).endswith("worker 0.0"):
             os.kill(pid, signal.SIGKILL)
-    out, err = p.communicate(timeout=60)
+    out, err = p.communicate(timeout=2 * PATIENCE)
     assert p.returncode == 0, err
     assert first + out == expected
 
@@ -206,9 +206,9 @@ def test_who_is_stopped_from_outside_is_replaced_and_blames_nobody(own_server):
     run = Run(s.port, requests)
     for share in (0, 0.1, 0.2, 0.3):
         run.wait_received(share * received(expected))
-        old = wait_until(lambda: s.child("worker 0.0"), 10)
+        old = wait_until(lambda: s.child("worker 0.0"))
         os.kill(old, signal.SIGSTOP)
-        wait_until(lambda: s.child("worker 0.0") not in (None, old), 20)
+        wait_until(lambda: s.child("worker 0.0") not in (None, old))
         s.wait_ready()
     assert not differences(run.join(), expected)
     assert "was stopped by somebody" in s.log()
@@ -217,6 +217,6 @@ def test_who_is_stopped_from_outside_is_replaced_and_blames_nobody(own_server):
 def test_chaos_in_short(own_server):
     """64 streams, a random rank killed every second for 20 s, one stopped, a frontend killed: see tests/chaos."""
     s = own_server("--frontends", "2", "--stall-kill", "2", "--tensor-parallel", "2")
-    rows, wrong = chaos(s, seconds=20, streams=64, every=1.0, tokens=60, ranks=2)
+    rows, wrong = chaos(s, seconds=20, streams=64, every=1.0, tokens=60, ranks=2, kills=4)
     assert not wrong, wrong[:5]
-    assert dict(rows)["worker kills"] >= 4 and dict(rows)["answers compared"] >= 64
+    assert dict(rows)["answers compared"] >= 64

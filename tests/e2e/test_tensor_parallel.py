@@ -5,20 +5,19 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
-from server import CHAT, SOURCE, ask, children, is_alive, kill_with_nothing_left, program, title, wait_until
+from server import CHAT, PATIENCE, SOURCE, ask, children, is_alive, kill_with_nothing_left, program, title, wait_until
 
 sys.path.insert(0, os.path.join(SOURCE, "tests", "chaos"))
-from workload import Run, differences, request  # noqa: E402
+from workload import Run, differences, received, request  # noqa: E402
 
 PROMPTS = ("What is the capital of France?", "Tell me a story.", "Count from 1 to 12.")
 
 
 def generate(*args):
-    r = subprocess.run([program(), "generate", *args], capture_output=True, text=True, timeout=60,
+    r = subprocess.run([program(), "generate", *args], capture_output=True, text=True, timeout=2 * PATIENCE,
                        stdin=subprocess.DEVNULL)
     return r.returncode, r.stdout, r.stderr
 
@@ -63,15 +62,15 @@ def test_answers_in_company_are_those_given_alone(own_server):
 @pytest.mark.parametrize("victim", ["worker 0.1", "worker 0.0"])
 def test_a_rank_takes_its_engine_along_and_streams_go_on(own_server, victim):
     s = own_server("--tensor-parallel", "2")
-    requests = [request(i, 300) for i in range(8)]
+    requests = [request(i, 400) for i in range(8)]
     expected = Run(s.port, requests).join()
     run = Run(s.port, requests)
-    for pause in (0.3, 0.2):
-        time.sleep(pause)
+    for share in (0, 0.2):
+        run.wait_received(share * received(expected))
         ranks = [s.child("worker 0.0"), s.child("worker 0.1")]
         os.kill(s.child(victim), signal.SIGKILL)
-        wait_until(lambda: not any(is_alive(p) for p in ranks), 5)
-        wait_until(lambda: s.child("worker 0.0") and s.child("worker 0.1"), 10)
+        wait_until(lambda: not any(is_alive(p) for p in ranks))
+        wait_until(lambda: s.child("worker 0.0") and s.child("worker 0.1"))
     assert not differences(run.join(), expected)
     s.wait_ready()
     s.wait_idle()
@@ -82,13 +81,13 @@ def test_a_follower_that_hangs_does_not_hang_the_engine_for_ever(own_server):
     s = own_server("--tensor-parallel", "2")
     old = s.child("worker 0.1")
     os.kill(old, signal.SIGSTOP)
-    wait_until(lambda: s.child("worker 0.1") not in (None, old), 30)
+    wait_until(lambda: s.child("worker 0.1") not in (None, old), 2 * PATIENCE)
     s.wait_ready()
-    assert s.post(CHAT, ask(PROMPTS[0]))[0] == 200
+    assert s.post_admitted(CHAT, ask(PROMPTS[0]))[0] == 200
 
 
 def test_nothing_is_left_after_kill_9_of_the_supervisor_of_ranks(own_server):
-    kill_with_nothing_left(own_server("--tensor-parallel", "2"), 2)
+    kill_with_nothing_left(own_server("--tensor-parallel", "2"))
 
 
 def test_a_model_that_cannot_be_cut_is_refused_in_a_sentence():
