@@ -146,6 +146,11 @@ static ALWAYS_INLINE void vec_store_f16(uint16_t *to, vec a)
     vst1_u16(to, vreinterpret_u16_f16(vcvt_f16_f32(a)));
 }
 
+static ALWAYS_INLINE vec vec_set_f16(const uint16_t *from)
+{
+    return vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(*from)));
+}
+
 static ALWAYS_INLINE vec vec_load_bf16(const uint16_t *from)
 {
     return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(from), 16));
