@@ -389,12 +389,15 @@ static void pester(void)
         submit_pests();
 }
 
-/* A restart may take the place of one, and those who come back while pests with windows, which give
- * back blocks, are still at it run for longer at a time. */
-static int32_t least_preemptions(const struct law1_case *c)
+/* Whom pests leave first runs for three tokens at a time: beside the last of them, and in the two
+ * steps that are planned when the next ones come. A restart may take the place of a preemption, and
+ * those who come back while pests with windows, which give back blocks, are still at it run for
+ * longer. */
+static int32_t least_preemptions(const struct law1_case *c, int32_t num_tokens)
 {
     const struct kv_groups kv = world_kv(law1_models[c->model].dir);
-    int32_t num = LAW1_NUM_PREEMPTIONS - c->num_restarts;
+    const int32_t room = (num_tokens - 1) / 3;
+    int32_t num = (room < LAW1_NUM_PREEMPTIONS ? room : LAW1_NUM_PREEMPTIONS) - c->num_restarts;
     for (int32_t g = 0; g < kv.num_groups; g++)
         if (kv.groups[g].window > 0 && num > LAW1_NUM_PREEMPTIONS - 2)
             num = LAW1_NUM_PREEMPTIONS - 2;
@@ -403,16 +406,16 @@ static int32_t least_preemptions(const struct law1_case *c)
 
 static void assert_preempted(const struct law1_case *c)
 {
-    const int32_t least = least_preemptions(c);
     uint64_t num = 0;
     struct world_asked a;
     for (int32_t k = 0; k < c->num && c->pest != LAW1_NO_PEST; k++) {
         const int32_t i = (c->first + k) % LAW1_NUM_REQUESTS;
         ask(c, (unsigned)i, &a);
         for (uint32_t n = 0; n < a.params.num_choices; n++) {
+            const int32_t least = least_preemptions(c, run.answers[i].choices[n].num_tokens);
             ck_assert_msg(run.credits[i][n] >= least,
-                          "request %d choice %u was preempted %d times only", i, n,
-                          run.credits[i][n]);
+                          "request %d choice %u was preempted %d times only, with %s", i, n,
+                          run.credits[i][n], law1_describe(c));
             num += (uint64_t)least;
         }
     }

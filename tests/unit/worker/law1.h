@@ -47,7 +47,7 @@ enum law1_start { LAW1_OFF, LAW1_COLD, LAW1_PARTIAL, LAW1_WHOLE, LAW1_NUM_STARTS
  * blocks for both, or not enough seats. */
 enum law1_pest { LAW1_NO_PEST, LAW1_TINY_POOL, LAW1_FEW_SEATS, LAW1_NUM_PESTS };
 
-enum { LAW1_NUM_PREEMPTIONS = 5 }; /* of each choice, where there is a pest */
+enum { LAW1_NUM_PREEMPTIONS = 5 }; /* of each choice that is long enough, where there is a pest */
 
 struct law1_case {
     int32_t model; /* in law1_models */
