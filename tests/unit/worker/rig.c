@@ -8,7 +8,7 @@ static int open_device(struct rig *rig, const struct rig_options *options, const
 {
     const struct communicator *c = options->communicator;
     const struct device_options device_options = {
-        .num_threads = options->num_threads > 0 ? options->num_threads : 2,
+        .num_threads = options->num_threads > 0 ? options->num_threads : 1,
         .isa = options->isa,
         .max_rows = RIG_MAX_ROWS,
         .max_ops = model_max_ops(arch, RIG_MAX_ROWS, options->expert_bytes) + 1, /* the sampler */

@@ -14,7 +14,7 @@ struct rig_options {
     const char *backend; /* NULL: "cpu" */
     bool is_deterministic;
     const char *isa;     /* NULL: best */
-    int32_t num_threads; /* 0: 2 */
+    int32_t num_threads; /* 0: 1 */
     enum dtype kv_dtype;
     const char *quantization;                /* NULL: as it is */
     int32_t max_model_len;                   /* 0: 128 */
