@@ -433,8 +433,8 @@ struct backend {
     /* A list of many small operations starts faster when it was kept as a whole. graph_rows() says
      * for which numbers of rows that is worth it, the greatest first; 0: no more. capture(),
      * between begin() and submit(), keeps the list being recorded: later ones of the same
-     * operations with at most as many rows use it by themselves. All ranks capture the same list.
-     */
+     * operations with at most as many rows use it by themselves. All ranks capture the same list,
+     * in the same step. submit() may allocate then, and takes a while. */
     int32_t (*graph_rows)(const struct device *device, int32_t index);
     void (*capture)(struct device *device);
 

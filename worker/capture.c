@@ -3,7 +3,7 @@
 #include "worker/engine_internal.h"
 #include "worker/flight.h"
 
-enum { MAX_SEQS = 256 };
+enum { MAX_SEQS = 256, FEW_SEQS = 8, MAX_KINDS = 64 };
 
 /* One more sequence of one token. Returns NULL when it is refused. */
 static struct request *admit(struct engine *engine)
@@ -47,19 +47,51 @@ static int capture_step(struct engine *engine, int32_t rows)
     return r;
 }
 
-int capture_steps(struct engine *engine, int32_t *ret_num)
+/* Steps of so many sequences, the index-th of the device; those that it cannot have count too. */
+static int keep(struct engine *engine, int32_t index, int32_t rows)
 {
-    const int32_t most = engine->options.limits.max_num_seqs;
+    engine->captured |= (uint64_t)1 << index;
+    return capture_step(engine, rows);
+}
+
+static bool is_kept(const struct engine *engine, int32_t index)
+{
+    return (engine->captured >> index & 1) != 0;
+}
+
+/* The next of the device's numbers that this engine can have; 0: no more. */
+static int32_t next_rows(const struct engine *engine, int32_t *index)
+{
+    const int32_t limit = engine->options.limits.max_num_seqs;
+    const int32_t most = limit < MAX_SEQS ? limit : MAX_SEQS;
+    int32_t rows = 0;
+    do
+        rows = ++*index < MAX_KINDS ? engine->backend->graph_rows(engine->device, *index) : 0;
+    while (rows > most);
+    return rows;
+}
+
+int capture_first(struct engine *engine, int32_t *ret_num)
+{
+    int32_t index = -1, rows;
+    int r = 0;
     *ret_num = 0;
-    if (engine->options.comm != NULL)
-        return 0;
-    for (int32_t i = 0;; i++) {
-        const int32_t rows = engine->backend->graph_rows(engine->device, i);
-        if (rows <= 0)
-            return 0;
-        const int r = rows <= most && rows <= MAX_SEQS ? capture_step(engine, rows) : 0;
-        if (r < 0)
-            return r;
-        *ret_num += r;
+    for (bool first = true; r >= 0 && (rows = next_rows(engine, &index)) > 0; first = false) {
+        if (first || rows <= FEW_SEQS)
+            *ret_num += r = keep(engine, index, rows);
     }
+    return r < 0 ? r : 0;
+}
+
+int capture_next(struct engine *engine)
+{
+    int32_t index = -1, rows;
+    if (!engine_is_empty(engine))
+        return 0;
+    while ((rows = next_rows(engine, &index)) > 0)
+        if (!is_kept(engine, index)) {
+            const int r = keep(engine, index, rows);
+            return r < 0 ? r : 1;
+        }
+    return 0;
 }

@@ -11,10 +11,14 @@
 #include "worker/engine.h"
 
 /*
- * No step is in the air and nobody waits. *ret_num: how many were kept; 0 where the device has no
- * use for it, or other ranks would have to keep them at the same time. Returns 0 or what the device
- * said.
+ * Before anybody waits: the largest number, which finds out whether there is memory for it, and the
+ * small ones. *ret_num: how many were kept; 0 where the device has no use for it. Followers keep
+ * theirs in the same step, by a word of its plan. Returns 0 or what the device said.
  */
-int capture_steps(struct engine *engine, int32_t *ret_num);
+int capture_first(struct engine *engine, int32_t *ret_num);
+
+/* One more, if nobody waits and nothing is left of anybody: for idle moments. Returns 1 when there
+ * was one, 0, or what the device said. */
+int capture_next(struct engine *engine);
 
 #endif

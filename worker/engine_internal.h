@@ -28,7 +28,8 @@ struct engine {
     const struct plan *behind; /* sent too, waits on the device for that one's end; NULL: none */
     struct kv_pool *pool;
     struct record_bounds bounds;
-    bool captures; /* what is recorded next, the device keeps */
+    bool captures;     /* what is recorded next, the device keeps */
+    uint64_t captured; /* of the device's graph_rows(): bits of what it was told to keep */
     struct link links[CONTROL_MAX_FRONTENDS];
     bool is_blocked;          /* some ring was full */
     int64_t next_deadline_us; /* no request's deadline is earlier */

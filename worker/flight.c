@@ -95,6 +95,7 @@ static int tell_followers(struct engine *engine, const struct plan *plan)
         return 0;
     const struct step_plan_news news = { .last_ids = batch_told_ids(before),
                                          .num_last = before->model.num_logits,
+                                         .is_kept = engine->captures,
                                          .expected_us = atomic_load_explicit(
                                              &engine->options.page->step_expected_us,
                                              memory_order_relaxed) };

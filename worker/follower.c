@@ -88,6 +88,8 @@ static int compute(struct follower *f)
     if (plan->model.num_logits > 0)
         backend->sample(device, logits, f->options.limits.vocab_size, plan->samples,
                         plan->model.num_logits);
+    if (plan->news.is_kept)
+        backend->capture(device);
     const int r = backend->submit(device);
     return r < 0 ? r : backend->wait(device);
 }

@@ -11,6 +11,7 @@ enum {
     HEAD_SEQS,
     HEAD_LOGITS,
     HEAD_LAST,
+    HEAD_KEPT,     /* 0 or 1 */
     HEAD_EXPECTED, /* two words */
     HEAD_COPIES = HEAD_EXPECTED + 2,
     HEAD_WORDS,
@@ -77,11 +78,10 @@ uint32_t step_plan_write(int32_t *words, const struct batch *batch, const struct
                          const struct step_plan_news *news)
 {
     const struct model_batch *m = &batch->model;
-    int32_t head[HEAD_WORDS] = { [HEAD_ROWS] = m->num_rows,
-                                 [HEAD_SEQS] = m->num_seqs,
-                                 [HEAD_LOGITS] = m->num_logits,
-                                 [HEAD_LAST] = news->num_last,
-                                 [HEAD_COPIES] = plan->copies.num };
+    int32_t head[HEAD_WORDS] = {
+        [HEAD_ROWS] = m->num_rows,    [HEAD_SEQS] = m->num_seqs,   [HEAD_LOGITS] = m->num_logits,
+        [HEAD_LAST] = news->num_last, [HEAD_KEPT] = news->is_kept, [HEAD_COPIES] = plan->copies.num
+    };
     memcpy(&head[HEAD_EXPECTED], &news->expected_us, sizeof(news->expected_us));
 
     int32_t *at = put(words, head, HEAD_WORDS);
@@ -239,6 +239,8 @@ static void read_all(struct reader *r, struct step_plan *plan)
     m->num_seqs = head[HEAD_SEQS];
     m->num_logits = head[HEAD_LOGITS];
     plan->news.num_last = head[HEAD_LAST];
+    plan->news.is_kept = head[HEAD_KEPT] != 0;
+    require(r, head[HEAD_KEPT] == 0 || head[HEAD_KEPT] == 1, "head");
     memcpy(&plan->news.expected_us, &head[HEAD_EXPECTED], sizeof(plan->news.expected_us));
     require(r, m->num_rows > 0 && m->num_rows <= limits->max_num_batched_tokens, "rows");
     require(r, m->num_seqs > 0 && m->num_seqs <= limits->max_num_seqs, "sequences");

@@ -23,6 +23,7 @@ struct step_plan_news {
     const int32_t *last_ids; /* [num_last]: batch_told_ids() of the step before */
     int32_t num_last;
     uint64_t expected_us; /* time that the step should take */
+    bool is_kept;         /* the device is to keep the list: that of each rank, in this step */
 };
 
 /* Write the batch built of `plan` into `words` (step_plan_max_words()); returns their number. */

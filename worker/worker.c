@@ -17,6 +17,7 @@
 #include "worker/inbox.h"
 #include "worker/kept.h"
 #include "worker/memory.h"
+#include "worker/memory_report.h"
 #include "worker/model/requant.h"
 #include "worker/ranks.h"
 #include "worker/warm_up.h"
@@ -282,7 +283,7 @@ static int run_warm_up(struct worker *w, struct error *err)
     }
     w->limits.max_num_batched_tokens = w->warm_up.max_num_batched_tokens;
     int32_t num_captured;
-    const int r = capture_steps(w->engine, &num_captured);
+    const int r = capture_first(w->engine, &num_captured);
     return r < 0 ? error_set(err, r, "warm-up: the device failed: %s", strerror(-r)) : 0;
 }
 
@@ -363,6 +364,13 @@ static void tell_facts(struct worker *w)
     status_set_texts(w->child.page, text, NULL);
 }
 
+static void tell_memory(const struct worker *w)
+{
+    char text[MEMORY_REPORT_BYTES];
+    if (memory_report(w->backend, w->device, text))
+        log_event(LOG_LEVEL_INFO, "GPU memory of rank %d: %s", w->ranks.rank, text);
+}
+
 /* --- serving ------------------------------------------------------------------------------ */
 
 static void close_fds(const struct inbox_message *message)
@@ -438,6 +446,8 @@ static int serve(struct worker *w)
             obey(w, &message);
         r = engine_step(w->engine);
         if (r == 0)
+            r = capture_next(w->engine);
+        if (r == 0)
             engine_idle(w->engine, IDLE_US);
     }
     return r < 0 && !inbox_must_stop(w->inbox) ? r : 0;
@@ -463,6 +473,7 @@ static int run(struct worker *w, struct error *err)
         return r;
     leave_to_successors(w);
     tell_facts(w);
+    tell_memory(w);
     inbox_end_loading(w->inbox);
     set_state(w, STATUS_READY);
     supervised_tell(&w->child, CONTROL_READY);

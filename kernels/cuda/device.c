@@ -182,6 +182,8 @@ int32_t device_memory_uses(const struct device *d, struct memory_use *ret_uses, 
     for (int i = 0; i < MEMORY_NUM_KINDS && num < max; i++)
         ret_uses[num++] =
             (struct memory_use){ memory_kind_name((enum memory_kind)i), d->memory.bytes[i] };
+    if (num < max)
+        ret_uses[num++] = (struct memory_use){ "graphs", d->graph_bytes };
     return num;
 }
 

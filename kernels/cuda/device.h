@@ -129,6 +129,7 @@ struct device {
     int error;                 /* final */
     struct graph graphs[DEVICE_MAX_GRAPHS];
     int32_t num_graphs;
+    size_t graph_bytes; /* of the device's memory */
 
     int32_t step_rows, bucket, top_k; /* of the list being recorded; 0: not known yet */
     bool is_narrow;                   /* from here on rows are those with logits */

@@ -223,7 +223,8 @@ static int keep_graph(struct device *d, const struct list *list)
     graph->num_ops = num;
     ranks_keep(d->ranks, true);
     launch_all(d, list, false);
-    int r = d->ranks != NULL ? settle(d) : 0;
+    int r = settle(d);
+    const size_t before = runtime_free_bytes(d->runtime);
     if (r == 0)
         r = runtime_graph_begin(d->runtime);
     if (r == 0) {
@@ -235,6 +236,8 @@ static int keep_graph(struct device *d, const struct list *list)
         free(graph->ops);
         return r;
     }
+    const size_t after = runtime_free_bytes(d->runtime);
+    d->graph_bytes += before > after ? before - after : 0;
     d->num_graphs++;
     return 0;
 }

@@ -57,9 +57,12 @@ static int open_own(struct crew_rank *rank, struct own *own)
     const struct crew_options *options = &rank->crew->options;
     struct model_options model = *options->model;
     model.communicator = &rank->communicator;
-    int r = backend_open("cpu", &own->backend, &rank->err);
+    struct device_options device = *options->device;
+    device.rank = rank->communicator.rank;
+    own->backend = options->backend;
+    int r = own->backend->device_open(&device, &own->device, &rank->err);
     if (r == 0)
-        r = own->backend->device_open(options->device, &own->device, &rank->err);
+        r = own->backend->device_join(own->device, &rank->communicator, &rank->err);
     if (r == 0)
         r = model_open(own->backend, own->device, &model, &own->model, &rank->err);
     const struct follower_options follower = { .backend = own->backend,

@@ -15,8 +15,9 @@
 enum { CREW_MAX_RANKS = 6, CREW_TIMEOUT_US = 50 * 1000 * 1000 };
 
 struct crew_options {
-    const struct device_options *device;
-    const struct model_options *model; /* without its communicator */
+    const struct backend *backend;
+    const struct device_options *device; /* without its rank */
+    const struct model_options *model;   /* without its communicator */
     const struct scheduler_limits *limits;
 };
 

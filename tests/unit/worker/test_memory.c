@@ -1,4 +1,5 @@
 #include "worker/memory.h"
+#include "worker/memory_report.h"
 
 #include <check.h>
 #include <errno.h>
@@ -154,6 +155,36 @@ START_TEST(each_name_of_the_option_is_a_type_of_pages)
 }
 END_TEST
 
+static int64_t bytes_left;
+
+static int64_t say_left(const struct device *device)
+{
+    (void)device;
+    return bytes_left;
+}
+
+static int32_t say_uses(const struct device *device, struct memory_use *ret_uses, int32_t max)
+{
+    (void)device;
+    ck_assert_int_ge(max, 2);
+    ret_uses[0] = (struct memory_use){ "weights", (size_t)3 << 29 };
+    ret_uses[1] = (struct memory_use){ "KV cache", 100 };
+    return 2;
+}
+
+START_TEST(a_device_of_its_own_tells_where_its_memory_is)
+{
+    const struct backend backend = { .memory_left = say_left, .memory_uses = say_uses };
+    char text[MEMORY_REPORT_BYTES];
+    bytes_left = 5 << 20;
+    ck_assert(memory_report(&backend, NULL, text));
+    ck_assert_str_eq(text, "weights 1.5 GiB, KV cache 100 B, 5.0 MiB left");
+    bytes_left = -1; /* the host's */
+    ck_assert(!memory_report(&backend, NULL, text));
+    ck_assert_str_eq(text, "");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("memory");
@@ -167,6 +198,7 @@ int main(void)
     tcase_add_test(tc, nothing_known_is_minus_one);
     tcase_add_test(tc, the_cache_has_what_was_wanted_or_what_is_useful_up_to_a_quarter);
     tcase_add_test(tc, each_name_of_the_option_is_a_type_of_pages);
+    tcase_add_test(tc, a_device_of_its_own_tells_where_its_memory_is);
     tcase_add_test(tc, too_little_is_an_error_that_names_the_option);
     suite_add_tcase(suite, tc);
 

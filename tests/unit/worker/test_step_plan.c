@@ -63,7 +63,7 @@ static void fill_batch(void)
 
 static void open_all(void)
 {
-    const struct step_plan_news news = { last_ids, NUM_LAST, 123456789012 };
+    const struct step_plan_news news = { last_ids, NUM_LAST, 123456789012, true };
     struct plan plan = { .copies = { .from = copies_from, .to = copies_to, .num = 1 } };
     const size_t max = step_plan_max_words(&limits);
     ck_assert_int_eq(batch_init(&batch, &limits, &batch_reserve), 0);
@@ -105,6 +105,7 @@ START_TEST(a_follower_reads_what_the_leader_wrote)
     ck_assert_int_eq(found.news.num_last, NUM_LAST);
     ck_assert_int_eq(found.news.last_ids[1], 99);
     ck_assert_uint_eq(found.news.expected_us, 123456789012);
+    ck_assert(found.news.is_kept);
     close_all();
 }
 END_TEST

@@ -7,7 +7,13 @@
 
 #include "shm/doorbell.h"
 
-enum { BLOCK = 16, MAX_ROWS = 512, MAX_LOGITS = 96, AREA_FLOATS = 1 << 15 };
+enum {
+    BLOCK = 16,
+    MAX_ROWS = 512,
+    MAX_LOGITS = 96,
+    AREA_FLOATS = 1 << 15,
+    MAX_INPUT_BYTES = 8 << 20
+};
 
 struct world world;
 
@@ -49,6 +55,12 @@ static void set_options(const struct world_setup *setup)
         .max_rows = MAX_ROWS,
         .max_ops = model_max_ops(&arch, MAX_ROWS, 0) + 3,
         .max_vocab = arch.vocab_size,
+        .num_ranks = setup->num_ranks,
+        .max_logits = MAX_LOGITS,
+        .ordinals = "0,0",
+        .libraries = setup->libraries,
+        .max_input_bytes = MAX_INPUT_BYTES,
+        .is_deterministic = true,
     };
     world.model_options = (struct model_options){ .dir = dir,
                                                   .kv_dtype = setup->kv_dtype,
@@ -71,11 +83,21 @@ static void set_options(const struct world_setup *setup)
     };
 }
 
-static void open_model(const struct model_options *options)
+static void choose_backend(const struct backend *chosen)
 {
     struct error err;
     ck_assert_int_eq(backend_open("cpu", &world.backend, &err), 0);
+    if (chosen != NULL)
+        world.backend = chosen;
+}
+
+static void open_model(const struct model_options *options)
+{
+    struct error err;
     ck_assert_int_eq(world.backend->device_open(&world.device_options, &world.device, &err), 0);
+    if (options->communicator != NULL)
+        ck_assert_msg(world.backend->device_join(world.device, options->communicator, &err) == 0,
+                      "%s", err.message);
     ck_assert_msg(model_open(world.backend, world.device, options, &world.model, &err) == 0, "%s",
                   err.message);
 }
@@ -83,8 +105,8 @@ static void open_model(const struct model_options *options)
 /* Followers first: their models load while this one does. */
 static void open_ranks(int32_t num_ranks)
 {
-    const struct crew_options options = { &world.device_options, &world.model_options,
-                                          &world.limits };
+    const struct crew_options options = { world.backend, &world.device_options,
+                                          &world.model_options, &world.limits };
     if (num_ranks <= 1)
         return;
     crew_join(&world.crew, num_ranks, AREA_FLOATS);
@@ -97,6 +119,7 @@ void world_open(const struct world_setup *setup)
     world = (struct world){ .page = aligned_alloc(64, sizeof(struct status_page)) };
     memset(world.page, 0, sizeof(*world.page));
     ck_assert_int_eq(doorbell_create(&world.doorbell), 0);
+    choose_backend(setup->backend);
     set_options(setup);
     open_ranks(setup->num_ranks);
     const bool leads = world.crew.num_ranks > 0;

@@ -19,8 +19,10 @@ enum {
 };
 
 struct world_setup {
-    const char *dir; /* of the model; NULL: Ringlet */
-    int32_t max_len; /* 0: WORLD_MAX_LEN */
+    const struct backend *backend; /* of all ranks; NULL: the CPU's */
+    const char *libraries;         /* device_options; steps of a device of its own repeat */
+    const char *dir;               /* of the model; NULL: Ringlet */
+    int32_t max_len;               /* 0: WORLD_MAX_LEN */
     int32_t budget, num_seqs, num_blocks, num_threads;
     int32_t num_ranks; /* 0 is 1; the others are threads: crew.h */
     enum dtype kv_dtype;
