@@ -88,10 +88,16 @@ static int put_longrope(struct maker *m, const struct rope_spec *spec)
     return r < 0 ? r : put_vector(m, "rope_factors_short.weight", spec->short_factors, num);
 }
 
-/* The reader multiplies cos and sin by 1 + ln(factor) / 10 itself. */
+static bool is_deepseek(const struct maker *m)
+{
+    return (m->source->gguf_arch->id & GGUF_DEEPSEEKS) != 0;
+}
+
+/* The reader multiplies cos and sin by 1 + ln(factor) / 10 itself; DeepSeek's scores instead. */
 static void put_yarn(struct maker *m, const struct rope_spec *spec)
 {
-    const double own = 1.0 + 0.1 * log(spec->factor), wanted = rope_attention_factor(spec);
+    const double own = is_deepseek(m) ? 1.0 : 1.0 + 0.1 * log(spec->factor);
+    const double wanted = rope_attention_factor(spec);
     put_text(m, "rope.scaling.type", "yarn");
     put_real(m, "rope.scaling.factor", spec->factor);
     put_int(m, "rope.scaling.original_context_length", spec->original_max_position_embeddings);
@@ -99,6 +105,8 @@ static void put_yarn(struct maker *m, const struct rope_spec *spec)
     put_real(m, "rope.scaling.yarn_beta_slow", spec->beta_slow);
     if (fabs(wanted / own - 1.0) > 1e-6)
         put_real(m, "rope.scaling.attn_factor", wanted / own);
+    if (is_deepseek(m) && spec->mscale_all_dim > 0.0)
+        put_real(m, "rope.scaling.yarn_log_multiplier", 0.1 * spec->mscale_all_dim);
 }
 
 static int put_rope(struct maker *m)
@@ -140,8 +148,9 @@ static void put_sizes(struct maker *m)
     put_int(m, "feed_forward_length", a->intermediate_size);
     put_int(m, "attention.head_count", a->num_attention_heads);
     put_int(m, "attention.head_count_kv", a->num_key_value_heads);
-    put_int(m, "attention.key_length", a->head_dim);
-    put_int(m, "attention.value_length", a->head_dim);
+    put_int(m, "attention.key_length",
+            is_deepseek(m) ? a->latent.dim + a->latent.rope_dim : a->head_dim);
+    put_int(m, "attention.value_length", is_deepseek(m) ? a->latent.dim : a->head_dim);
     put_real(m, is_layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon",
              (double)a->norm_eps);
 }
@@ -162,15 +171,54 @@ static void put_windows(struct maker *m)
         put_int(m, "attention.sliding_window_pattern", full + 1);
 }
 
+/* What is cached stands where others have a head's widths. Without a rank for q readers that go by
+ * the number of layers want a 0. */
+static void put_latents(struct maker *m)
+{
+    const struct arch *a = &m->source->arch;
+    if (!is_deepseek(m))
+        return;
+    put_int(m, "attention.q_lora_rank", a->latent.q_rank);
+    put_int(m, "attention.kv_lora_rank", a->latent.dim);
+    put_int(m, "attention.key_length_mla", a->latent.nope_dim + a->latent.rope_dim);
+    put_int(m, "attention.value_length_mla", a->latent.value_dim);
+}
+
+static void put_routing(struct maker *m)
+{
+    enum { SOFTMAX = 1, SIGMOID = 2 };
+    const struct arch *a = &m->source->arch;
+    const struct moe_routing *routing = &a->moe.routing;
+    char name[128];
+    int32_t dense = 0;
+    while (dense < a->num_hidden_layers && a->layers[dense].mlp == MLP_DENSE)
+        dense++;
+    put_int(m, "leading_dense_block_count", dense);
+    put_int(m, "expert_shared_count", a->moe.shared_intermediate_size / a->moe.intermediate_size);
+    put_real(m, "expert_weights_scale", (double)routing->scale);
+    snprintf(name, sizeof(name), "%s.expert_weights_norm", m->arch);
+    gguf_put_bool(m->writer, name, routing->normalize);
+    put_int(m, "expert_gating_func", routing->scores == MOE_SIGMOID ? SIGMOID : SOFTMAX);
+    if (routing->num_groups > 1) {
+        put_int(m, "expert_group_count", routing->num_groups);
+        put_int(m, "expert_group_used_count", routing->top_groups);
+    }
+}
+
 static void put_experts(struct maker *m)
 {
     const struct arch *a = &m->source->arch;
+    const unsigned id = m->source->gguf_arch->id;
     if (a->moe.num_experts == 0)
         return;
     put_int(m, "expert_count", a->moe.num_experts);
     put_int(m, "expert_used_count", a->moe.top_k);
-    if (m->source->gguf_arch->id != GGUF_MIXTRAL)
+    if (id != GGUF_MIXTRAL)
         put_int(m, "expert_feed_forward_length", a->moe.intermediate_size);
+    if (id == GGUF_QWEN2MOE)
+        put_int(m, "expert_shared_feed_forward_length", a->moe.shared_intermediate_size);
+    if (is_deepseek(m))
+        put_routing(m);
 }
 
 /* Windows have no place in most architectures: within the first one there is no difference. */
@@ -200,6 +248,7 @@ static int put_config(struct maker *m)
     const struct arch *a = &m->source->arch;
     put_sizes(m);
     put_windows(m);
+    put_latents(m);
     put_experts(m);
     if (a->attention_softcap > 0.0f)
         put_real(m, "attn_logit_softcapping", (double)a->attention_softcap);
@@ -344,7 +393,19 @@ static bool are_routings_equal(const struct arch *a, const struct arch *b)
     return a->moe.num_experts == b->moe.num_experts && a->moe.top_k == b->moe.top_k &&
            a->moe.intermediate_size == b->moe.intermediate_size &&
            a->moe.shared_intermediate_size == b->moe.shared_intermediate_size &&
-           x->scores == y->scores && x->normalize == y->normalize && x->scale == y->scale;
+           a->moe.shared_gate == b->moe.shared_gate && a->moe.router_bias == b->moe.router_bias &&
+           x->scores == y->scores && x->normalize == y->normalize && x->scale == y->scale &&
+           (x->num_groups > 1) == (y->num_groups > 1) &&
+           (x->num_groups <= 1 || (x->num_groups == y->num_groups &&
+                                   x->top_groups == y->top_groups && x->group_top == y->group_top));
+}
+
+static bool are_latents_equal(const struct arch *a, const struct arch *b)
+{
+    return a->latent.q_rank == b->latent.q_rank && a->latent.dim == b->latent.dim &&
+           a->latent.nope_dim == b->latent.nope_dim && a->latent.rope_dim == b->latent.rope_dim &&
+           a->latent.value_dim == b->latent.value_dim &&
+           a->latent.interleaved == b->latent.interleaved;
 }
 
 /* Frequencies of all positions, and what cos and sin are multiplied by. */
@@ -369,12 +430,12 @@ static const char *difference(const struct arch *a, const struct arch *b)
         const char *what;
         bool equal;
     } rows[] = {
-        { "its sizes", a->num_hidden_layers == b->num_hidden_layers &&
-                           a->hidden_size == b->hidden_size && a->vocab_size == b->vocab_size &&
-                           a->intermediate_size == b->intermediate_size &&
-                           a->num_attention_heads == b->num_attention_heads &&
-                           a->num_key_value_heads == b->num_key_value_heads &&
-                           a->head_dim == b->head_dim && a->latent.dim == b->latent.dim },
+        { "its sizes",
+          a->num_hidden_layers == b->num_hidden_layers && a->hidden_size == b->hidden_size &&
+              a->vocab_size == b->vocab_size && a->intermediate_size == b->intermediate_size &&
+              a->num_attention_heads == b->num_attention_heads &&
+              a->num_key_value_heads == b->num_key_value_heads && a->head_dim == b->head_dim },
+        { "its latents", are_latents_equal(a, b) },
         { "tie_word_embeddings", a->tie_word_embeddings == b->tie_word_embeddings },
         { "its biases", a->attention_bias == b->attention_bias && a->mlp_bias == b->mlp_bias },
         { "the norm of q and k", a->qk_layernorm == b->qk_layernorm },

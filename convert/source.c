@@ -8,6 +8,7 @@
 #include "formats/gguf_arch.h"
 #include "worker/families/family.h"
 #include "worker/model/config.h"
+#include "worker/model/quant_tensors.h"
 
 void convert_source_close(struct convert_source *source)
 {
@@ -67,6 +68,7 @@ static int add_stored(struct convert_source *source, const struct gguf *gguf,
     tensor->num_dims = stored->num_dims;
     memcpy(tensor->dims, stored->dims, sizeof(tensor->dims));
     tensor->from = (enum block_type)stored->type;
+    tensor->from_bytes = stored->bytes;
     return 0;
 }
 
@@ -82,11 +84,14 @@ static int list_gguf(struct convert_source *source, struct error *err)
 
 /* --- safetensors --------------------------------------------------------------------------- */
 
-static int stored_type(const struct safetensors_dtype *dtype)
+/* Quantized matrices are read as what they mean. */
+static int stored_type(const struct safetensors_tensor *info)
 {
-    if (!dtype->is_weight || dtype->block != NULL)
+    if (info->quant != NULL)
+        return BLOCK_F32;
+    if (!info->dtype->is_weight || info->dtype->block != NULL)
         return -1;
-    switch (dtype->dtype) {
+    switch (info->dtype->dtype) {
     case DTYPE_F32:
         return BLOCK_F32;
     case DTYPE_F16:
@@ -122,10 +127,19 @@ static bool ends_in(const char *text, const char *end)
     return len >= end_len && strcmp(text + len - end_len, end) == 0;
 }
 
+/* "model.layers.61.": behind the last layer. */
+static bool is_further(const struct convert_source *source, const char *plain)
+{
+    int layer = 0;
+    return source->family->further_layers && sscanf(plain, "model.layers.%9d.", &layer) == 1 &&
+           layer >= source->arch.num_hidden_layers;
+}
+
 /* What a loader of this family passes over, or has of the embedding. */
 static bool is_left_out(const struct convert_source *source, const char *full, const char *plain)
 {
-    bool left = source->arch.tie_word_embeddings && strncmp(plain, "lm_head.", 8) == 0;
+    bool left = (source->arch.tie_word_embeddings && strncmp(plain, "lm_head.", 8) == 0) ||
+                is_further(source, plain);
     for (const char *const *suffix = source->family->ignored; *suffix != NULL; suffix++)
         left = left || ends_in(full, *suffix);
     return left || (source->family->wrapper != NULL && (strstr(full, "vision_tower.") != NULL ||
@@ -144,15 +158,22 @@ static int set_shape(struct convert_source *source, struct convert_tensor *to,
                      const struct safetensors_tensor *info, const struct gguf_name *name,
                      struct error *err)
 {
-    const int type = stored_type(info->dtype);
+    const int type = stored_type(info);
     if (type < 0 || info->rank < 1 || info->rank > 2)
         return error_set(err, -ENOTSUP,
                          "tensor %.120s is %s of %d dimensions, wanted F32, F16 or BF16 of 1 or 2",
                          info->name, info->dtype->name, info->rank);
+    for (int32_t i = 0; i < info->rank; i++)
+        if (info->shape[i] > INT32_MAX)
+            return error_set(err, -ENOTSUP, "tensor %.120s has %lld rows or columns, wanted %d",
+                             info->name, (long long)info->shape[i], INT32_MAX);
     to->from = (enum block_type)type;
     to->num_dims = info->rank;
     for (int32_t i = 0; i < info->rank; i++)
         to->dims[i] = info->shape[info->rank - 1 - i];
+    to->from_bytes += info->end - info->begin;
+    if (name->is_row && to->num_dims == 2 && to->dims[1] == 1)
+        to->num_dims = 1;
     to->plus_one = name->holds_one;
     const int64_t heads =
         name->is_key ? source->arch.num_key_value_heads : source->arch.num_attention_heads;
@@ -185,13 +206,60 @@ static int add_expert(struct convert_source *source, const struct checkpoint_ten
         if (r < 0)
             return r;
         to->dims[to->num_dims++] = num;
+    } else {
+        to->from_bytes += info->end - info->begin;
     }
     if (info->shape[1] != to->dims[0] || info->shape[0] != to->dims[1] ||
-        stored_type(info->dtype) != (int)to->from)
+        stored_type(info) != (int)to->from)
         return error_set(err, -EINVAL, "tensor %.120s is not as the other experts' are",
                          info->name);
     to->parts[part].tensor = tensor;
     return 0;
+}
+
+/* One of the two that kv_b_proj becomes: of each head some rows from `first` on. */
+static int add_heads(struct convert_source *source, const struct checkpoint_tensor *tensor,
+                     const char *text, int32_t first, int32_t rows, bool turned, struct error *err)
+{
+    const struct arch *a = &source->arch;
+    const int32_t heads = a->num_attention_heads, width = a->latent.nope_dim + a->latent.value_dim;
+    const struct safetensors_tensor *info = tensor->info;
+    struct convert_tensor *to = convert_source_add(source, text);
+    if (to != NULL)
+        to->parts = calloc((size_t)heads, sizeof(*to->parts));
+    if (to == NULL || to->parts == NULL)
+        return error_set(err, -ENOMEM, "no memory for a list of tensors");
+    to->num_parts = heads;
+    const int r = set_shape(source, to, info, &(struct gguf_name){ .is_row = false }, err);
+    if (r < 0)
+        return r;
+    if (info->rank != 2 || info->shape[0] != (int64_t)heads * width)
+        return error_set(err, -EINVAL,
+                         "tensor %.120s has %lld rows, wanted %d for each of %d heads", info->name,
+                         (long long)info->shape[0], width, heads);
+    to->num_dims = 3;
+    to->dims[0] = turned ? rows : info->shape[1];
+    to->dims[1] = turned ? info->shape[1] : rows;
+    to->dims[2] = heads;
+    to->turned = turned;
+    to->from_bytes = to->from_bytes / (uint64_t)width * (uint64_t)rows;
+    for (int32_t h = 0; h < heads; h++)
+        to->parts[h] = (struct convert_part){ .tensor = tensor, .first_row = h * width + first };
+    return 0;
+}
+
+/* Keys and values apart, and keys transposed, is how llama.cpp reads them. */
+static int add_latent(struct convert_source *source, const struct checkpoint_tensor *tensor,
+                      const char *text, struct error *err)
+{
+    const int32_t keys = source->arch.latent.nope_dim, values = source->arch.latent.value_dim;
+    const char *dot = strrchr(text, '_'); /* "blk.N.attn_kv" before "_b.weight" */
+    char name[GGUF_NAME_BYTES];
+    const int len = (int)(dot - text) - 2;
+    snprintf(name, sizeof(name), "%.*sk_b.weight", len, text);
+    const int r = add_heads(source, tensor, name, 0, keys, true, err);
+    snprintf(name, sizeof(name), "%.*sv_b.weight", len, text);
+    return r < 0 ? r : add_heads(source, tensor, name, keys, values, false, err);
 }
 
 static int add_tensor(struct convert_source *source, const struct checkpoint_tensor *tensor,
@@ -203,11 +271,18 @@ static int add_tensor(struct convert_source *source, const struct checkpoint_ten
     plain_name(source->family, tensor->info->name, plain, sizeof(plain));
     if (is_left_out(source, tensor->info->name, plain))
         return 0;
+    const int is_idle = quant_tensors_is_idle_bias(&source->checkpoint, tensor);
+    if (is_idle != 0)
+        return is_idle > 0
+                   ? 0
+                   : error_set(err, is_idle, "tensor %.160s cannot be read", tensor->info->name);
     if (!gguf_name_invert(source->gguf_arch, plain, &name, text, &part))
         return error_set(err, -ENOTSUP, "tensor %.120s has no name in GGUF's \"%s\"",
                          tensor->info->name, source->gguf_arch->name);
     if (name.is_stacked)
         return add_expert(source, tensor, &name, text, part, err);
+    if (ends_in(text, ".attn_kv_b.weight"))
+        return add_latent(source, tensor, text, err);
     struct convert_tensor *to = convert_source_add(source, text);
     if (to != NULL)
         to->parts = calloc(1, sizeof(*to->parts));
@@ -245,6 +320,8 @@ static int open_directory(const char *path, struct convert_source *source, struc
     int r = read_config(path, source, err);
     if (r == 0)
         r = checkpoint_open(path, &source->checkpoint, err);
+    if (r == 0)
+        r = quant_tensors_fold(&source->arch.quant, &source->checkpoint, err);
     for (int32_t i = 0; r == 0 && i < source->checkpoint.num_tensors; i++)
         r = add_tensor(source, &source->checkpoint.tensors[i], err);
     return r < 0 ? r : check_experts(source, err);
@@ -257,53 +334,4 @@ int convert_source_open(const char *path, struct convert_source *source, struct 
         return open_directory(path, source, err);
     const int r = gguf_files_open(path, &source->files, err);
     return r < 0 ? r : list_gguf(source, err);
-}
-
-/* --- values -------------------------------------------------------------------------------- */
-
-static int read_stored(const struct convert_tensor *tensor, int64_t first, int64_t num, void *raw)
-{
-    const struct block_info *info = block_info(tensor->from);
-    const uint64_t row = (uint64_t)(tensor->dims[0] / info->elements) * (uint64_t)info->bytes;
-    const int64_t rows = convert_rows(tensor) / tensor->num_parts;
-    const struct convert_part *part = &tensor->parts[first / rows];
-    const uint64_t at = (uint64_t)(first % rows) * row;
-    const size_t bytes = (size_t)num * (size_t)row;
-    return part->tensor != NULL
-               ? safetensors_read(part->tensor->file, part->tensor->info, at, raw, bytes)
-               : gguf_read(part->gguf, part->stored, at, raw, bytes);
-}
-
-/* Rows of whole heads change places. */
-static void interleave(const struct convert_tensor *tensor, int64_t num, float *rows, float *room)
-{
-    const int64_t size = tensor->head_rows, half = size / 2,
-                  cols = tensor->num_dims > 1 ? tensor->dims[0] : 1;
-    for (int64_t head = 0; head < num / size; head++) {
-        float *at = rows + head * size * cols;
-        memcpy(room, at, (size_t)(size * cols) * sizeof(float));
-        for (int64_t i = 0; i < size; i++)
-            memcpy(at + i * cols, room + (i % 2 * half + i / 2) * cols,
-                   (size_t)cols * sizeof(float));
-    }
-}
-
-int convert_read(const struct convert_tensor *tensor, int64_t first, int64_t num, float *to,
-                 void *raw)
-{
-    const struct block_info *info = block_info(tensor->from);
-    const size_t values = (size_t)num * (size_t)tensor->dims[0];
-    if (tensor->values != NULL) {
-        memcpy(to, tensor->values + first * tensor->dims[0], values * sizeof(float));
-        return 0;
-    }
-    const int r = read_stored(tensor, first, num, raw);
-    if (r < 0)
-        return r;
-    block_widen(tensor->from, raw, to, values / (size_t)info->elements);
-    if (tensor->head_rows > 0) /* a vector is one row of values that change places */
-        interleave(tensor, tensor->num_dims > 1 ? num : tensor->dims[0], to, raw);
-    for (size_t i = 0; tensor->plus_one && i < values; i++)
-        to[i] += 1.0f;
-    return 0;
 }

@@ -4,7 +4,8 @@
  * Of a GGUF file all tensors and keys stay what they are but for the tensors' types. Of safetensors
  * each tensor gets its name in GGUF: rows of q and k are interleaved where the architecture wants
  * it, experts lie behind each other, Gemma's norms hold their one, and what GGUF has in tensors
- * alone (divisors of frequencies) is made.
+ * alone (divisors of frequencies) is made. What makes keys and values of a latent becomes two, that of
+ * the keys transposed. A quantized matrix is read as what it means.
  */
 #ifndef CONVERT_SOURCE_H
 #define CONVERT_SOURCE_H
@@ -15,7 +16,8 @@
 
 /* One of the tensors that lie behind each other in a new one. */
 struct convert_part {
-    const struct checkpoint_tensor *tensor; /* of safetensors, or */
+    const struct checkpoint_tensor *tensor; /* of safetensors, */
+    int64_t first_row;                      /* from this row on; or */
     const struct gguf *gguf;
     const struct gguf_tensor *stored;
 };
@@ -25,10 +27,12 @@ struct convert_tensor {
     int32_t num_dims;
     int64_t dims[GGUF_MAX_DIMS]; /* innermost first */
     enum block_type from, to;
+    uint64_t from_bytes;    /* in the files that are read */
     uint64_t offset, bytes; /* in the new file's data */
     struct convert_part *parts;
     int32_t num_parts;
     int32_t head_rows; /* > 0: row 2 i + j of a head is row j head_rows / 2 + i of the source */
+    bool turned;       /* the source has the transpose of each part */
     bool plus_one;     /* the values are those of the source plus one */
     float *values;     /* not NULL: made, not read */
 };

@@ -44,14 +44,13 @@ uint64_t convert_source_bytes(const struct convert_source *source)
 {
     uint64_t bytes = 0;
     for (int32_t i = 0; i < source->num_tensors; i++)
-        bytes += row_bytes(source->tensors[i].from, source->tensors[i].dims[0]) *
-                 (uint64_t)convert_rows(&source->tensors[i]);
+        bytes += source->tensors[i].from_bytes;
     return bytes;
 }
 
 /* --- pieces -------------------------------------------------------------------------------- */
 
-/* Whole heads where rows change places within them. */
+/* Whole heads where rows change places within them, whole parts of what is transposed. */
 static int64_t piece_rows(const struct convert_tensor *tensor)
 {
     const int64_t rows = convert_rows(tensor) / tensor->num_parts;
@@ -59,7 +58,7 @@ static int64_t piece_rows(const struct convert_tensor *tensor)
     if (tensor->head_rows > 0 && tensor->num_dims > 1)
         num = (num / tensor->head_rows + 1) * tensor->head_rows;
     num = num > 1 ? num : 1;
-    return num < rows ? num : rows;
+    return num < rows && !tensor->turned ? num : rows;
 }
 
 static int64_t count_pieces(const struct convert_tensor *tensor)
@@ -134,6 +133,12 @@ int convert_write_made(const struct convert_source *source, int fd, uint64_t dat
     return r < 0 ? error_set(err, r, "the new file: %s", strerror(-r)) : 0;
 }
 
+/* Of the source, of the rows before `row`: all that is known of a quantized one is its whole. */
+static uint64_t bytes_before(const struct convert_tensor *tensor, int64_t row)
+{
+    return (uint64_t)((double)tensor->from_bytes * ((double)row / (double)convert_rows(tensor)));
+}
+
 static int convert_piece(struct job *job, const struct piece *piece, float *values, void *raw,
                          void *blocks)
 {
@@ -149,7 +154,8 @@ static int convert_piece(struct job *job, const struct piece *piece, float *valu
     block_quantize(tensor->to, values, blocks, num / (size_t)block_info(tensor->to)->elements);
     r = write_all(job->fd, blocks, (size_t)piece->num * (size_t)row,
                   job->data_begin + tensor->offset + (uint64_t)piece->first * row);
-    atomic_fetch_add(&job->done, row_bytes(tensor->from, tensor->dims[0]) * (uint64_t)piece->num);
+    atomic_fetch_add(&job->done, bytes_before(tensor, piece->first + piece->num) -
+                                     bytes_before(tensor, piece->first));
     return r;
 }
 

@@ -17,7 +17,15 @@ enum gguf_arch_id {
     GGUF_GEMMA = 1 << 7,
     GGUF_GEMMA2 = 1 << 8,
     GGUF_GEMMA3 = 1 << 9,
+    GGUF_QWEN2MOE = 1 << 10,
+    GGUF_DEEPSEEK_V2 = 1 << 11,
+    GGUF_DEEPSEEK_V3 = 1 << 12, /* "deepseek2" whose experts are chosen by sigmoids */
+    GGUF_OLMO2 = 1 << 13,
 };
+
+#define GGUF_GEMMAS    (GGUF_GEMMA | GGUF_GEMMA2 | GGUF_GEMMA3)
+#define GGUF_DEEPSEEKS (GGUF_DEEPSEEK_V2 | GGUF_DEEPSEEK_V3)
+#define GGUF_ALL       0xffffu
 
 struct gguf_arch {
     unsigned id;              /* one of gguf_arch_id */

@@ -40,6 +40,7 @@ struct gguf_name {
      * j head_dim / 2 + i. */
     bool is_interleaved;
     bool is_key;     /* of k: as many heads as there are of KV */
+    bool is_row;     /* a matrix of one row, which GGUF has as a vector */
     bool holds_one;  /* a norm that HF stores as its distance from 1 */
     bool is_ignored; /* says nothing that gguf_config_json() has not said */
 };

@@ -16,20 +16,26 @@ static const struct gguf_arch archs[] = {
     { GGUF_GEMMA, "gemma", "gemma", "GemmaForCausalLM" },
     { GGUF_GEMMA2, "gemma2", "gemma2", "Gemma2ForCausalLM" },
     { GGUF_GEMMA3, "gemma3", "gemma3_text", "Gemma3ForCausalLM" },
+    { GGUF_QWEN2MOE, "qwen2moe", "qwen2_moe", "Qwen2MoeForCausalLM" },
+    { GGUF_DEEPSEEK_V2, "deepseek2", "deepseek_v2", "DeepseekV2ForCausalLM" },
+    { GGUF_DEEPSEEK_V3, "deepseek2", "deepseek_v3", "DeepseekV3ForCausalLM" },
+    { GGUF_OLMO2, "olmo2", "olmo2", "Olmo2ForCausalLM" },
 };
 
 enum { NUM_ARCHS = sizeof(archs) / sizeof(archs[0]) };
 
 #define ROPE_PERMUTED (GGUF_LLAMA | GGUF_MIXTRAL)
 #define FOUR_NORMS    (GGUF_GEMMA2 | GGUF_GEMMA3)
-#define GEMMAS        (GGUF_GEMMA | GGUF_GEMMA2 | GGUF_GEMMA3)
-#define ALL           0xffffu
+#define BEHIND_NORMS  (FOUR_NORMS | GGUF_OLMO2)
+#define MLP_EXPERTS   (GGUF_QWEN2MOE | GGUF_QWEN3MOE | GGUF_DEEPSEEKS)
+#define NO_O_BIAS     (GGUF_QWEN2MOE | GGUF_DEEPSEEKS | GGUF_OLMO2)
+#define ALL           GGUF_ALL
 
 /* The first row that fits an architecture holds. */
 static const struct name_row {
     const char *from, *to;
     unsigned archs;
-    bool is_stacked, is_interleaved, is_key;
+    bool is_stacked, is_interleaved, is_key, is_row;
 } model_rows[] = {
     { "token_embd.", "model.embed_tokens.", ALL },
     { "output_norm.", "model.final_layernorm.", GGUF_PHI2 },
@@ -44,13 +50,22 @@ static const struct name_row {
     { "attn_v.", "self_attn.v_proj.", ALL },
     { "attn_qkv.", "self_attn.qkv_proj.", GGUF_PHI3 },
     { "attn_output.", "self_attn.dense.", GGUF_PHI2 },
-    { "attn_output.", "self_attn.o_proj.", ALL },
+    { "attn_output.weight", "self_attn.o_proj.weight", NO_O_BIAS },
+    { "attn_output.", "self_attn.o_proj.", ALL & ~NO_O_BIAS },
+    { "attn_q_a.weight", "self_attn.q_a_proj.weight", GGUF_DEEPSEEKS },
+    { "attn_q_a_norm.", "self_attn.q_a_layernorm.", GGUF_DEEPSEEKS },
+    { "attn_q_b.weight", "self_attn.q_b_proj.weight", GGUF_DEEPSEEKS },
+    { "attn_kv_a_mqa.weight", "self_attn.kv_a_proj_with_mqa.weight", GGUF_DEEPSEEKS },
+    { "attn_kv_a_norm.", "self_attn.kv_a_layernorm.", GGUF_DEEPSEEKS },
+    { "attn_kv_b.weight", "self_attn.kv_b_proj.weight", GGUF_DEEPSEEKS },
+    { "attn_k_b.weight", "self_attn.k_b_proj.weight", GGUF_DEEPSEEKS },
+    { "attn_v_b.weight", "self_attn.v_b_proj.weight", GGUF_DEEPSEEKS },
     { "attn_q_norm.", "self_attn.q_norm.", ALL },
     { "attn_k_norm.", "self_attn.k_norm.", ALL },
-    { "post_attention_norm.", "post_attention_layernorm.", FOUR_NORMS },
+    { "post_attention_norm.", "post_attention_layernorm.", BEHIND_NORMS },
     { "ffn_norm.", "pre_feedforward_layernorm.", FOUR_NORMS },
     { "ffn_norm.", "post_attention_layernorm.", ALL },
-    { "post_ffw_norm.", "post_feedforward_layernorm.", FOUR_NORMS },
+    { "post_ffw_norm.", "post_feedforward_layernorm.", BEHIND_NORMS },
     { "ffn_gate.", "mlp.gate_proj.", ALL },
     { "ffn_up.", "mlp.fc1.", GGUF_PHI2 },
     { "ffn_up.", "mlp.gate_up_proj.", GGUF_PHI3 },
@@ -61,36 +76,77 @@ static const struct name_row {
     { "ffn_gate_exps.", "block_sparse_moe.experts.%d.w1.", GGUF_MIXTRAL, true, false, false },
     { "ffn_up_exps.", "block_sparse_moe.experts.%d.w3.", GGUF_MIXTRAL, true, false, false },
     { "ffn_down_exps.", "block_sparse_moe.experts.%d.w2.", GGUF_MIXTRAL, true, false, false },
-    { "ffn_gate_inp.", "mlp.gate.", GGUF_QWEN3MOE },
-    { "ffn_gate_exps.", "mlp.experts.%d.gate_proj.", GGUF_QWEN3MOE, true, false, false },
-    { "ffn_up_exps.", "mlp.experts.%d.up_proj.", GGUF_QWEN3MOE, true, false, false },
-    { "ffn_down_exps.", "mlp.experts.%d.down_proj.", GGUF_QWEN3MOE, true, false, false },
+    { "exp_probs_b.bias", "mlp.gate.e_score_correction_bias", GGUF_DEEPSEEK_V3 },
+    { "ffn_gate_inp.", "mlp.gate.", MLP_EXPERTS },
+    { "ffn_gate_exps.", "mlp.experts.%d.gate_proj.", MLP_EXPERTS, true, false, false },
+    { "ffn_up_exps.", "mlp.experts.%d.up_proj.", MLP_EXPERTS, true, false, false },
+    { "ffn_down_exps.", "mlp.experts.%d.down_proj.", MLP_EXPERTS, true, false, false },
+    { "ffn_gate_inp_shexp.", "mlp.shared_expert_gate.", GGUF_QWEN2MOE, .is_row = true },
+    { "ffn_gate_shexp.", "mlp.shared_expert.gate_proj.", GGUF_QWEN2MOE },
+    { "ffn_up_shexp.", "mlp.shared_expert.up_proj.", GGUF_QWEN2MOE },
+    { "ffn_down_shexp.", "mlp.shared_expert.down_proj.", GGUF_QWEN2MOE },
+    { "ffn_gate_shexp.", "mlp.shared_experts.gate_proj.", GGUF_DEEPSEEKS },
+    { "ffn_up_shexp.", "mlp.shared_experts.up_proj.", GGUF_DEEPSEEKS },
+    { "ffn_down_shexp.", "mlp.shared_experts.down_proj.", GGUF_DEEPSEEKS },
 };
+
+/* Behind "blk.N.": nothing that a forward without prediction of several tokens reads. */
+static const char *const ignored_parts[] = { "attn_rot_embd", "nextn." };
 
 static const char *const ignored[] = { "rope_freqs.weight", "rope_factors_long.weight",
                                        "rope_factors_short.weight" };
+
+/* One name of GGUF's that is several of Hugging Face's: a number tells which. */
+static const struct choice_row {
+    unsigned id;
+    const char *key; /* read as an integer; 0 when absent */
+    int64_t min, max;
+} choices[] = {
+    { GGUF_LLAMA, "llama.expert_count", 0, 0 },
+    { GGUF_MIXTRAL, "llama.expert_count", 1, INT32_MAX },
+    { GGUF_DEEPSEEK_V2, "deepseek2.expert_gating_func", 0, 1 }, /* 1 is softmax, 2 sigmoid */
+    { GGUF_DEEPSEEK_V3, "deepseek2.expert_gating_func", 2, 2 },
+};
+
+/* Returns 1, 0 or -EINVAL. */
+static int is_chosen(const struct gguf *gguf, const struct gguf_arch *arch, struct error *err)
+{
+    for (size_t i = 0; i < sizeof(choices) / sizeof(choices[0]); i++) {
+        int64_t number = 0;
+        if (choices[i].id != arch->id)
+            continue;
+        const int r = gguf_int(gguf, choices[i].key, 0, INT32_MAX, &number, err);
+        return r < 0 ? r : number >= choices[i].min && number <= choices[i].max;
+    }
+    return 1;
+}
 
 int gguf_arch_find(const struct gguf *gguf, const struct gguf_arch **ret_arch, struct error *err)
 {
     const char *name = "";
     size_t len = 0;
-    int64_t experts = 0;
+    bool is_known = false;
     int r = gguf_text(gguf, "general.architecture", &name, &len, err);
     if (r == 0)
         return error_set(err, -EINVAL, "general.architecture is missing");
-    if (r > 0)
-        r = gguf_int(gguf, "llama.expert_count", 0, INT32_MAX, &experts, err);
-    if (r < 0)
-        return r;
-    for (size_t i = 0; i < NUM_ARCHS; i++)
-        if (strlen(archs[i].name) == len && memcmp(archs[i].name, name, len) == 0 &&
-            (archs[i].id != GGUF_LLAMA || experts == 0)) {
+    for (size_t i = 0; r >= 0 && i < NUM_ARCHS; i++) {
+        if (strlen(archs[i].name) != len || memcmp(archs[i].name, name, len) != 0)
+            continue;
+        is_known = true;
+        r = is_chosen(gguf, &archs[i], err);
+        if (r > 0) {
             *ret_arch = &archs[i];
             return 0;
         }
+    }
+    if (r < 0)
+        return r;
+    if (is_known)
+        return error_set(err, -ENOTSUP,
+                         "deepseek2.expert_gating_func is none of 1 (softmax) and 2 (sigmoid)");
     return error_set(err, -ENOTSUP,
-                     "general.architecture is \"%.*s\", supported are llama, qwen2, qwen3, "
-                     "qwen3moe, phi2, phi3, gemma, gemma2 and gemma3",
+                     "general.architecture is \"%.*s\", supported are llama, qwen2, qwen2moe, "
+                     "qwen3, qwen3moe, phi2, phi3, gemma, gemma2, gemma3, deepseek2 and olmo2",
                      (int)(len < 40 ? len : 40), name);
 }
 
@@ -110,7 +166,8 @@ static bool map_row(const struct gguf_arch *arch, const struct name_row *rows, s
         ret_name->is_stacked = rows[i].is_stacked;
         ret_name->is_interleaved = rows[i].is_interleaved;
         ret_name->is_key = rows[i].is_key;
-        ret_name->holds_one = (arch->id & GEMMAS) != 0 && ends_in(name, "norm.weight");
+        ret_name->is_row = rows[i].is_row;
+        ret_name->holds_one = (arch->id & GGUF_GEMMAS) != 0 && ends_in(name, "norm.weight");
         return (size_t)snprintf(ret_name->text, sizeof(ret_name->text), "%s%s%s", prefix,
                                 rows[i].to, name + len) < sizeof(ret_name->text);
     }
@@ -132,10 +189,11 @@ bool gguf_name_map(const struct gguf_arch *arch, const char *name, struct gguf_n
     if (sscanf(name, "blk.%5d.%n", &layer, &end) < 1 || end == 0 || layer < 0)
         return map_row(arch, model_rows, sizeof(model_rows) / sizeof(model_rows[0]), "", name,
                        ret_name);
-    if (strncmp(name + end, "attn_rot_embd", 13) == 0) {
-        ret_name->is_ignored = true;
-        return true;
-    }
+    for (size_t i = 0; i < sizeof(ignored_parts) / sizeof(ignored_parts[0]); i++)
+        if (strncmp(name + end, ignored_parts[i], strlen(ignored_parts[i])) == 0) {
+            ret_name->is_ignored = true;
+            return true;
+        }
     snprintf(prefix, sizeof(prefix), "model.layers.%d.", layer);
     return map_row(arch, layer_rows, sizeof(layer_rows) / sizeof(layer_rows[0]), prefix, name + end,
                    ret_name);

@@ -76,6 +76,10 @@ CHECKPOINTS = {
         model_type="gemma2", head_dim=16, num_hidden_layers=3, attention_bias=True,
         query_pre_attn_scalar=32, sliding_window=11, attn_logit_softcapping=3.0,
         final_logit_softcapping=4.0, tie_word_embeddings=False, rope_parameters=YARN),
+    "gemma2_plain": dict(
+        model_type="gemma2", head_dim=32, hidden_size=64, num_hidden_layers=6, query_pre_attn_scalar=32,
+        sliding_window=40, attn_logit_softcapping=5.0, final_logit_softcapping=12.0,
+        tie_word_embeddings=True),
     "gemma3_caps": dict(
         model_type="gemma3_text", head_dim=32, hidden_size=64, num_hidden_layers=7, attention_bias=True,
         query_pre_attn_scalar=24, sliding_window=10, final_logit_softcapping=3.0,
@@ -95,6 +99,9 @@ CHECKPOINTS = {
         MOE, model_type="qwen2_moe", num_hidden_layers=3, num_experts=4, num_key_value_heads=2,
         shared_expert_intermediate_size=24, use_sliding_window=True, sliding_window=21,
         layer_types=[FULL, SLIDING, FULL]),
+    "qwen2_moe_plain": dict(
+        MOE, model_type="qwen2_moe", num_experts=6, num_experts_per_tok=3, num_key_value_heads=2,
+        shared_expert_intermediate_size=28, rope_parameters=YARN, dtype="bfloat16"),
     "qwen3_moe_window": dict(
         MOE, model_type="qwen3_moe", num_hidden_layers=3, num_experts=6, head_dim=128,
         decoder_sparse_step=2, use_sliding_window=True, sliding_window=17, rope_parameters=YARN),

@@ -30,8 +30,10 @@ static const struct weight_row rows[] = {
     { "self_attn.kv_a_proj_with_mqa.weight", IN_LAYER(kv_a_proj), DIM_LATENT_KEY, DIM_HIDDEN, DIM_NONE, DIM_LATENT_KEY },
     { "self_attn.kv_a_proj_with_mqa.bias", IN_LAYER(kv_a_bias), DIM_LATENT_KEY, DIM_NONE, DIM_NONE, DIM_LATENT_KEY, WHEN_ATTENTION_BIAS },
     { "self_attn.kv_a_layernorm.weight", IN_LAYER(k_norm), DIM_LATENT, DIM_NONE, DIM_NONE, DIM_LATENT },
-    { "self_attn.kv_b_proj.weight", IN_LAYER(k_absorbed), DIM_LATENT, DIM_NOPE, DIM_NONE, DIM_LATENT, .blocks = DIM_HEADS, .lie = LIES_FLAT, .turned = true, .in_cols = DIM_NOPE_VALUE },
-    { "self_attn.kv_b_proj.weight", IN_LAYER(v_absorbed), DIM_VALUE, DIM_LATENT, DIM_NONE, DIM_VALUE, .blocks = DIM_HEADS, .lie = LIES_FLAT, .in_rows = DIM_NOPE_VALUE, .from_row = DIM_NOPE },
+    { "self_attn.kv_b_proj.weight", IN_LAYER(k_absorbed), DIM_LATENT, DIM_NOPE, DIM_NONE, DIM_LATENT, .blocks = DIM_HEADS, .lie = LIES_FLAT, .turned = true, .in_cols = DIM_NOPE_VALUE, .needs = FEATURE_KV_WHOLE },
+    { "self_attn.kv_b_proj.weight", IN_LAYER(v_absorbed), DIM_VALUE, DIM_LATENT, DIM_NONE, DIM_VALUE, .blocks = DIM_HEADS, .lie = LIES_FLAT, .in_rows = DIM_NOPE_VALUE, .from_row = DIM_NOPE, .needs = FEATURE_KV_WHOLE },
+    { "self_attn.k_b_proj.weight", IN_LAYER(k_absorbed), DIM_LATENT, DIM_NOPE, DIM_NONE, DIM_LATENT, .blocks = DIM_HEADS, .lie = LIES_STACKED, .needs = FEATURE_KV_SPLIT },
+    { "self_attn.v_b_proj.weight", IN_LAYER(v_absorbed), DIM_VALUE, DIM_LATENT, DIM_NONE, DIM_VALUE, .blocks = DIM_HEADS, .lie = LIES_STACKED, .needs = FEATURE_KV_SPLIT },
     { "self_attn.o_proj.weight", IN_LAYER(o_proj), DIM_HIDDEN, DIM_ATTN, DIM_NONE, DIM_HIDDEN },
     ROW_OUT_BIAS("self_attn.o_proj.bias", IN_LAYER(o_bias), WHEN_ATTENTION_BIAS),
     ROWS_DENSE_MLP,
@@ -238,12 +240,23 @@ static int read_v3(const json_t *config, struct arch *arch, struct error *err)
     return r < 0 ? r : read_attention(config, arch, err);
 }
 
+/* GGUF files have kv_b_proj in two, its keys' part transposed already; older ones do not. */
+static int probe(const struct checkpoint *checkpoint, struct arch *arch, struct error *err)
+{
+    (void)err;
+    const bool is_split =
+        checkpoint_find(checkpoint, "model.layers.0.self_attn.k_b_proj.weight") != NULL;
+    arch->features |= is_split ? FEATURE_KV_SPLIT : FEATURE_KV_WHOLE;
+    return 0;
+}
+
 const struct family family_deepseek_v2 = {
     .model_type = "deepseek_v2",
     .architecture = "DeepseekV2ForCausalLM",
     .prefixes = family_prefixes,
     ROWS_OF(rows),
     .read_config = read_v2,
+    .probe = probe,
     .ignored = family_ignored,
     .further_layers = true,
 };
@@ -254,6 +267,7 @@ const struct family family_deepseek_v3 = {
     .prefixes = family_prefixes,
     ROWS_OF(rows),
     .read_config = read_v3,
+    .probe = probe,
     .ignored = family_ignored,
     .further_layers = true,
 };

@@ -82,6 +82,8 @@ enum {
     FEATURE_EXPERTS_STACKED = 1 << 15, /* all experts in one, */
     FEATURE_EXPERTS_W = 1 << 16,       /* so, under other names, */
     FEATURE_EXPERTS_NAMED = 1 << 17,   /* each in tensors of its own */
+    FEATURE_KV_WHOLE = 1 << 18,        /* what makes keys and values of a latent in one, */
+    FEATURE_KV_SPLIT = 1 << 19,        /* or apart, as GGUF has it */
 };
 
 /* How the blocks of a row lie in a tensor that has them all. */

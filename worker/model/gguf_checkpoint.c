@@ -88,6 +88,10 @@ static int add_tensor(struct reader *reader, struct safetensors *file, const str
     to->begin = from->offset + (uint64_t)part * bytes;
     to->end = to->begin + bytes;
     copy_shape(from, name->is_stacked ? from->num_dims - 1 : from->num_dims, to);
+    if (name->is_row && to->rank == 1) {
+        to->shape[to->rank++] = to->shape[0];
+        to->shape[0] = 1;
+    }
     file->num_tensors++;
     return to->name == NULL ? error_set(reader->err, -ENOMEM, "no memory for names of tensors")
                             : set_heads(reader, name, from, to);

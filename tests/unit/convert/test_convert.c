@@ -85,11 +85,19 @@ static void read_tokens(const char *path)
 /* Heads are in order again, experts apart, norms less their one, windows and two kinds of positions
  * as they were; f32, f16 and bf16 tensors all fit F32. */
 static const char *const equal[] = {
-    GOLDEN "/llama/gqa_mixed",          GOLDEN "/llama/mqa_f16_biases",
-    GOLDEN "/llama/mha_f32_sharded",    GOLDEN "/families/qwen2_yarn",
-    GOLDEN "/families/qwen3_linear",    GOLDEN_MADE_DIR "/phi_partial",
-    GOLDEN "/families/mistral_wrapped", GOLDEN "/families/mixtral_gqa_bf16",
+    GOLDEN "/llama/gqa_mixed",
+    GOLDEN "/llama/mqa_f16_biases",
+    GOLDEN "/llama/mha_f32_sharded",
+    GOLDEN "/families/qwen2_yarn",
+    GOLDEN "/families/qwen3_linear",
+    GOLDEN_MADE_DIR "/phi_partial",
+    GOLDEN "/families/mistral_wrapped",
+    GOLDEN "/families/mixtral_gqa_bf16",
     GOLDEN "/families/qwen3_moe_norm",
+    GOLDEN_MADE_DIR "/qwen2_moe_plain",
+    GOLDEN "/families/olmo2_gqa",
+    GOLDEN_MADE_DIR "/deepseek_v2_wide",
+    GOLDEN_MADE_DIR "/deepseek_v2_normed",
 };
 enum { NUM_EQUAL = sizeof(equal) / sizeof(equal[0]) };
 
@@ -112,7 +120,9 @@ END_TEST
 static const char *const near[] = {
     GOLDEN "/llama/gqa_bf16_llama3", GOLDEN "/families/phi3_long",
     GOLDEN "/families/phi3_short",   GOLDEN "/families/gemma_mqa",
-    GOLDEN "/families/gemma_bias",   GOLDEN "/families/gemma3_wrapped"
+    GOLDEN "/families/gemma_bias",   GOLDEN "/families/gemma3_wrapped",
+    GOLDEN_MADE_DIR "/gemma2_plain", GOLDEN "/families/deepseek_v2_lite",
+    GOLDEN "/families/deepseek_v3",
 };
 enum { NUM_NEAR = sizeof(near) / sizeof(near[0]) };
 
@@ -237,6 +247,11 @@ START_TEST(what_gguf_cannot_say_is_refused_and_leaves_no_file)
     static const char *const rows[][2] = {
         { GOLDEN_MADE_DIR "/gemma2_caps", "the scale of scores" },
         { GOLDEN "/families/qwen3_moe_mlp_only", "the experts" },
+        { GOLDEN "/families/qwen2_moe_sparse_step", "windows or kinds of layers" },
+        { GOLDEN "/families/qwen2_moe_mlp_only", "the experts" },
+        { GOLDEN_MADE_DIR "/deepseek_v2_groups", "has no name in GGUF's \"deepseek2\"" },
+        { GOLDEN_MADE_DIR "/deepseek_v3_half_rope", "has no name in GGUF's \"deepseek2\"" },
+        { GOLDEN_MADE_DIR "/olmo2_bias", "has no name in GGUF's \"olmo2\"" },
         { GOLDEN_MADE_DIR "/phi_qk_layernorm", "has no name in GGUF's \"phi2\"" },
     };
     char from[256], to[128], command[300];

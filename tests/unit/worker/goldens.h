@@ -53,6 +53,8 @@ static const struct golden goldens[] = {
     GOLDEN_FAMILY("gemma_mqa"),
     GOLDEN_FAMILY("gemma_bias"),
     GOLDEN_MADE("gemma2_caps"),
+    GOLDEN_MADE("gemma2_plain"),
+    GOLDEN_MADE("qwen2_moe_plain"),
     GOLDEN_MADE("gemma2_layer_types"),
     GOLDEN_FAMILY("olmo2_gqa"),
     GOLDEN_MADE("olmo2_bias"),
