@@ -277,7 +277,7 @@ static int read_template(const char *dir, char **ret_text, size_t *ret_len, stru
     return r == -ENOENT ? 0 : r;
 }
 
-/* A model without a tokenizer stays one. */
+/* A model without a tokenizer stays one, in the word that llama.cpp has for it. */
 static int put_tokenizer(struct maker *m)
 {
     json_t *tokenizer = NULL, *settings = NULL, *generation = NULL;
@@ -302,6 +302,8 @@ static int put_tokenizer(struct maker *m)
                                       .vocab_size = m->source->arch.vocab_size };
     if (r == 0 && tokenizer != NULL)
         r = gguf_vocab_put(m->writer, &vocab, m->err);
+    else if (r == 0)
+        gguf_put_text(m->writer, "tokenizer.ggml.model", "no_vocab", strlen("no_vocab"));
     json_decref(tokenizer);
     json_decref(settings);
     json_decref(generation);

@@ -172,8 +172,6 @@ static int set_shape(struct convert_source *source, struct convert_tensor *to,
     for (int32_t i = 0; i < info->rank; i++)
         to->dims[i] = info->shape[info->rank - 1 - i];
     to->from_bytes += info->end - info->begin;
-    if (name->is_row && to->num_dims == 2 && to->dims[1] == 1)
-        to->num_dims = 1;
     to->plus_one = name->holds_one;
     const int64_t heads =
         name->is_key ? source->arch.num_key_value_heads : source->arch.num_attention_heads;
@@ -230,7 +228,7 @@ static int add_heads(struct convert_source *source, const struct checkpoint_tens
     if (to == NULL || to->parts == NULL)
         return error_set(err, -ENOMEM, "no memory for a list of tensors");
     to->num_parts = heads;
-    const int r = set_shape(source, to, info, &(struct gguf_name){ .is_row = false }, err);
+    const int r = set_shape(source, to, info, &(struct gguf_name){ .is_key = false }, err);
     if (r < 0)
         return r;
     if (info->rank != 2 || info->shape[0] != (int64_t)heads * width)

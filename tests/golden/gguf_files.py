@@ -11,8 +11,8 @@ Writes gguf/ with
     vocab_gpt2.gguf        Ringlet's tokenizer and template, no tensors
     vocab_llama.gguf, vocab_llama.hashes   a SentencePiece BPE trained here, and the FNV-1a hash over the ids that
                            sentencepiece gives each text of golden/tokenizer/texts.json
-    llama_*.gguf, families_*.gguf   checkpoints of golden/llama and golden/families as
-                           convert_hf_to_gguf.py lays them out
+    llama_*.gguf, families_*.gguf, made_*.gguf   checkpoints of golden/llama, golden/families and golden/made as
+                           convert_hf_to_gguf.py lays them out; DeepSeek-V3 as it did before kv_b_proj was split
 """
 
 import io
@@ -28,6 +28,7 @@ import sentencepiece
 
 HERE = pathlib.Path(__file__).resolve().parent
 OUT = HERE / "gguf"
+BUILT = HERE.parent.parent / "build" / "tests" / "golden" / "made"  # made while the tree is built
 MASK = (1 << 64) - 1
 TYPES = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
 # Where the 16-bit floats of a block lie.
@@ -236,8 +237,14 @@ RENAMED = [
     ("block_sparse_moe.experts.w1.", "ffn_gate_exps."), ("block_sparse_moe.experts.w2.", "ffn_down_exps."),
     ("block_sparse_moe.experts.w3.", "ffn_up_exps."), ("mlp.gate.", "ffn_gate_inp."),
     ("mlp.experts.gate_proj.", "ffn_gate_exps."), ("mlp.experts.up_proj.", "ffn_up_exps."),
-    ("mlp.experts.down_proj.", "ffn_down_exps."),
+    ("mlp.experts.down_proj.", "ffn_down_exps."), ("mlp.shared_expert_gate.", "ffn_gate_inp_shexp."),
+    ("self_attn.q_a_proj.", "attn_q_a."), ("self_attn.q_a_layernorm.", "attn_q_a_norm."), ("self_attn.q_b_proj.", "attn_q_b."),
+    ("self_attn.kv_a_proj_with_mqa.", "attn_kv_a_mqa."), ("self_attn.kv_a_layernorm.", "attn_kv_a_norm."),
+    ("self_attn.kv_b_proj.", "attn_kv_b."), ("mlp.gate.e_score_correction_bias", "exp_probs_b.bias"),
 ]
+for half in ("gate", "up", "down"):
+    RENAMED += [(f"mlp.{shared}.{half}_proj.", f"ffn_{half}_shexp.") for shared in ("shared_expert", "shared_experts")]
+RENAMED.sort(key=lambda row: -len(row[0]))
 
 
 def permute(array, heads):
@@ -245,7 +252,7 @@ def permute(array, heads):
 
 
 ARCHS = {"llama": "llama", "mixtral": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "qwen3_moe": "qwen3moe", "gemma": "gemma",
-         "phi3": "phi3"}
+         "phi3": "phi3", "qwen2_moe": "qwen2moe", "deepseek_v2": "deepseek2", "deepseek_v3": "deepseek2", "olmo2": "olmo2"}
 
 
 def add_rope(writer, config, head_dim):
@@ -286,7 +293,49 @@ def stack_experts(tensors):
             for name, (dtype, array) in stacked.items()}
 
 
-def convert(folder, out):
+def add_latents(writer, config, is_split):
+    """Newer files say what is cached, and a head's widths beside it; older ones a head's widths alone."""
+    rope, rank = config["qk_rope_head_dim"], config["kv_lora_rank"]
+    key, value = config["qk_nope_head_dim"] + rope, config["v_head_dim"]
+    writer.add_head_count_kv(1 if is_split else config["num_attention_heads"])
+    writer.add_key_length(rank + rope if is_split else key)
+    writer.add_value_length(rank if is_split else value)
+    if is_split:
+        writer.add_key_length_mla(key)
+        writer.add_value_length_mla(value)
+    if config["q_lora_rank"]:
+        writer.add_q_lora_rank(config["q_lora_rank"])
+    writer.add_kv_lora_rank(rank)
+    writer.add_leading_dense_block_count(config["first_k_dense_replace"])
+    writer.add_expert_count(config["n_routed_experts"])
+    writer.add_expert_used_count(config["num_experts_per_tok"])
+    writer.add_expert_shared_count(config["n_shared_experts"])
+    writer.add_expert_weights_scale(config["routed_scaling_factor"])
+    if config["norm_topk_prob"]:
+        writer.add_expert_weights_norm(True)
+    if config["model_type"] == "deepseek_v3":
+        writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
+    writer.add_expert_group_count(config["n_group"])
+    writer.add_expert_group_used_count(config["topk_group"])
+    writer.add_rope_scaling_yarn_log_mul(0.1 * config["rope_parameters"]["mscale_all_dim"])
+
+
+def split_latents(tensors, config):
+    """kv_b_proj as what makes keys, transposed, and what makes values."""
+    heads, nope, value = config["num_attention_heads"], config["qk_nope_head_dim"], config["v_head_dim"]
+    split = {}
+    for name, (dtype, array) in tensors.items():
+        if "kv_b_proj" not in name:
+            split[name] = (dtype, array)
+            continue
+        parts = array.reshape(heads, nope + value, -1)
+        keys = np.ascontiguousarray(parts[:, :nope].swapaxes(1, 2))
+        split[name.replace("self_attn.kv_b_proj", "attn_k_b")] = (dtype, keys)
+        split[name.replace("self_attn.kv_b_proj", "attn_v_b")] = (dtype, np.ascontiguousarray(parts[:, nope:]))
+    return split
+
+
+def convert(folder, out, is_split=False):
     config = json.loads((folder / "config.json").read_text())
     kind = config["model_type"]
     arch = ARCHS[kind]
@@ -298,18 +347,30 @@ def convert(folder, out):
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_feed_forward_length(config["intermediate_size"])
     writer.add_head_count(heads)
-    writer.add_head_count_kv(kv_heads)
     head_dim = config.get("head_dim") or config["hidden_size"] // heads
-    writer.add_key_length(head_dim)
-    writer.add_value_length(head_dim)
+    if arch == "deepseek2":
+        add_latents(writer, config, is_split)
+    else:
+        writer.add_head_count_kv(kv_heads)
+        writer.add_key_length(head_dim)
+        writer.add_value_length(head_dim)
     writer.add_layer_norm_rms_eps(config.get("rms_norm_eps", 1e-5 if kind == "phi3" else 1e-6))
     if "num_local_experts" in config:
         writer.add_expert_count(config["num_local_experts"])
         writer.add_expert_used_count(config["num_experts_per_tok"])
+    if "num_experts" in config:
+        writer.add_expert_count(config["num_experts"])
+        writer.add_expert_used_count(config["num_experts_per_tok"])
+    if "shared_expert_intermediate_size" in config:
+        writer.add_expert_shared_feed_forward_length(config["shared_expert_intermediate_size"])
     if "moe_intermediate_size" in config:
         writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
     add_rope(writer, config, head_dim)
-    for name, (dtype, array) in stack_experts(load_checkpoint(folder)).items():
+    tensors = stack_experts(load_checkpoint(folder))
+    for name, (dtype, array) in (split_latents(tensors, config) if is_split else tensors).items():
+        if kind == "olmo2":
+            name = name.replace("post_attention_layernorm.", "post_attention_norm.").replace(
+                "post_feedforward_layernorm.", "post_ffw_norm.")
         for old, new in RENAMED:
             name = name.replace(old, new)
         if kind == "phi3":
@@ -361,8 +422,10 @@ def main():
     record_sentencepiece()
     for name in ["llama/gqa_bf16_llama3", "llama/gqa_mixed", "llama/mqa_f16_biases", "families/qwen2_yarn",
                  "families/qwen3_linear", "families/gemma_mqa", "families/phi3_long", "families/mixtral_gqa_bf16",
-                 "families/qwen3_moe_norm"]:
+                 "families/qwen3_moe_norm", "families/deepseek_v3", "families/olmo2_gqa"]:
         convert(HERE / name, OUT / f"{name.replace('/', '_')}.gguf")
+    convert(HERE / "families/deepseek_v2_lite", OUT / "families_deepseek_v2_lite.gguf", is_split=True)
+    convert(BUILT / "qwen2_moe_plain", OUT / "made_qwen2_moe_plain.gguf")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
  * llama_peer - llama.cpp's tokens for a file, to compare with
  *
  *     cc -I PREFIX/include llama_peer.c -L PREFIX/lib -lllama -lggml -lggml-base
- *     llama_peer MODEL.gguf f32|f16
+ *     llama_peer MODEL.gguf f32|f16 [POSITIONS]
  *
- * The second is the type of keys and values. Each line of stdin is a command, each answer a line
+ * The second is the type of keys and values, the third the length of the context (1024). Each line of stdin is a command, each answer a line
  * of ids:
  *
  *     text TEXT              its tokens (\n stands for a line feed), control tokens recognised
@@ -134,15 +134,16 @@ static void answer(char *line)
 int main(int argc, char **argv)
 {
     static char line[MAX_LINE];
-    if (argc != 3)
-        fail("wanted: llama_peer MODEL.gguf f32|f16");
+    if (argc < 3 || argc > 4)
+        fail("wanted: llama_peer MODEL.gguf f32|f16 [POSITIONS]");
     llama_log_set(be_quiet, NULL);
     llama_backend_init();
     model = llama_model_load_from_file(argv[1], llama_model_default_params());
     if (model == NULL)
         fail("the model cannot be loaded");
     struct llama_context_params params = llama_context_default_params();
-    params.n_ctx = params.n_batch = params.n_ubatch = 1024;
+    params.n_ctx = params.n_batch = params.n_ubatch =
+        argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 1024;
     params.type_k = params.type_v = strcmp(argv[2], "f32") == 0 ? GGML_TYPE_F32 : GGML_TYPE_F16;
     params.n_threads = params.n_threads_batch = 1;
     context = llama_init_from_model(model, params);

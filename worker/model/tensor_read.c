@@ -210,6 +210,33 @@ static int read_cut(const struct source *source, size_t cols, int32_t row, int32
     return r;
 }
 
+/* The transpose of rows that are stored in blocks: those that hold the columns, some at a time. */
+static int read_turned_blocks(const struct source *source, size_t cols, int32_t row,
+                              int32_t num_rows, float *to)
+{
+    enum { ROWS = 1024, MOST = 512 }; /* of elements and bytes of a block */
+    const struct loader_part *part = source->part;
+    const struct safetensors_dtype *dtype = part->tensor->info->dtype;
+    const int32_t elements = dtype->block->elements;
+    float whole[ROWS + 2 * MOST];
+    int r = 0;
+    for (int32_t i = 0; i < num_rows; i += ROWS)
+        for (size_t c = 0; r == 0 && c < cols; c++) {
+            const int32_t num = min_rows(ROWS, num_rows - i), at = part->tensor_row + row + i;
+            const int32_t skip = at % elements, end = (at + num + elements - 1) / elements;
+            const uint64_t values = (uint64_t)(end - at / elements) * (uint64_t)elements;
+            const uint64_t first = (uint64_t)part->offset + (uint64_t)(at - skip) +
+                                   ((uint64_t)part->tensor_col + c) * (uint64_t)part->tensor_cols;
+            char *stored = (char *)(whole + values) - tensor_stored_bytes(dtype, values);
+            r = read_stored(source, first, values, stored);
+            if (r == 0)
+                widen_blocks(dtype->block, whole, stored, (size_t)values);
+            for (int32_t n = 0; r == 0 && n < num; n++)
+                to[(size_t)(i + n) * cols + c] = whole[skip + n];
+        }
+    return r;
+}
+
 static int read_blocks(const struct source *source, size_t cols, int32_t row, int32_t num_rows,
                        float *to)
 {
@@ -217,7 +244,7 @@ static int read_blocks(const struct source *source, size_t cols, int32_t row, in
     const struct safetensors_dtype *dtype = part->tensor->info->dtype;
     const size_t elements = (size_t)dtype->block->elements, num = (size_t)num_rows * cols;
     if (part->turned)
-        return -ENOTSUP;
+        return read_turned_blocks(source, cols, row, num_rows, to);
     if (cols % elements != 0 || (size_t)part->tensor_col % elements != 0)
         return read_cut(source, cols, row, num_rows, to);
     char *at = (char *)to + (num * sizeof(float) - tensor_stored_bytes(dtype, num));

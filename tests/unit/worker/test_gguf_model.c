@@ -10,6 +10,8 @@
 #include "gguf_maker.h"
 #include "rig.h"
 #include "tests/unit/runner.h"
+#include "worker/model/checkpoint.h"
+#include "worker/model/tensor_read.h"
 
 enum { NUM_TOKENS = 64, MAX_VOCAB = 128 };
 
@@ -48,12 +50,13 @@ static void open_temporary(char *path)
 static size_t run_both(const char *folder, const char *name)
 {
     char path[256];
+    const char *of = strcmp(folder, "made") == 0 ? GOLDEN_MADE_DIR "/.." : GOLDEN;
     snprintf(path, sizeof(path), GOLDEN "/%s/%s/tokens.i32", folder, name);
     FILE *file = fopen(path, "rb");
     ck_assert_ptr_nonnull(file);
     ck_assert_uint_eq(fread(tokens, sizeof(int32_t), NUM_TOKENS, file), NUM_TOKENS);
     fclose(file);
-    snprintf(path, sizeof(path), GOLDEN "/%s/%s", folder, name);
+    snprintf(path, sizeof(path), "%s/%s/%s", of, folder, name);
     const int32_t vocab_size = run(path, of_safetensors);
     snprintf(path, sizeof(path), GOLDEN "/gguf/%s_%s.gguf", folder, name);
     ck_assert_int_eq(run(path, of_gguf), vocab_size);
@@ -66,7 +69,8 @@ static const char *const equal[][2] = {
     { "llama", "gqa_mixed" },         { "llama", "mqa_f16_biases" },
     { "families", "qwen2_yarn" },     { "families", "qwen3_linear" },
     { "families", "gemma_mqa" },      { "families", "mixtral_gqa_bf16" },
-    { "families", "qwen3_moe_norm" },
+    { "families", "qwen3_moe_norm" }, { "families", "olmo2_gqa" },
+    { "made", "qwen2_moe_plain" },
 };
 enum { NUM_EQUAL = sizeof(equal) / sizeof(equal[0]) };
 
@@ -77,10 +81,13 @@ START_TEST(a_gguf_file_gives_the_bits_of_the_safetensors_it_was_made_of)
 }
 END_TEST
 
-/* Divisors of frequencies, and what cos and sin are multiplied by, are rounded to float in the
- * file. */
+/* Divisors of frequencies, what cos and sin are multiplied by, and what DeepSeek's scores are, are
+ * rounded to float in the file. What makes keys and values is split in V2-Lite's, whole in V3's. */
 static const char *const close_to[][2] = { { "llama", "gqa_bf16_llama3" },
-                                           { "families", "phi3_long" } };
+                                           { "families", "phi3_long" },
+                                           { "families", "deepseek_v2_lite" },
+                                           { "families", "deepseek_v3" } };
+enum { NUM_CLOSE = sizeof(close_to) / sizeof(close_to[0]) };
 
 START_TEST(divisors_of_frequencies_cost_their_rounding_alone)
 {
@@ -133,6 +140,41 @@ START_TEST(blocks_give_nearly_the_logits_of_what_they_mean)
 }
 END_TEST
 
+/* As the part of the keys is read of files from before kv_b_proj was split: any piece of the
+ * transpose, wherever blocks begin. */
+START_TEST(the_transpose_of_blocks_is_that_of_what_they_mean)
+{
+    enum { ROWS = 192, COLS = 256, FIRST = 37, NUM = 150, SKIPPED = 64, TURNED = 96 };
+    static float plain[ROWS * COLS], turned[NUM * TURNED];
+    char path[] = "/tmp/test_gguf_model_XXXXXX";
+    struct checkpoint checkpoint;
+    struct error err = { 0 };
+    open_temporary(path);
+    gguf_maker_write(path, types[_i], false);
+    ck_assert_int_eq(checkpoint_open(path, &checkpoint, &err), 0);
+    const struct checkpoint_tensor *tensor =
+        checkpoint_find(&checkpoint, "model.layers.0.mlp.gate_proj.weight");
+    ck_assert_ptr_nonnull(tensor);
+    ck_assert_int_ge(tensor->info->shape[0], ROWS);
+    ck_assert_int_eq(tensor->info->shape[1], COLS);
+    const struct loader_part whole = { .tensor = tensor, .num_rows = ROWS };
+    ck_assert_int_eq(tensor_read(&whole, COLS, 0, ROWS, DTYPE_F32, NULL, plain), 0);
+    const struct loader_part part = { .tensor = tensor,
+                                      .tensor_col = 16,
+                                      .tensor_row = 5,
+                                      .tensor_cols = COLS,
+                                      .offset = SKIPPED * COLS,
+                                      .turned = true };
+    ck_assert_int_eq(tensor_read(&part, TURNED, FIRST, NUM, DTYPE_F32, NULL, turned), 0);
+    for (int i = 0; i < NUM; i++)
+        for (int c = 0; c < TURNED; c++)
+            ck_assert_float_eq(turned[i * TURNED + c],
+                               plain[(SKIPPED + 16 + c) * COLS + 5 + FIRST + i]);
+    checkpoint_close(&checkpoint);
+    unlink(path);
+}
+END_TEST
+
 /* The first law, for matrices that stay blocks. */
 START_TEST(neither_chunks_nor_threads_change_a_bit_of_blocks)
 {
@@ -176,8 +218,9 @@ int main(void)
     TCase *tc = tcase_create("gguf_model");
     tcase_add_loop_test(tc, a_gguf_file_gives_the_bits_of_the_safetensors_it_was_made_of, 0,
                         NUM_EQUAL);
-    tcase_add_loop_test(tc, divisors_of_frequencies_cost_their_rounding_alone, 0, 2);
+    tcase_add_loop_test(tc, divisors_of_frequencies_cost_their_rounding_alone, 0, NUM_CLOSE);
     tcase_add_loop_test(tc, blocks_give_nearly_the_logits_of_what_they_mean, 0, NUM_MADE);
+    tcase_add_loop_test(tc, the_transpose_of_blocks_is_that_of_what_they_mean, 0, NUM_TYPES);
     tcase_add_loop_test(tc, neither_chunks_nor_threads_change_a_bit_of_blocks, 0, NUM_MADE);
     tcase_add_test(tc, a_mixture_takes_the_memory_of_its_file);
     suite_add_tcase(suite, tc);
