@@ -11,15 +11,17 @@
 #include <unistd.h>
 
 #include "base/e4m3.h"
-#include "base/half.h"
 #include "base/json.h"
 #include "base/strbuf.h"
 #include "formats/gguf.h"
 #include "worker/model/checkpoint.h"
+#include "worker/model/config_quant.h"
+#include "worker/model/quant_tensors.h"
+#include "worker/model/tensor_read.h"
 
 enum {
     PATH_BYTES = 4096,
-    PIECE_BYTES = 8 << 20,
+    PIECE_BYTES = 8 << 20, /* copied at once, or read as floats */
     MAX_CONFIG_BYTES = 1 << 20,
     MAX_BESIDE_BYTES = 256 << 20
 };
@@ -27,6 +29,7 @@ enum {
 struct job {
     const struct convert_options *options;
     char path[PATH_BYTES - 64]; /* of the new directory, for now */
+    struct config_quant quant;  /* of what is read */
     struct checkpoint checkpoint;
     struct strbuf header;
     int fd;
@@ -45,7 +48,7 @@ static bool has_part(const char *name, const char *const *parts)
 }
 
 /* Matrices of layers, but for those that have a row for each expert, or one. */
-static bool is_rounded(const struct safetensors_tensor *info)
+static bool is_of_layers(const struct safetensors_tensor *info)
 {
     static const char *const others[] = {
         "mlp.gate.", "block_sparse_moe.gate.", "shared_expert_gate.", "norm", "router", NULL
@@ -54,6 +57,16 @@ static bool is_rounded(const struct safetensors_tensor *info)
     return info->rank == 2 && info->dtype->is_weight && len > 7 &&
            strcmp(info->name + len - 7, ".weight") == 0 && strstr(info->name, "layers.") != NULL &&
            !has_part(info->name, others);
+}
+
+enum form { COPIED, ROUNDED, WIDENED };
+
+/* A quantized matrix that is not rounded again is written as what it means. */
+static enum form form_of(const struct safetensors_tensor *info)
+{
+    if (is_of_layers(info))
+        return ROUNDED;
+    return info->quant != NULL ? WIDENED : COPIED;
 }
 
 /* --- what is written where ----------------------------------------------------------------- */
@@ -83,15 +96,20 @@ static void put_entries(struct job *job)
         const struct safetensors_tensor *info = job->checkpoint.tensors[i].info;
         const uint64_t bytes = info->end - info->begin;
         job->progress.total += bytes;
-        if (!is_rounded(info)) {
+        const enum form form = form_of(info);
+        if (form == COPIED) {
             put_entry(job, info->name, "", info->dtype->name, info, 0, bytes);
             job->result.elements += (double)bytes * 8.0 / info->dtype->bits;
             continue;
         }
-        const uint64_t rows = (uint64_t)info->shape[0];
-        put_entry(job, info->name, "", "F8_E4M3", info, 0, rows * (uint64_t)info->shape[1]);
+        const uint64_t rows = (uint64_t)info->shape[0], num = rows * (uint64_t)info->shape[1];
+        job->result.elements += (double)num;
+        if (form == WIDENED) {
+            put_entry(job, info->name, "", "F32", info, 0, num * sizeof(float));
+            continue;
+        }
+        put_entry(job, info->name, "", "F8_E4M3", info, 0, num);
         put_entry(job, info->name, "_scale", "F32", info, 1, rows * sizeof(float));
-        job->result.elements += (double)rows * (double)info->shape[1];
     }
     job->result.from_bytes = job->progress.total;
     strbuf_append_char(&job->header, '}');
@@ -135,63 +153,68 @@ static int copy_tensor(struct job *job, const struct checkpoint_tensor *tensor, 
     return r;
 }
 
-static float value_of(enum dtype dtype, const char *from)
-{
-    uint16_t half;
-    uint32_t whole;
-    memcpy(&half, from, sizeof(half));
-    if (dtype != DTYPE_F32)
-        return dtype == DTYPE_F16 ? half_from_f16(half) : half_from_bf16(half);
-    memcpy(&whole, from, sizeof(whole));
-    return float_from_bits(whole);
-}
-
 /* A row as codes; its scale, or NaN for a row that is not finite. */
-static float round_row(enum dtype dtype, const char *from, int64_t cols, uint8_t *to)
+static float round_row(const float *from, int64_t cols, uint8_t *to)
 {
-    const size_t size = dtype == DTYPE_F32 ? 4 : 2;
     float largest = 0.0f, none = 0.0f;
     for (int64_t i = 0; i < cols; i++) {
-        const float value = value_of(dtype, from + (size_t)i * size);
-        largest = fmaxf(largest, fabsf(value));
-        none += 0.0f * value;
+        largest = fmaxf(largest, fabsf(from[i]));
+        none += 0.0f * from[i];
     }
     const float scale = largest / E4M3_MAX, inverse = scale > 0x1p-120f ? 1.0f / scale : 0.0f;
     for (int64_t i = 0; i < cols; i++)
-        to[i] = e4m3_encode(value_of(dtype, from + (size_t)i * size) * inverse);
+        to[i] = e4m3_encode(from[i] * inverse);
     return none == 0.0f ? scale : NAN;
 }
 
-static int round_rows(struct job *job, const struct checkpoint_tensor *tensor, char *from,
-                      uint8_t *to, float *scales)
+/* Rows of floats as codes, which lie under them. */
+static int round_rows(float *rows, int64_t num, int64_t cols, float *scales)
+{
+    uint8_t *to = (uint8_t *)rows;
+    for (int64_t i = 0; i < num; i++) {
+        scales[i] = round_row(rows + i * cols, cols, to + i * cols);
+        if (isnan(scales[i]))
+            return -ERANGE;
+    }
+    return 0;
+}
+
+/* Some rows at a time: of a quantized matrix these lie across the file. */
+static int put_rows(struct job *job, const struct checkpoint_tensor *tensor, bool is_rounded,
+                    float *values, float *scales)
 {
     const struct safetensors_tensor *info = tensor->info;
     const int64_t rows = info->shape[0], cols = info->shape[1];
-    const size_t row = (size_t)((info->end - info->begin) / (uint64_t)rows);
+    const int64_t most = PIECE_BYTES / (int64_t)sizeof(float) / cols, step = most > 1 ? most : 1;
+    const struct loader_part part = { .tensor = tensor, .num_rows = (int32_t)rows };
+    const uint64_t bytes = info->end - info->begin;
     int r = 0;
-    for (int64_t i = 0; r == 0 && i < rows; i++) {
-        r = safetensors_read(tensor->file, info, (uint64_t)i * row, from, row);
-        if (r < 0)
-            break;
-        scales[i] = round_row(info->dtype->dtype, from, cols, to);
-        r = isnan(scales[i]) ? -ERANGE : put_bytes(job, to, (size_t)cols);
-        if (i % 256 == 255 || i == rows - 1)
-            tell(job, row * (uint64_t)(i % 256 + 1));
+    for (int64_t i = 0; r == 0 && i < rows; i += step) {
+        const int64_t num = rows - i < step ? rows - i : step;
+        r = tensor_read(&part, (int32_t)cols, (int32_t)i, (int32_t)num, DTYPE_F32, NULL, values);
+        if (r == 0 && is_rounded)
+            r = round_rows(values, num, cols, scales + i);
+        if (r == 0)
+            r = put_bytes(job, values, (size_t)(num * cols) * (is_rounded ? 1 : sizeof(float)));
+        tell(job, bytes / (uint64_t)rows * (uint64_t)num);
     }
-    return r < 0 ? r : put_bytes(job, scales, (size_t)rows * sizeof(float));
+    tell(job, bytes % (uint64_t)rows);
+    return r == 0 && is_rounded ? put_bytes(job, scales, (size_t)rows * sizeof(float)) : r;
 }
 
-static int round_tensor(struct job *job, const struct checkpoint_tensor *tensor)
+static int read_and_put(struct job *job, const struct checkpoint_tensor *tensor, bool is_rounded)
 {
-    const size_t cols = (size_t)tensor->info->shape[1], rows = (size_t)tensor->info->shape[0];
-    char *from = malloc(cols * sizeof(float));
-    uint8_t *to = malloc(cols);
-    float *scales = malloc(rows * sizeof(float));
-    const int r = from != NULL && to != NULL && scales != NULL
-                      ? round_rows(job, tensor, from, to, scales)
+    const struct safetensors_tensor *info = tensor->info;
+    if (info->shape[0] < 1 || info->shape[1] < 1 || info->shape[0] > INT32_MAX ||
+        info->shape[1] > INT32_MAX)
+        return -EINVAL;
+    const size_t row = (size_t)info->shape[1] * sizeof(float);
+    float *values = malloc(row > PIECE_BYTES ? row : PIECE_BYTES);
+    float *scales = malloc((size_t)info->shape[0] * sizeof(float));
+    const int r = values != NULL && scales != NULL
+                      ? put_rows(job, tensor, is_rounded, values, scales)
                       : -ENOMEM;
-    free(from);
-    free(to);
+    free(values);
     free(scales);
     return r;
 }
@@ -209,7 +232,9 @@ static int put_tensors(struct job *job)
     int r = buffer == NULL ? error_set(job->err, -ENOMEM, "no memory to copy weights") : 0;
     for (int32_t i = 0; r == 0 && i < job->checkpoint.num_tensors; i++) {
         const struct checkpoint_tensor *tensor = &job->checkpoint.tensors[i];
-        r = is_rounded(tensor->info) ? round_tensor(job, tensor) : copy_tensor(job, tensor, buffer);
+        const enum form form = form_of(tensor->info);
+        r = form == COPIED ? copy_tensor(job, tensor, buffer)
+                           : read_and_put(job, tensor, form == ROUNDED);
         if (r < 0)
             fail_tensor(job, tensor->info->name, r);
     }
@@ -271,10 +296,15 @@ static int put_config(struct job *job)
     const int r = json_read_file(path, MAX_CONFIG_BYTES, &json_limits_file, &config, job->err);
     if (r < 0)
         return r;
-    if (json_object_get(config, "quantization_config") != NULL) {
+    uint64_t hash = 0;
+    int known = config_quant_read(config, &job->quant, job->err);
+    if (known == 0 && job->quant.method == QUANT_NONE)
+        known = config_quant_read_beside(job->options->from, &job->quant, &hash, job->err);
+    if (known < 0) {
         json_decref(config);
-        return error_set(job->err, -ENOTSUP, "%.200s: the model is quantized already", path);
+        return known;
     }
+    json_object_del(config, "compression_config");
     json_object_set_new(config, "quantization_config", json_loads(quantization, 0, NULL));
     char *text = json_dumps(config, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
     json_decref(config);
@@ -288,9 +318,11 @@ static int put_config(struct job *job)
 static bool is_beside(const char *name)
 {
     static const char *const endings[] = { ".json", ".jinja", ".model", ".txt", NULL };
-    if (name[0] == '.' || strcmp(name, "config.json") == 0 ||
-        strcmp(name, "model.safetensors.index.json") == 0)
-        return false;
+    static const char *const others[] = { "config.json", "model.safetensors.index.json",
+                                          "quantize_config.json", "quant_config.json", NULL };
+    for (const char *const *other = others; *other != NULL; other++)
+        if (name[0] == '.' || strcmp(name, *other) == 0)
+            return false;
     const char *dot = strrchr(name, '.');
     for (const char *const *ending = endings; dot != NULL && *ending != NULL; ending++)
         if (strcmp(dot, *ending) == 0)
@@ -346,7 +378,9 @@ static int fill(struct job *job)
         r = checkpoint_open(job->options->from, &job->checkpoint, job->err);
     if (r < 0)
         return r;
-    r = put_weights(job);
+    r = quant_tensors_fold(&job->quant, &job->checkpoint, job->err);
+    if (r == 0)
+        r = put_weights(job);
     if (r == 0)
         r = copy_beside(job);
     checkpoint_close(&job->checkpoint);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "convert/convert.h"
+#include "convert/fp8.h"
 #include "formats/block_choice.h"
 #include "tests/unit/worker/rig.h"
 #include "tiny_model.h"
@@ -242,6 +243,70 @@ START_TEST(a_mixture_made_while_loading_has_the_bits_of_the_file)
 }
 END_TEST
 
+/* What HF computes of the same weights, dequantized. */
+static const char *const quantized[] = {
+    "fp8_tensor", "fp8_block_128", "fp8_fbgemm",   "ct_fp8_channel",    "ct_int8",
+    "gptq_128",   "gptq_order",    "gptq_v2_8bit", "ct_int4_group",     "ct_int4_order",
+    "awq_32",     "mixtral_awq",   "deepseek_fp8", "gptq_orders_apart",
+};
+enum { NUM_QUANTIZED = sizeof(quantized) / sizeof(quantized[0]) };
+
+static double distance(const float *got, const float *wanted, size_t num)
+{
+    double squares = 0.0, differences = 0.0;
+    for (size_t i = 0; i < num; i++) {
+        squares += (double)wanted[i] * (double)wanted[i];
+        differences += ((double)got[i] - (double)wanted[i]) * ((double)got[i] - (double)wanted[i]);
+    }
+    ck_assert_double_gt(squares, 0.0);
+    return sqrt(differences / squares);
+}
+
+/* The golden's folder; its tokens are read. */
+static const char *golden_of(int index, char from[256])
+{
+    char path[300];
+    snprintf(from, 256, GOLDEN "/quantized/%s", quantized[index]);
+    snprintf(path, sizeof(path), "%s/tokens.i32", from);
+    read_tokens(path);
+    return from;
+}
+
+static void check_logits(const char *from, const char *to, double most)
+{
+    char path[300];
+    const size_t num = NUM_TOKENS * (size_t)run(to, DTYPE_F32, first);
+    snprintf(path, sizeof(path), "%s/logits.f32", from);
+    FILE *file = fopen(path, "rb");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_eq(fread(second, sizeof(float), num, file), num);
+    fclose(file);
+    const double found = distance(first, second, num);
+    ck_assert_msg(found <= most, "%s: %g, wanted %g", from, found, most);
+}
+
+START_TEST(a_quantized_model_is_written_as_what_it_means)
+{
+    char from[256], to[128];
+    convert_well(golden_of(_i, from), path_of("wide", to), BLOCK_F32);
+    check_logits(from, to, 1e-4);
+}
+END_TEST
+
+/* Where a rounded router chooses another expert the distance is greater. */
+START_TEST(a_quantized_model_is_rounded_to_fp8_again)
+{
+    char from[256], to[128];
+    struct error err = { 0 };
+    struct convert_result result;
+    const bool has_experts = strcmp(quantized[_i], "deepseek_fp8") == 0;
+    const struct convert_options options = { .from = golden_of(_i, from),
+                                             .to = path_of("fp8", to) };
+    ck_assert_msg(convert_fp8_run(&options, &result, &err) == 0, "%s: %s", from, err.message);
+    check_logits(from, to, has_experts ? 0.4 : 0.2);
+}
+END_TEST
+
 START_TEST(what_gguf_cannot_say_is_refused_and_leaves_no_file)
 {
     static const char *const rows[][2] = {
@@ -328,6 +393,8 @@ int main(void)
     tcase_add_loop_test(tests, perplexity_is_that_of_what_the_blocks_mean, 0, NUM_MEASURED);
     tcase_add_loop_test(tests, perplexity_of_other_families_is_that_of_what_the_blocks_mean, 0, 3);
     tcase_add_loop_test(tests, a_mixture_made_while_loading_has_the_bits_of_the_file, 0, 4);
+    tcase_add_loop_test(tests, a_quantized_model_is_written_as_what_it_means, 0, NUM_QUANTIZED);
+    tcase_add_loop_test(tests, a_quantized_model_is_rounded_to_fp8_again, 0, NUM_QUANTIZED);
     tcase_add_test(tests, what_gguf_cannot_say_is_refused_and_leaves_no_file);
     tcase_add_test(tests, a_file_that_is_there_stays);
     tcase_add_test(tests, a_weight_that_is_not_finite_is_told);
