@@ -8,8 +8,9 @@
 #ifdef TOKENRING_TEST_HOOKS
 #include "tests/e2e/hooks.h"
 #else
-static inline void hook_step(const struct plan *plan)
+static inline void hook_step(const struct engine *engine, const struct plan *plan)
 {
+    (void)engine;
     (void)plan;
 }
 #endif
@@ -136,7 +137,7 @@ int flight_start(struct engine *engine, const struct plan *plan)
         engine->behind = plan;
     else
         begin_step(engine, plan);
-    hook_step(plan);
+    hook_step(engine, plan);
     return submit(engine, plan);
 }
 
