@@ -129,23 +129,55 @@ int64_t memory_available(void)
 
 /* --- the KV cache ------------------------------------------------------------------------- */
 
-static int too_small(const struct memory_kv *kv, const char *option, struct error *err)
+/* Blocks of one sequence of `len` positions, in small chunks. */
+static int64_t blocks_of(const struct memory_kv *kv, int32_t len)
+{
+    const int32_t chunk = kv->chunk < LEAST_CHUNK ? kv->chunk : LEAST_CHUNK;
+    return kv_most_blocks(kv->groups, chunk, len);
+}
+
+/* The longest sequence that `bytes` hold. */
+static int32_t fitting_len(const struct memory_kv *kv, int64_t bytes)
+{
+    int32_t low = 0, high = kv->groups != NULL ? kv->max_model_len - 1 : 0;
+    while (low < high) {
+        const int32_t middle = low + (high - low + 1) / 2;
+        if (blocks_of(kv, middle) * kv->block_bytes <= bytes)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
+
+/* What is needed, what there is, and what would do. */
+static int too_small(const struct memory_kv *kv, int64_t bytes, struct error *err)
 {
     const double mib = 1024.0 * 1024.0;
+    const int64_t free_bytes = kv->available_bytes >= 0 ? kv->available_bytes : bytes;
+    const int32_t fits = fitting_len(kv, bytes < free_bytes ? bytes : free_bytes);
+    const bool is_told = kv->wanted_bytes > 0 || !kv->is_device;
+    char remedy[64] = "lower --max-model-len";
+    if (fits > 0)
+        snprintf(remedy, sizeof(remedy), "lower --max-model-len to %d, which fits", fits);
     return error_set_param(
-        err, -ENOMEM, option,
-        "KV cache: one sequence of full length needs %.1f MiB, %.1f MiB are wanted and %.1f MiB "
-        "of memory are free; change --kv-cache-memory or lower --max-model-len",
-        (double)kv->block_bytes * (double)kv->least_blocks / mib, (double)kv->wanted_bytes / mib,
-        (double)kv->available_bytes / mib);
+        err, -ENOMEM, is_told ? "kv_cache_memory" : "gpu_memory_utilization",
+        "KV cache: one sequence of full length needs %.1f MiB, %.1f MiB are wanted and %.1f MiB of "
+        "%s are free; change %s or %s",
+        (double)kv->block_bytes * (double)kv->least_blocks / mib, (double)bytes / mib,
+        (double)free_bytes / mib,
+        kv->is_device ? "the GPU memory that this rank may take" : "memory",
+        is_told ? "--kv-cache-memory" : "--gpu-memory-utilization", remedy);
 }
 
 void memory_count_blocks(struct memory_kv *kv, const struct kv_groups *groups, int32_t chunk,
                          int32_t max_model_len)
 {
+    kv->groups = groups;
+    kv->chunk = chunk;
+    kv->max_model_len = max_model_len;
     kv->blocks_per_seq = kv_most_blocks(groups, chunk, max_model_len);
-    kv->least_blocks =
-        kv_most_blocks(groups, chunk < LEAST_CHUNK ? chunk : LEAST_CHUNK, max_model_len);
+    kv->least_blocks = blocks_of(kv, max_model_len);
 }
 
 int64_t memory_kv_tokens(const struct kv_groups *groups, int32_t num_blocks, int32_t chunk,
@@ -159,11 +191,12 @@ int memory_size_kv(const struct memory_kv *kv, int32_t *ret_num_blocks, struct e
 {
     const int64_t available = kv->available_bytes >= 0 ? kv->available_bytes : INT64_MAX;
     const int64_t one = kv->block_bytes * kv->least_blocks;
-    int64_t bytes = kv->wanted_bytes > 0 ? kv->wanted_bytes : available / 4;
+    const int64_t usual = kv->is_device ? available : available / 4;
+    int64_t bytes = kv->wanted_bytes > 0 ? kv->wanted_bytes : usual;
     if (kv->wanted_bytes == 0 && bytes < one && one <= available / 4 * 3)
         bytes = one;
     if (bytes < one || bytes > available)
-        return too_small(kv, "kv_cache_memory", err);
+        return too_small(kv, bytes, err);
     const int64_t most = kv->blocks_per_seq * kv->max_num_seqs;
     int64_t num = bytes / kv->block_bytes;
     num = kv->wanted_bytes > 0 || num < most ? num : most;

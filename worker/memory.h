@@ -29,9 +29,14 @@ struct memory_kv {
     int32_t max_num_seqs;
     int64_t wanted_bytes;    /* --kv-cache-memory; 0: from what is free */
     int64_t available_bytes; /* -1: not known */
+    bool is_device;          /* of a device of its own, which nothing else wants */
+
+    /* What memory_count_blocks() was told; NULL: nothing. */
+    const struct kv_groups *groups;
+    int32_t chunk, max_model_len;
 };
 
-/* Fill in what a sequence of `max_model_len` takes in chunks of at most `chunk`. */
+/* Fill in what a sequence of `max_model_len` takes in chunks of at most `chunk`; `groups` stay. */
 void memory_count_blocks(struct memory_kv *kv, const struct kv_groups *groups, int32_t chunk,
                          int32_t max_model_len);
 
@@ -41,9 +46,11 @@ int64_t memory_kv_tokens(const struct kv_groups *groups, int32_t num_blocks, int
 
 /*
  * Blocks of the KV cache: as many as max_num_seqs sequences of full length need, at most what
- * was wanted or a quarter of what is free, at least one sequence of full length.
+ * was wanted, a quarter of what is free or, of a device of its own, all of it; at least one
+ * sequence of full length.
  *
- * Returns 0; -ENOMEM with what is needed, what is free and the option to change.
+ * Returns 0; -ENOMEM with what is needed, what is free, the option to change and the longest
+ * sequence that fits.
  */
 int memory_size_kv(const struct memory_kv *kv, int32_t *ret_num_blocks, struct error *err);
 

@@ -192,11 +192,6 @@ static int open_model(struct worker *w, struct error *err)
     return 0;
 }
 
-static int64_t min_bytes(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* All ranks look when all have loaded, each for its part, and take what the poorest can. */
 static int size_kv(struct worker *w, struct error *err)
 {
@@ -213,11 +208,10 @@ static int size_kv(struct worker *w, struct error *err)
         .max_num_seqs = w->limits.max_num_seqs,
         .wanted_bytes = w->settings.kv_cache_memory / num_ranks,
         .available_bytes = available,
+        .is_device = left >= 0,
     };
     memory_count_blocks(&kv, &w->limits.kv, w->limits.max_num_batched_tokens,
                         w->limits.max_model_len);
-    if (left >= 0 && kv.wanted_bytes == 0)
-        kv.wanted_bytes = min_bytes(left, kv.block_bytes * kv.blocks_per_seq * kv.max_num_seqs);
     num_blocks = w->has_kept ? w->kept.num_blocks : 0;
     if (num_blocks == 0 ||
         (kv.available_bytes >= 0 && num_blocks > kv.available_bytes / kv.block_bytes))

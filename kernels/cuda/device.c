@@ -164,16 +164,36 @@ int device_join(struct device *d, const struct communicator *communicator, struc
 /* --- memory --------------------------------------------------------------------------------------
  */
 
-/* Of the share, what this process has not taken, and never more than is free. Room for x as linears
- * want it stays. */
+/* Of the ranks that this one knows of, those on its own GPU: they share it out evenly. */
+static int32_t ranks_here(const struct device *d)
+{
+    const char *ordinals = d->ordinals[0] != '\0' ? d->ordinals : NULL;
+    const int32_t own = ordinal_of(ordinals, d->rank);
+    int32_t num = 0;
+    for (int32_t rank = 0; rank < d->num_ranks; rank++)
+        num += ordinal_of(ordinals, rank) == own;
+    return num > 0 ? num : 1;
+}
+
+/* Of the share, what this process has not taken, and never more than is free: other processes may
+ * have taken the rest. Room for x as linears want it stays. */
 int64_t device_memory_left(const struct device *d)
 {
-    const double share = d->memory_share * (double)runtime_info(d->runtime)->total_bytes;
+    const int32_t num = ranks_here(d);
+    const double share = d->memory_share * (double)runtime_info(d->runtime)->total_bytes / num;
     const int64_t left = (int64_t)share - (int64_t)memory_total(&d->memory);
     const int64_t later = EXPANDED_BYTES + ((int64_t)512 << 20);
-    const int64_t available = (int64_t)runtime_free_bytes(d->runtime);
+    const int64_t available = (int64_t)runtime_free_bytes(d->runtime) / num;
     const int64_t least = left < available ? left : available;
     return least > later ? least - later : 0;
+}
+
+/* Neither ours nor free: of the driver, of graphs and libraries, and of other processes. */
+static size_t foreign_bytes(const struct device *d)
+{
+    const size_t taken = runtime_info(d->runtime)->total_bytes - runtime_free_bytes(d->runtime);
+    const size_t own = memory_total(&d->memory) + d->graph_bytes;
+    return taken > own ? taken - own : 0;
 }
 
 int32_t device_memory_uses(const struct device *d, struct memory_use *ret_uses, int32_t max)
@@ -184,6 +204,8 @@ int32_t device_memory_uses(const struct device *d, struct memory_use *ret_uses, 
             (struct memory_use){ memory_kind_name((enum memory_kind)i), d->memory.bytes[i] };
     if (num < max)
         ret_uses[num++] = (struct memory_use){ "graphs", d->graph_bytes };
+    if (num < max)
+        ret_uses[num++] = (struct memory_use){ "driver and others", foreign_bytes(d) };
     return num;
 }
 
@@ -191,9 +213,11 @@ int device_out_of_memory(struct device *d, const char *what, size_t bytes, struc
 {
     const double gib = 1024.0 * 1024.0 * 1024.0;
     return error_set_param(err, -ENOMEM, "gpu_memory_utilization",
-                           "GPU memory: %s need %.2f GiB, %.2f of %.2f GiB are free", what,
-                           (double)bytes / gib, (double)runtime_free_bytes(d->runtime) / gib,
-                           (double)runtime_info(d->runtime)->total_bytes / gib);
+                           "GPU memory: %s need %.2f GiB, %.2f of %.2f GiB are free; this process "
+                           "has %.2f GiB, its driver and other processes %.2f GiB",
+                           what, (double)bytes / gib, (double)runtime_free_bytes(d->runtime) / gib,
+                           (double)runtime_info(d->runtime)->total_bytes / gib,
+                           (double)memory_total(&d->memory) / gib, (double)foreign_bytes(d) / gib);
 }
 
 void *device_alloc(struct device *d, size_t bytes)

@@ -12,7 +12,7 @@ enum { PAGE = 65536, GUARD = 4096 };
 
 struct runtime {
     struct runtime_info info;
-    size_t mapped;
+    size_t mapped, others; /* of this process, and of others */
     struct queue *queue;
     uint64_t marks[RUNTIME_NUM_EVENTS];
 };
@@ -21,6 +21,13 @@ int runtime_probe(struct error *err)
 {
     (void)err;
     return 0;
+}
+
+/* Memory as a test would like it, in MiB. */
+static size_t wished(const char *variable, size_t mib)
+{
+    const char *text = getenv(variable);
+    return (text != NULL ? strtoul(text, NULL, 10) : mib) << 20;
 }
 
 int runtime_open(int32_t ordinal, struct runtime **ret_runtime, struct error *err)
@@ -33,7 +40,8 @@ int runtime_open(int32_t ordinal, struct runtime **ret_runtime, struct error *er
                                       .arch = 90,
                                       .num_sms = 2,
                                       .max_shared_bytes = 166912, /* the least: of sm_80 */
-                                      .total_bytes = (size_t)4 << 30 };
+                                      .total_bytes = wished("TOKENRING_EMULATED_MIB", 4096) };
+    rt->others = wished("TOKENRING_EMULATED_OTHERS_MIB", 0);
     rt->queue = queue_open();
     *ret_runtime = rt;
     return 0;
@@ -66,8 +74,12 @@ int runtime_map(struct runtime *rt, size_t bytes, void **ret_memory)
 {
     unsigned char *at = mmap(NULL, bytes + GUARD, PROT_READ | PROT_WRITE,
                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (at == MAP_FAILED || rt->mapped + bytes > rt->info.total_bytes)
+    if (at == MAP_FAILED)
         return -ENOMEM;
+    if (bytes > runtime_free_bytes(rt)) {
+        munmap(at, bytes + GUARD);
+        return -ENOMEM;
+    }
     mprotect(at + bytes, GUARD, PROT_NONE);
     rt->mapped += bytes;
     *ret_memory = at;
@@ -83,7 +95,7 @@ void runtime_unmap(struct runtime *rt, void *memory, size_t bytes)
 
 size_t runtime_free_bytes(struct runtime *rt)
 {
-    return rt->info.total_bytes - rt->mapped;
+    return rt->info.total_bytes - rt->mapped - rt->others;
 }
 
 void *runtime_pinned_alloc(struct runtime *rt, size_t bytes)

@@ -142,6 +142,37 @@ START_TEST(too_little_is_an_error_that_names_the_option)
 }
 END_TEST
 
+/* Of a device: all that this rank may take, and what would fit when that is too little. */
+START_TEST(a_device_gives_all_and_a_sequence_that_fits_is_named)
+{
+    const struct kv_groups groups = {
+        .block_size = 16, .num_groups = 1, .num_parts = 1, .groups = { { .num_parts = 1 } }
+    };
+    struct memory_kv kv = { .block_bytes = 1 << 20, .max_num_seqs = 4, .is_device = true };
+    struct error err;
+    int32_t blocks = -1;
+    memory_count_blocks(&kv, &groups, 512, 1600); /* 100 blocks a sequence */
+    kv.available_bytes = 150 << 20;
+    ck_assert_int_eq(memory_size_kv(&kv, &blocks, NULL), 0);
+    ck_assert_int_eq(blocks, 150);
+    kv.available_bytes = 1000 << 20; /* more than four sequences are of no use */
+    ck_assert_int_eq(memory_size_kv(&kv, &blocks, NULL), 0);
+    ck_assert_int_eq(blocks, 400);
+    kv.available_bytes = (50 << 20) - 1;
+    ck_assert_int_eq(memory_size_kv(&kv, &blocks, &err), -ENOMEM);
+    ck_assert_str_eq(err.param, "gpu_memory_utilization");
+    ck_assert_ptr_nonnull(strstr(err.message, "needs 100.0 MiB"));
+    ck_assert_ptr_nonnull(strstr(err.message, "lower --max-model-len to 784, which fits"));
+    memory_count_blocks(&kv, &groups, 512, 784);
+    ck_assert_int_eq(memory_size_kv(&kv, &blocks, NULL), 0);
+    memory_count_blocks(&kv, &groups, 512, 785);
+    ck_assert_int_eq(memory_size_kv(&kv, &blocks, NULL), -ENOMEM);
+    kv.available_bytes = 0; /* weights have taken it all */
+    ck_assert_int_eq(memory_size_kv(&kv, &blocks, &err), -ENOMEM);
+    ck_assert_ptr_nonnull(strstr(err.message, "or lower --max-model-len"));
+}
+END_TEST
+
 START_TEST(each_name_of_the_option_is_a_type_of_pages)
 {
     static const struct {
@@ -197,6 +228,7 @@ int main(void)
     tcase_add_test(tc, a_path_that_is_not_mounted_means_the_mount_point);
     tcase_add_test(tc, nothing_known_is_minus_one);
     tcase_add_test(tc, the_cache_has_what_was_wanted_or_what_is_useful_up_to_a_quarter);
+    tcase_add_test(tc, a_device_gives_all_and_a_sequence_that_fits_is_named);
     tcase_add_test(tc, each_name_of_the_option_is_a_type_of_pages);
     tcase_add_test(tc, a_device_of_its_own_tells_where_its_memory_is);
     tcase_add_test(tc, too_little_is_an_error_that_names_the_option);
