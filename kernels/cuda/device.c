@@ -11,7 +11,7 @@
 #include "kernels/cuda/ranks.h"
 
 enum {
-    MAX_THREADS = 8,
+    MAX_THREADS = 16,
     EXPANDED_BYTES = 64 << 20,
     MIN_TABLES = 1 << 20,
     DEADLINE_US = 60 * 1000 * 1000
@@ -27,10 +27,12 @@ static int32_t ordinal_of(const char *ordinals, int32_t rank)
     return ordinals != NULL ? (int32_t)strtol(ordinals, NULL, 10) : rank;
 }
 
-static int32_t allowed_threads(int32_t wanted)
+/* They read and pack weights; the ranks of a host share its cores. */
+static int32_t allowed_threads(int32_t wanted, int32_t num_ranks)
 {
     cpu_set_t set;
-    const int num = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+    const int all = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+    const int num = all > num_ranks ? all / num_ranks : 1;
     const int most = wanted > 0 ? wanted : MAX_THREADS;
     return num < most ? num : most;
 }
@@ -44,7 +46,7 @@ static void read_options(struct device *d, const struct device_options *o)
     d->max_results = o->max_logits > d->max_rows ? o->max_logits : d->max_rows;
     d->max_ops = 4 * o->max_ops + 64; /* one may be recorded as several */
     d->max_vocab = o->max_vocab > 0 ? o->max_vocab : 1;
-    d->num_threads = allowed_threads(o->num_threads);
+    d->num_threads = allowed_threads(o->num_threads, d->num_ranks);
     d->is_deterministic = o->is_deterministic;
     d->deadline_us = o->deadline_us > 0 ? o->deadline_us : DEADLINE_US;
     d->memory_share = o->memory_share > 0 ? o->memory_share : 0.9;

@@ -22,9 +22,9 @@ enum {
     DEVICE_MAX_GRAPHS = 48,
     DEVICE_MAX_RETIRED = 64,
     DEVICE_MAX_PLANS = 64,
-    DEVICE_NUM_UPLOADS = 4
+    DEVICE_NUM_UPLOADS = 16
 };
-enum { DEVICE_UPLOAD_BYTES = 4 << 20, DEVICE_PARTIAL_BYTES = 64 << 20 };
+enum { DEVICE_UPLOAD_BYTES = 2 << 20, DEVICE_PARTIAL_BYTES = 64 << 20 };
 
 struct lt;
 struct ranks;
@@ -182,6 +182,8 @@ void device_copy_rows(struct device *device, unsigned char *to, size_t to_stride
                       const unsigned char *from, size_t from_stride, int32_t num_rows);
 void device_note_dirty(struct device *device, struct weight *weight);
 void device_forget_dirty(struct device *device, struct weight *weight);
+/* So many of its rows are in its image; that is sent with the last one. */
+void device_note_packed(struct device *device, struct weight *weight, int32_t num_rows);
 void device_note_failure(struct device *device, int error);
 void device_note_weight(struct device *device, const struct weight *weight);
 int device_flush(struct device *device); /* all that was loaded has arrived: 0 or an error */

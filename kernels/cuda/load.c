@@ -1,5 +1,11 @@
-/* Weights on their way: pinned buffers in turn, so that reading a file, packing and copying
- * overlap. */
+/*
+ * Weights on their way: reading a file, packing and copying overlap.
+ *
+ * Loading threads share a ring of pinned buffers: one fills the next buffer while the device copies
+ * from those before, and waits only where the copy of 16 buffers ago is not over. Blocks are packed
+ * in an image on the host, which is sent by the thread that packed its last row; what nobody knows
+ * to be whole is sent by device_flush(), from several threads.
+ */
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -7,7 +13,8 @@
 
 #include "kernels/cuda/device.h"
 
-enum { FIRST_EVENT = 4 }; /* those before are of steps */
+enum { FIRST_EVENT = 4, MAX_FLUSHERS = 7 }; /* the events before are of steps */
+_Static_assert(FIRST_EVENT + DEVICE_NUM_UPLOADS < RUNTIME_NUM_EVENTS, "an event for each buffer");
 
 int load_open(struct device *d)
 {
@@ -110,15 +117,66 @@ void device_note_weight(struct device *d, const struct weight *weight)
     d->weight_bytes[number] += weight_total(weight);
 }
 
+void device_note_packed(struct device *d, struct weight *weight, int32_t num_rows)
+{
+    if (atomic_fetch_add(&weight->rows_packed, num_rows) + num_rows != weight->matrix.rows)
+        return;
+    atomic_store(&weight->rows_packed, 0);
+    device_forget_dirty(d, weight);
+    const int r = weight_flush(weight);
+    if (r < 0)
+        device_note_failure(d, r);
+}
+
+static struct weight *take_dirty(struct device *d)
+{
+    pthread_mutex_lock(&d->dirty_lock);
+    struct weight *weight = d->dirty;
+    if (weight != NULL)
+        d->dirty = weight->next_dirty;
+    pthread_mutex_unlock(&d->dirty_lock);
+    return weight;
+}
+
+static void *flush_weights(void *argument)
+{
+    struct device *d = argument;
+    struct weight *weight;
+    while ((weight = take_dirty(d)) != NULL) {
+        const int r = weight_flush(weight);
+        if (r < 0)
+            device_note_failure(d, r);
+    }
+    return NULL;
+}
+
+static int32_t num_dirty(const struct device *d)
+{
+    int32_t num = 0;
+    for (const struct weight *w = d->dirty; w != NULL; w = w->next_dirty)
+        num++;
+    return num;
+}
+
+/* Fewer threads are as good, only slower. */
+static void flush_all(struct device *d)
+{
+    pthread_t threads[MAX_FLUSHERS];
+    const int32_t dirty = num_dirty(d), most = dirty < d->num_threads ? dirty : d->num_threads;
+    int32_t num = 0;
+    while (num < most - 1 && num < MAX_FLUSHERS &&
+           pthread_create(&threads[num], NULL, flush_weights, d) == 0)
+        num++;
+    flush_weights(d);
+    while (num > 0)
+        pthread_join(threads[--num], NULL);
+}
+
 int device_flush(struct device *d)
 {
     int r = 0;
-    while (d->dirty != NULL) {
-        struct weight *weight = d->dirty;
-        d->dirty = weight->next_dirty;
-        const int flushed = weight_flush(weight);
-        r = r == 0 ? flushed : r;
-    }
+    if (d->dirty != NULL)
+        flush_all(d);
     for (int i = 0; i < DEVICE_NUM_UPLOADS; i++)
         if (d->uploads[i].in_use) {
             const int waited = runtime_wait(d->runtime, FIRST_EVENT + i, -1);

@@ -27,7 +27,7 @@ struct runtime_graph;
 /* Two queues: what is computed, and what weights are loaded by. */
 enum runtime_queue { RUNTIME_COMPUTE, RUNTIME_LOAD, RUNTIME_NUM_QUEUES };
 
-enum { RUNTIME_NUM_EVENTS = 16, RUNTIME_MIN_ARCH = 80 };
+enum { RUNTIME_NUM_EVENTS = 32, RUNTIME_MIN_ARCH = 80 };
 
 struct runtime_info {
     char name[64];

@@ -181,6 +181,7 @@ static void load_blocks(struct weight *w, int32_t first_row, int32_t num_rows,
     };
     for (int32_t r = 0; r < num_rows; r++)
         pack_row(&parts, &w->matrix, w->dtype, first_row + r, from + (size_t)r * row_bytes);
+    device_note_packed(w->device, w, num_rows);
 }
 
 static void load_plain(struct weight *w, int32_t first_row, int32_t num_rows,

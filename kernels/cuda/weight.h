@@ -13,8 +13,8 @@
  * Weights with scales (FP8, I8, I4) become bf16 when they are loaded.
  *
  * Rows are rounded up to 32, zeros. Blocks are packed on the host, in an image that is copied when
- * it is whole: by weight_flush(), at the latest before the next list runs. Plain rows go through
- * pinned buffers as they come.
+ * its last row is there: by weight_flush(), at the latest before the next list runs. Plain rows go
+ * through pinned buffers as they come.
  */
 #ifndef KERNELS_CUDA_WEIGHT_H
 #define KERNELS_CUDA_WEIGHT_H
@@ -38,7 +38,8 @@ struct weight {
     bool is_owner;                             /* of its memory: no store's */
     struct weight_scaling scaling;             /* of a type with scales */
     struct weight *next_dirty;
-    const struct weight *next; /* whose outputs lie behind these, or NULL */
+    const struct weight *next;   /* whose outputs lie behind these, or NULL */
+    _Atomic int32_t rows_packed; /* in the image */
 };
 
 static inline int32_t weight_all_rows(const struct weight *weight)

@@ -56,7 +56,7 @@ const struct option_row settings_rows[] = {
     { ROW(device), ALL, .aliases = "--devices -dev", .initial = "auto", .value = "DEVICE", .brief = true,
       .help = "cpu, cuda, or cuda:0,1 with the GPU of each rank; auto is cuda where a GPU answers." },
     { ROW(cuda_libs), ALL, .value = "DIR",
-      .help = "Folder with cuBLASLt and NCCL, where they are neither in the toolkit nor in Python's nvidia packages." },
+      .help = "Folders with cuBLASLt and NCCL, a colon between, where they are neither in the toolkit nor in Python's nvidia packages." },
     { ROW(gpu_memory_utilization), ALL, .aliases = "--mem-fraction-static --cuda-memory-fraction", .initial = "0.9", .min = 0.01, .max = 1,
       .value = "SHARE", .help = "Most of a GPU's memory that a rank takes, of the whole." },
     { ROW(deterministic), ALL, .initial = "false",

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -24,6 +25,7 @@ class Check:
         self.until = time.monotonic() + limit
         self.figures = []
         self.env = dict(os.environ, TOKENRING_MODULES=os.path.abspath(modules or self.bin))
+        self.env.setdefault("VIRTUAL_ENV", sys.prefix)  # whose packages may have NVIDIA's libraries
         paths = [os.path.join(self.bundle, "lib"), os.environ.get("LD_LIBRARY_PATH", "")]
         self.env["LD_LIBRARY_PATH"] = ":".join(path for path in paths if path)
         # A rehearsal's device computes a thousand times slower.
