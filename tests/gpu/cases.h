@@ -14,6 +14,7 @@ struct gpu_case {
 };
 
 /* A row without a name ends each. */
-extern const struct gpu_case cases_rows[], cases_attention[], cases_experts[], cases_sample[];
+extern const struct gpu_case cases_rows[], cases_attention[], cases_experts[], cases_sample[],
+    cases_edges[];
 
 #endif
