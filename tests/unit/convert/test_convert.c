@@ -288,7 +288,7 @@ static void check_logits(const char *from, const char *to, double most)
 START_TEST(a_quantized_model_is_written_as_what_it_means)
 {
     char from[256], to[128];
-    convert_well(golden_of(_i, from), path_of("wide", to), BLOCK_F32);
+    convert_well(golden_of(_i, from), path_of("wide", to), "f32");
     check_logits(from, to, 1e-4);
 }
 END_TEST
