@@ -11,7 +11,9 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "kernels/cuda/idle.h"
 
+enum { LIST_EVENTS = 2, NUM_STAMPS = 8 }; /* events that end lists; lists that are timed at once */
 enum { SPIN_US = 2000, NAP_NS = 30000, OLDEST_DRIVER = 12040, PLAIN_PAGE = 2 << 20 };
 
 /* The virtual-memory calls of the driver, found at run time: the module must load without one. */
@@ -38,6 +40,13 @@ struct runtime {
     cudaStream_t streams[RUNTIME_NUM_QUEUES];
     cudaEvent_t events[RUNTIME_NUM_EVENTS];
     cudaError_t failure;
+
+    /* When lists begin and end, where somebody measures that. */
+    struct idle *idle;
+    struct {
+        cudaEvent_t begin, end;
+    } stamps[NUM_STAMPS];
+    uint64_t num_begun, num_ended, num_told;
 };
 
 struct runtime_graph {
@@ -157,6 +166,56 @@ static int make_queues(struct runtime *rt, struct error *err)
     return r == cudaSuccess ? 0 : fail(-ENODEV, r, "no queue can be made", err);
 }
 
+/* --- idle times, where somebody measures them ------------------------------------------------- */
+
+static void open_idle(struct runtime *rt)
+{
+    cudaError_t r = cudaSuccess;
+    rt->idle = idle_open();
+    for (int i = 0; rt->idle != NULL && r == cudaSuccess && i < NUM_STAMPS; i++) {
+        r = cudaEventCreate(&rt->stamps[i].begin);
+        if (r == cudaSuccess)
+            r = cudaEventCreate(&rt->stamps[i].end);
+    }
+    if (r == cudaSuccess)
+        return;
+    idle_close(rt->idle);
+    rt->idle = NULL;
+}
+
+/* The first thing that is asked for behind the end of a list. */
+static void stamp_begin(struct runtime *rt, enum runtime_queue queue)
+{
+    if (rt->idle == NULL || queue != RUNTIME_COMPUTE || rt->num_begun > rt->num_ended)
+        return;
+    (void)cudaEventRecord(rt->stamps[rt->num_begun++ % NUM_STAMPS].begin, rt->streams[queue]);
+}
+
+static void stamp_end(struct runtime *rt, enum runtime_queue queue, int32_t event)
+{
+    if (rt->idle == NULL || queue != RUNTIME_COMPUTE || event >= LIST_EVENTS ||
+        rt->num_begun == rt->num_ended)
+        return;
+    (void)cudaEventRecord(rt->stamps[rt->num_ended++ % NUM_STAMPS].end, rt->streams[queue]);
+}
+
+/* From the end of each list that is over to the beginning of the next one. */
+static void tell_idle(struct runtime *rt)
+{
+    if (rt->idle == NULL)
+        return;
+    while (rt->num_told + 1 < rt->num_ended) {
+        float ms = 0.0f;
+        const uint64_t i = rt->num_told;
+        if (cudaEventElapsedTime(&ms, rt->stamps[i % NUM_STAMPS].end,
+                                 rt->stamps[(i + 1) % NUM_STAMPS].begin) != cudaSuccess)
+            break;
+        idle_note(rt->idle, 1000.0f * ms);
+        rt->num_told++;
+    }
+    (void)cudaGetLastError(); /* not over yet: no failure of a kernel */
+}
+
 int runtime_open(int32_t ordinal, struct runtime **ret_runtime, struct error *err)
 {
     int num = 0, r = runtime_probe(err);
@@ -180,6 +239,8 @@ int runtime_open(int32_t ordinal, struct runtime **ret_runtime, struct error *er
         r = make_queues(rt, err);
     if (r == 0)
         try_pages(rt);
+    if (r == 0)
+        open_idle(rt);
     if (r < 0) {
         runtime_close(rt);
         return r;
@@ -195,6 +256,13 @@ void runtime_close(struct runtime *rt)
     for (int i = 0; i < RUNTIME_NUM_EVENTS; i++)
         if (rt->events[i] != NULL)
             cudaEventDestroy(rt->events[i]);
+    for (int i = 0; i < NUM_STAMPS; i++) {
+        if (rt->stamps[i].begin != NULL)
+            cudaEventDestroy(rt->stamps[i].begin);
+        if (rt->stamps[i].end != NULL)
+            cudaEventDestroy(rt->stamps[i].end);
+    }
+    idle_close(rt->idle);
     for (int i = 0; i < RUNTIME_NUM_QUEUES; i++)
         if (rt->streams[i] != NULL)
             cudaStreamDestroy(rt->streams[i]);
@@ -309,6 +377,7 @@ int runtime_copy(struct runtime *rt, enum runtime_queue queue, void *to, const v
                  size_t bytes)
 {
     cudaSetDevice(rt->ordinal); /* a thread's own; costs nothing when it is set */
+    stamp_begin(rt, queue);
     return note(rt, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, rt->streams[queue]));
 }
 
@@ -319,6 +388,8 @@ int runtime_record(struct runtime *rt, enum runtime_queue queue, int32_t event)
     cudaError_t r = cudaGetLastError(); /* of launches before */
     if (r == cudaSuccess)
         r = cudaEventRecord(rt->events[event], rt->streams[queue]);
+    if (r == cudaSuccess)
+        stamp_end(rt, queue, event);
     return note(rt, r);
 }
 
@@ -327,8 +398,11 @@ int runtime_wait(struct runtime *rt, int32_t event, int64_t us)
     const int64_t started = clock_now_us();
     for (;;) {
         const cudaError_t r = cudaEventQuery(rt->events[event]);
-        if (r != cudaErrorNotReady)
+        if (r != cudaErrorNotReady) {
+            if (r == cudaSuccess && event < LIST_EVENTS)
+                tell_idle(rt);
             return note(rt, r);
+        }
         const int64_t passed = clock_now_us() - started;
         if (us >= 0 && passed >= us)
             return 1;

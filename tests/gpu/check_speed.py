@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -113,6 +114,36 @@ def bench(check, model, shape, form, limits, sizes, flags=(), batches=None, prom
     return rows, rates
 
 
+def read_idle(path):
+    """The times that kernels/cuda/idle.h says lie there, in microseconds."""
+    with open(path, "rb") as file:
+        data = file.read()
+    num = struct.unpack_from("<Q", data)[0] if len(data) >= 8 else 0
+    room = (len(data) - 8) // 4
+    return sorted(struct.unpack_from(f"<{min(num, room)}f", data, 8)) if num else []
+
+
+def step_gaps(check, model, shape, form, sizes):
+    """How long the device waits between two steps, from events behind one and before the next."""
+    rows = []
+    for num in sizes.batches[:1] + sizes.batches[2:3]:
+        with tempfile.NamedTemporaryFile() as file:
+            arguments = ["bench", model, "--device", check.device, "--json", "--input-len", 0, "--batch-size", num,
+                         "--context-len", sizes.context, "--output-len", sizes.output, "--repeat", 1,
+                         "--max-model-len", sizes.context + sizes.output + 16, *check.serve_flags]
+            code, out, err = check.run("tokenring", *arguments, timeout=120, env=dict(TOKENRING_GPU_IDLE=file.name))
+            times = read_idle(file.name)
+        words = f"{shape} {form} batch {num}: idle between steps"
+        if code != 0 or not times:
+            rows.append((words, "not measured" if code == 0 else report(code, out, err), None if code == 0 else False))
+            continue
+        half, tenth = times[len(times) // 2], times[len(times) * 9 // 10]
+        check.figures.append(dict(kind="idle", shape=shape, format=form, sequences=num, num=len(times), p50_us=half,
+                                  p90_us=tenth))
+        rows.append((words, f"{half:.1f} us (p50), {tenth:.1f} us (p90) of {len(times)}", None))
+    return rows
+
+
 # --- through HTTP ----------------------------------------------------------------------------------------------
 
 
@@ -216,6 +247,8 @@ def measure_format(check, shape, form, limits, sizes):
         rows, rates = bench(check, model.path, shape, form, limits, sizes)
         if form == "bf16" and check.left() > sizes.least:
             rows += deterministic_cost(check, model.path, shape, form, limits, sizes, rates)
+        if form == "bf16" and check.left() > sizes.least:
+            rows += step_gaps(check, model.path, shape, form, sizes)
         if check.left() > sizes.least / 2:
             rows += serve_figures(check, model.path, shape, form, sizes)
     return rows

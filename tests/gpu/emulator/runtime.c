@@ -6,6 +6,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/clock.h"
+#include "kernels/cuda/idle.h"
+
 #include "tests/gpu/emulator/queue.h"
 
 enum { PAGE = 65536, GUARD = 4096 };
@@ -15,6 +18,8 @@ struct runtime {
     size_t mapped, others; /* of this process, and of others */
     struct queue *queue;
     uint64_t marks[RUNTIME_NUM_EVENTS];
+    struct idle *idle; /* between the calls: so that what reads it is tried */
+    int64_t ended_us;
 };
 
 int runtime_probe(struct error *err)
@@ -43,6 +48,7 @@ int runtime_open(int32_t ordinal, struct runtime **ret_runtime, struct error *er
                                       .total_bytes = wished("TOKENRING_EMULATED_MIB", 4096) };
     rt->others = wished("TOKENRING_EMULATED_OTHERS_MIB", 0);
     rt->queue = queue_open();
+    rt->idle = idle_open();
     *ret_runtime = rt;
     return 0;
 }
@@ -50,6 +56,7 @@ int runtime_open(int32_t ordinal, struct runtime **ret_runtime, struct error *er
 void runtime_close(struct runtime *rt)
 {
     queue_close(rt->queue);
+    idle_close(rt->idle);
     free(rt);
 }
 
@@ -114,6 +121,10 @@ int runtime_copy(struct runtime *rt, enum runtime_queue queue, void *to, const v
                  size_t bytes)
 {
     (void)queue;
+    if (rt->idle != NULL && rt->ended_us > 0) {
+        idle_note(rt->idle, (float)(clock_now_us() - rt->ended_us));
+        rt->ended_us = 0;
+    }
     queue_copy(rt->queue, to, from, bytes);
     return 0;
 }
@@ -122,6 +133,8 @@ int runtime_record(struct runtime *rt, enum runtime_queue queue, int32_t event)
 {
     (void)queue;
     rt->marks[event] = queue_mark(rt->queue);
+    if (rt->idle != NULL && queue == RUNTIME_COMPUTE)
+        rt->ended_us = clock_now_us();
     return 0;
 }
 
