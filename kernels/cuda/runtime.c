@@ -14,7 +14,13 @@
 #include "kernels/cuda/idle.h"
 
 enum { LIST_EVENTS = 2, NUM_STAMPS = 8 }; /* events that end lists; lists that are timed at once */
-enum { SPIN_US = 2000, NAP_NS = 30000, OLDEST_DRIVER = 12040, PLAIN_PAGE = 2 << 20 };
+enum {
+    SPIN_US = 2000,
+    NAP_NS = 30000,
+    OLDEST_DRIVER = 12040,
+    PLAIN_PAGE = 2 << 20,
+    EXACT_PAGE = 256
+};
 
 /* The virtual-memory calls of the driver, found at run time: the module must load without one. */
 struct driver {
@@ -136,9 +142,15 @@ static CUmemAllocationProp properties(const struct runtime *rt)
     };
 }
 
-/* Some hosts give no pages that can be handed on, or none at all. */
+/* Some hosts give no pages that can be handed on, or none at all; and for a sanitizer each piece is
+ * an allocation of its own. */
 static void try_pages(struct runtime *rt)
 {
+    if (getenv("TOKENRING_GPU_EXACT") != NULL) {
+        rt->granularity = EXACT_PAGE;
+        rt->is_plain = true;
+        return;
+    }
     static const unsigned types[] = { CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
                                       CU_MEM_HANDLE_TYPE_NONE };
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {

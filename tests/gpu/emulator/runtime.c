@@ -11,7 +11,7 @@
 
 #include "tests/gpu/emulator/queue.h"
 
-enum { PAGE = 65536, GUARD = 4096 };
+enum { PAGE = 65536, EXACT_PAGE = 256, GUARD = 4096 };
 
 struct runtime {
     struct runtime_info info;
@@ -73,30 +73,35 @@ void *runtime_stream(struct runtime *rt)
 size_t runtime_granularity(const struct runtime *rt)
 {
     (void)rt;
-    return PAGE;
+    return getenv("TOKENRING_GPU_EXACT") != NULL ? EXACT_PAGE : PAGE;
 }
 
-/* What is touched behind it ends the process. */
+static size_t whole_pages(size_t bytes)
+{
+    return (bytes + GUARD - 1) / GUARD * GUARD;
+}
+
+/* Its end is that of the mapping: what is touched behind it ends the process. */
 int runtime_map(struct runtime *rt, size_t bytes, void **ret_memory)
 {
-    unsigned char *at = mmap(NULL, bytes + GUARD, PROT_READ | PROT_WRITE,
+    const size_t whole = whole_pages(bytes);
+    if (bytes > runtime_free_bytes(rt))
+        return -ENOMEM;
+    unsigned char *at = mmap(NULL, whole + GUARD, PROT_READ | PROT_WRITE,
                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED)
         return -ENOMEM;
-    if (bytes > runtime_free_bytes(rt)) {
-        munmap(at, bytes + GUARD);
-        return -ENOMEM;
-    }
-    mprotect(at + bytes, GUARD, PROT_NONE);
+    mprotect(at + whole, GUARD, PROT_NONE);
     rt->mapped += bytes;
-    *ret_memory = at;
+    *ret_memory = at + (whole - bytes);
     return 0;
 }
 
 void runtime_unmap(struct runtime *rt, void *memory, size_t bytes)
 {
+    const size_t whole = whole_pages(bytes);
     runtime_drain(rt); /* what may use it is over */
-    munmap(memory, bytes + GUARD);
+    munmap((unsigned char *)memory - (whole - bytes), whole + GUARD);
     rt->mapped -= bytes;
 }
 
