@@ -32,6 +32,9 @@
 
 enum { BACKEND_ABI = 9, BACKEND_SPAN = 256, BACKEND_MAX_LOGPROBS = 20 };
 enum { MOE_MAX_EXPERTS = 1024 };
+/* Most that a token which penalties count, or a bias, takes of device_options.max_input_bytes, and
+ * a row to sample beside them and its mask. */
+enum { BACKEND_EDIT_BYTES = 20, BACKEND_SAMPLE_BYTES = 512 };
 
 /* Q are of weights in blocks of inputs as GGUF files have them; the last three are of weights with
  * scales (struct scaling). Q8_0 and F8_E4M3 are of KV pages too. */

@@ -21,6 +21,7 @@ void plan_begin(struct plan *plan, uint64_t step)
 {
     plan->step = step;
     plan->num_rows = plan->num_tokens = plan->num_logits = 0;
+    plan->num_penalized = 0;
     plan->copies.num = 0;
 }
 
@@ -72,6 +73,27 @@ static bool samples_after(const struct sequence *sequence, int32_t num_tokens)
            sequence->request->params.max_tokens > 0;
 }
 
+/* Each token counts once, however often it is there. */
+static int32_t num_penalized(const struct sequence *sequence, int32_t vocab_size)
+{
+    const struct record_params *params = &sequence->request->params;
+    const int32_t length = sequence_length(sequence);
+    if (params->repetition_penalty > 0 && params->repetition_penalty != 1)
+        return min_of(length, vocab_size);
+    if (params->presence_penalty != 0 || params->frequency_penalty != 0)
+        return min_of(length - sequence->num_prompt, vocab_size);
+    return 0;
+}
+
+/* Is there room for what this sequence's next draw counts? */
+static bool may_draw(const struct plan *plan, const struct scheduler_limits *limits,
+                     const struct sequence *sequence)
+{
+    return limits->max_penalized == 0 || plan->num_penalized == 0 ||
+           plan->num_penalized + num_penalized(sequence, limits->vocab_size) <=
+               limits->max_penalized;
+}
+
 int32_t plan_chunk_of(const struct plan *plan, const struct scheduler_limits *limits,
                       const struct sequence *sequence, int32_t end)
 {
@@ -81,7 +103,8 @@ int32_t plan_chunk_of(const struct plan *plan, const struct scheduler_limits *li
     num = limit_by_window(sequence, num);
     if (num_scores_in(sequence, num) > logits)
         num = first_scoring_pos(sequence) + logits - sequence->num_computed;
-    if (num > 0 && samples_after(sequence, num) && num_scores_in(sequence, num) == logits)
+    if (num > 0 && samples_after(sequence, num) &&
+        (num_scores_in(sequence, num) == logits || !may_draw(plan, limits, sequence)))
         num--;
     return max_of(num, 0);
 }
@@ -99,6 +122,9 @@ bool plan_add(struct plan *plan, const struct scheduler_limits *limits, struct s
                               .first_score = sequence->request->next_score,
                               .num_scores = num_scores_in(sequence, num),
                               .samples = samples_after(sequence, num) };
+    if (row->samples)
+        row->num_penalized = num_penalized(sequence, limits->vocab_size);
+    plan->num_penalized += row->num_penalized;
     plan->num_tokens += num;
     plan->num_logits += row->num_scores + row->samples;
     sequence->planned_step = plan->step;
@@ -128,6 +154,7 @@ void plan_remove(struct plan *plan, struct sequence *sequence)
     sequence->num_rows--;
     sequence->num_drawn -= plan->rows[at].samples;
     sequence->request->num_rows--;
+    plan->num_penalized -= plan->rows[at].num_penalized;
     plan->num_tokens -= plan->rows[at].num_tokens;
     plan->num_logits -= plan->rows[at].num_scores + plan->rows[at].samples;
     memmove(plan->rows + at, plan->rows + at + 1,

@@ -11,7 +11,9 @@
 
 struct scheduler_limits {
     int32_t max_num_seqs, max_num_batched_tokens;
-    int32_t max_logits; /* rows with logits in a step */
+    int32_t max_logits;    /* rows with logits in a step */
+    int64_t max_penalized; /* tokens that penalties count, of all draws of a step; 0: no limit. A
+                              sequence of full length fits alone. */
     int32_t max_model_len;
     int32_t num_blocks; /* of the KV cache */
     struct kv_groups kv;
@@ -29,6 +31,7 @@ struct plan_row {
     int32_t first_pos, num_tokens;
     int32_t first_score, num_scores; /* prompt positions whose log-probability is wanted */
     bool samples;                    /* the last position's logits become a token */
+    int32_t num_penalized;           /* tokens that its draw's penalties count */
 };
 
 struct plan_copies {
@@ -40,6 +43,7 @@ struct plan {
     uint64_t step;
     struct plan_row *rows; /* [max_num_seqs] */
     int32_t num_rows, num_tokens, num_logits;
+    int64_t num_penalized;
     struct plan_copies copies; /* room for a page of each sequence */
     /* Since the last plan that had a row. */
     int32_t num_preempted;

@@ -117,21 +117,26 @@ static bool may_go_on(const struct scheduler *s, const struct sequence *sequence
 static bool plan_some_decodes(struct scheduler *s)
 {
     const int32_t turn = s->decode_turn, preempted = s->plan->num_preempted;
+    int32_t first_left = 0; /* of those whose penalties count too much for this step */
+    bool any_left = false;
     for (int32_t k = 0; k < s->num_running; k++) {
         const int32_t i = (turn + k) % s->num_running;
         struct sequence *sequence = s->running[i];
         if (!is_decode(sequence) || !may_go_on(s, sequence))
             continue;
         if (plan_chunk_of(s->plan, &s->limits, sequence, INT32_MAX) == 0) {
-            s->decode_turn = i;
-            return false;
+            first_left = any_left ? first_left : i;
+            any_left = true;
+            if (plan_has_room(s->plan, &s->limits))
+                continue;
+            break;
         }
         if (room_grow(s, sequence))
             plan_add(s->plan, &s->limits, sequence);
         if (s->plan->num_preempted != preempted)
             return true;
     }
-    s->decode_turn = 0;
+    s->decode_turn = first_left;
     return false;
 }
 

@@ -3,7 +3,8 @@
  *
  * Plain structs in, a plan out: no device, no ring, no clock. A plan keeps five rules:
  *
- *   1. at most max_num_batched_tokens positions, of at most max_num_seqs sequences;
+ *   1. at most max_num_batched_tokens positions, of at most max_num_seqs sequences, and draws whose
+ *      penalties count at most max_penalized tokens;
  *   2. decodes first, in turn when they do not all fit; then prefill chunks, oldest first;
  *   3. a sequence gets blocks for all its known tokens when it starts, and a page more as it
  *      grows; behind a window those for two chunks, and as many more as it gives back. When none

@@ -104,8 +104,23 @@ static int32_t num_threads(const struct worker *w)
     return wanted > num_ranks ? wanted / num_ranks : wanted > 0 ? 1 : 0;
 }
 
-/* All that a step may be told: block tables, parts of attention, and of each sequence its tokens, a
- * mask and the rest of a sample; not all sequences are of full length. */
+static int64_t min_bytes(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Tokens that penalties may count in a step: of all sequences, or what there is room for, which is
+ * enough for some of full length. */
+static int64_t max_penalized(const struct worker *w)
+{
+    const int64_t most = ((int64_t)64 << 20) / BACKEND_EDIT_BYTES;
+    const int64_t seq = min_bytes(w->limits.max_model_len, w->arch.vocab_size);
+    const int64_t all = seq * w->limits.max_num_seqs;
+    return all < most ? all : seq < most ? most : seq;
+}
+
+/* All that a step may be told: block tables, parts of attention, and of each sequence a mask, its
+ * biases and the rest of a sample; what penalties count. Not all sequences are of full length. */
 static size_t max_input_bytes(const struct worker *w)
 {
     const size_t most = (size_t)128 << 20;
@@ -113,9 +128,11 @@ static size_t max_input_bytes(const struct worker *w)
     const size_t seqs = (size_t)w->limits.max_num_seqs, groups = (size_t)w->limits.kv.num_parts;
     const size_t len = (size_t)w->limits.max_model_len, vocab = (size_t)w->arch.vocab_size;
     const size_t blocks = len / (size_t)w->limits.kv.block_size + 1;
-    const size_t seq = groups * (256 + 4 * blocks + len / 2) + 20 * len + vocab / 8;
-    const size_t bytes = rows * (16 + 8 * groups) + seqs * seq + (size_t)w->limits.max_logits * 512;
-    return bytes < most ? bytes : most;
+    const size_t edits = (size_t)(RECORD_MAX_BIASES + 1) * BACKEND_EDIT_BYTES;
+    const size_t seq = groups * (256 + 4 * blocks + len / 2) + edits + vocab / 8;
+    const size_t bytes =
+        rows * (16 + 8 * groups) + seqs * seq + (size_t)w->limits.max_logits * BACKEND_SAMPLE_BYTES;
+    return (bytes < most ? bytes : most) + (size_t)max_penalized(w) * BACKEND_EDIT_BYTES;
 }
 
 static int open_device(struct worker *w, struct error *err)
@@ -144,6 +161,8 @@ static int open_device(struct worker *w, struct error *err)
         .is_deterministic = w->settings.deterministic,
     };
     r = w->backend->device_open(&options, &w->device, err);
+    if (r == 0 && w->backend->memory_left(w->device) >= 0) /* the host's is read where it lies */
+        w->limits.max_penalized = max_penalized(w);
     return r == 0 && w->ranks.num_ranks > 1
                ? w->backend->device_join(w->device, &w->ranks.communicator, err)
                : r;

@@ -306,7 +306,19 @@ struct draw {
     int64_t edits, banned; /* bytes from `tables` on; banned -1: none */
 };
 
+/* What sample_scan() finds of SCAN_TOKENS tokens of a row. */
+enum { SCAN_TOKENS = 8192 };
+
+struct scan {
+    float best; /* of what is a number */
+    int32_t id; /* -1: none is */
+    int32_t num_nan;
+    double sum; /* of exp(logit - best) */
+};
+
 struct sample_args {
+    struct scan *scans; /* [num][num_scans] */
+    int32_t num_scans;
     float *logits;
     int32_t num_vocab, num;
     const struct draw *draws;
@@ -315,7 +327,7 @@ struct sample_args {
     const struct result *before;
 };
 
-launch_function sample_rows;
+launch_function sample_scan, sample_rows;
 
 /* --- gather of ranks: ranks.cu
  * ------------------------------------------------------------------------------ */

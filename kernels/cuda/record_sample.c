@@ -153,14 +153,23 @@ void record_sample(struct device *d, float *logits, int32_t num_vocab,
             stage_draw(d, &draws[i], &rows[i], num_vocab);
         else
             stage_nothing(&draws[i]);
-    struct sample_args *a = &device_record(d, sample_rows)->args.sample;
+    const int32_t num_scans = (num_vocab + SCAN_TOKENS - 1) / SCAN_TOKENS;
+    struct scan *scans = device_scratch(d, (size_t)padded * (size_t)num_scans * sizeof(*scans));
+    if (scans == NULL) {
+        d->inputs.is_full = true;
+        return;
+    }
+    struct sample_args *a = &device_record(d, sample_scan)->args.sample;
     a->logits = logits;
     a->num_vocab = num_vocab;
     a->num = padded;
+    a->scans = scans;
+    a->num_scans = num_scans;
     a->draws = device;
     a->tables = inputs_tables(&d->inputs);
     a->results = d->results;
     a->before = d->before;
+    device_record(d, sample_rows)->args.sample = *a;
     list->samples = rows;
     list->num_samples = num;
     list->ids = ids_of(rows, num);

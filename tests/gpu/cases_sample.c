@@ -1,5 +1,6 @@
 #include "tests/gpu/cases.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_ROWS = 12, MAX_TOKENS = 60, LOGPROBS = 21 };
@@ -163,6 +164,41 @@ static void odd_rows(struct side *s, int32_t variant)
     keep_row(s, &d, &row, 0);
 }
 
+/* Vocabularies that are looked through by several blocks: the best twice, far apart; one number
+ * missing at the end. */
+static void wide(struct side *s, int32_t variant)
+{
+    enum { ROWS = 3, VOCAB = 20011 };
+    struct drawn d = { .bad = { false } };
+    struct sample_row rows[ROWS];
+    int32_t tokens[] = { 19000, 4 };
+    float *values = malloc(sizeof(float) * ROWS * VOCAB);
+    if (values == NULL)
+        abort();
+    for (int32_t i = 0; i < ROWS * VOCAB; i++)
+        values[i] = 4.0f * side_float(s);
+    for (int32_t i = 0; i < ROWS; i++) {
+        rows[i] = plain_row(s, &d, i);
+        values[i * VOCAB + 9000] = values[i * VOCAB + 19000] = 6.5f;
+        rows[i].temperature = variant == 0 ? 0.0f : 1.0f;
+        rows[i].num_logprobs = 4;
+        rows[i].tokens = tokens;
+        rows[i].num_prompt = 1;
+        rows[i].num_tokens = 2;
+        rows[i].repetition_penalty = i == 2 ? 1.5f : 1.0f; /* its best are others */
+    }
+    if (variant == 2)
+        values[VOCAB - 1] = __builtin_nanf("");
+    float *logits = side_random(s, ROWS * VOCAB, 0.0f);
+    s->backend->upload(s->device, logits, values, sizeof(float) * ROWS * VOCAB);
+    s->backend->begin(s->device);
+    s->backend->sample(s->device, logits, VOCAB, rows, ROWS);
+    side_run(s);
+    for (int32_t i = 0; i < ROWS; i++)
+        keep_row(s, &d, &rows[i], i);
+    free(values);
+}
+
 /* Ids that the list before drew feed the next one, which is recorded while that runs. */
 static void ahead(struct side *s, int32_t variant)
 {
@@ -204,8 +240,7 @@ static void ahead(struct side *s, int32_t variant)
 }
 
 const struct gpu_case cases_sample[] = {
-    { "sample", sample, 11, 1e-5 },
-    { "odd rows", odd_rows, 8, 1e-5 },
-    { "one ahead", ahead, 2, 1e-5 },
+    { "sample", sample, 11, 1e-5 }, { "odd rows", odd_rows, 8, 1e-5 },
+    { "wide rows", wide, 3, 1e-5 }, { "one ahead", ahead, 2, 1e-5 },
     { NULL, NULL, 0, 0 },
 };

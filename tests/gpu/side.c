@@ -7,7 +7,7 @@
 
 #include "base/half.h"
 
-enum { MAX_ROWS = 512, MAX_OPS = 256, MAX_VOCAB = 4096 };
+enum { MAX_ROWS = 512, MAX_OPS = 256, MAX_VOCAB = 20480 };
 
 static void *must(void *memory)
 {

@@ -31,6 +31,7 @@ BUDGETS = [
     ("move_kernel", 40, 0),
     ("spread_kernel", 48, 0),
     ("sample_kernel", 128, 2 << 10),
+    ("scan_kernel", 64, 512),
 ]
 # Few rows read weights as fast as memory gives them only with two blocks or more on an SM.
 DECODE_LINEAR = ("ELi1ELi1EE", 128)

@@ -80,6 +80,8 @@ enum record_failure sim_submit(int32_t num_prompt, int32_t num_choices, int32_t 
                                         .num_prompt_logprobs = num_prompt_logprobs,
                                         .priority = draw_of(sim.num_priorities),
                                         .tenant = (uint32_t)draw_of(sim.num_tenants) };
+    if (sim.penalizes > 0 && (unsigned)id % sim.penalizes == 0)
+        e->params.repetition_penalty = 1.5f;
     e->num_prompt = num_prompt;
     e->num_choices = num_choices;
     e->first_score = 1;
@@ -194,6 +196,7 @@ static void check_company(const struct plan *plan)
 void sim_check_plan(const struct plan *plan)
 {
     int32_t num_tokens = 0, num_logits = 0;
+    int64_t num_penalized = 0;
     for (int32_t i = 0; i < plan->num_rows; i++) {
         const struct plan_row *row = &plan->rows[i];
         MUST(row->sequence->state == SEQUENCE_RUNNING);
@@ -207,7 +210,10 @@ void sim_check_plan(const struct plan *plan)
                  row->request->params.max_tokens);
         num_tokens += row->num_tokens;
         num_logits += row->num_scores + row->samples;
+        num_penalized += row->num_penalized;
     }
+    ck_assert_int_eq(num_penalized, plan->num_penalized);
+    MUST(sim.s.limits.max_penalized == 0 || num_penalized <= sim.s.limits.max_penalized);
     ck_assert_int_eq(num_tokens, plan->num_tokens);
     ck_assert_int_eq(num_logits, plan->num_logits);
     ck_assert_int_le(num_tokens, sim.s.limits.max_num_batched_tokens);

@@ -65,6 +65,7 @@ struct sim {
     int32_t num_priorities, num_tenants; /* drawn for each request */
     int64_t num_steps;
     bool submits_suspects;
+    unsigned penalizes; /* one request in so many has a repetition penalty; 0: none */
     unsigned seed;
     struct sim_request requests[SIM_MAX_REQUESTS]; /* last: most of it is never touched */
 };

@@ -46,6 +46,34 @@ START_TEST(decodes_take_turns_when_the_budget_is_short)
 }
 END_TEST
 
+/* Four draws that count 60 tokens and more each, of which two fit, and one that counts none. */
+START_TEST(draws_take_turns_when_their_penalties_count_too_much)
+{
+    struct scheduler_limits limits = sim_limits(8, 400, 128);
+    int32_t num_draws[5] = { 0 };
+    limits.max_penalized = 170;
+    sim_begin(limits, 1);
+    sim_eos_ids[0] = SIM_VOCAB; /* none */
+    sim.penalizes = 1;
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(sim_submit(60, 1, 20, -1, -1), 0);
+    sim.penalizes = 0;
+    ck_assert_int_eq(sim_submit(10, 1, 20, -1, -1), 0);
+    for (int step = 0; step < 12; step++) {
+        const struct plan *plan = scheduler_plan(&sim.s);
+        sim_check_plan(plan);
+        for (int32_t i = 0; i < plan->num_rows; i++)
+            num_draws[plan->rows[i].request->id] += plan->rows[i].samples;
+        sim_execute(plan);
+    }
+    ck_assert_int_ge(num_draws[4], 11); /* waits for nobody */
+    for (int i = 0; i < 4; i++)
+        ck_assert(num_draws[i] >= 5 && num_draws[i] <= 7);
+    sim_drain(1);
+    sim_eos_ids[0] = 13;
+}
+END_TEST
+
 START_TEST(the_youngest_is_preempted_and_keeps_its_tokens)
 {
     sim_begin(sim_limits(4, 64, 12), 3);
@@ -303,6 +331,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, decodes_go_before_prefill_chunks);
     tcase_add_test(tc, decodes_take_turns_when_the_budget_is_short);
+    tcase_add_test(tc, draws_take_turns_when_their_penalties_count_too_much);
     tcase_add_test(tc, the_youngest_is_preempted_and_keeps_its_tokens);
     tcase_add_test(tc, choices_share_the_prompt_by_reference_and_copy_its_last_block);
     tcase_add_test(tc, a_long_prefix_of_32_requests_is_computed_once);

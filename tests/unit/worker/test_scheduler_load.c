@@ -36,8 +36,10 @@ START_TEST(every_request_ends_with_its_tokens_under_random_load)
     struct scheduler_limits limits =
         sim_limits(loads[_i / 2].num_seqs, loads[_i / 2].budget, loads[_i / 2].num_blocks);
     limits.kv = sim_groups(loads[_i / 2].windows, loads[_i / 2].num_groups);
+    limits.max_penalized = loads[_i / 2].num_seqs > 4 ? SIM_MAX_LEN : 0;
     sim_begin(limits, 1 + (unsigned)_i);
     sim.is_shared = true;
+    sim.penalizes = limits.max_penalized > 0 ? 2 : 0;
     sim.is_ahead = _i % 2 == 1;
     sim.fails = 700;
 
