@@ -164,8 +164,9 @@ def first_tokens(server, num_prompt, num_tokens, num, repeats):
                    for k in range(num)]
         for s in streams:
             s.join()
-        if any(s.error or s.tokens != num_tokens for s in streams):
-            raise RuntimeError(f"a stream ended with {streams[0].error or streams[0].tokens}")
+        bad = [s for s in streams if s.error or s.tokens != num_tokens or len(s.times) < 2]
+        if bad:
+            raise RuntimeError(f"a stream ended with {bad[0].error or bad[0].tokens} after {len(bad[0].times)} events")
         found.append((statistics.median(s.times[0] for s in streams), max(s.times[-1] for s in streams)))
     return min(found), statistics.median(a for a, _ in found), statistics.median(b for _, b in found)
 

@@ -209,7 +209,7 @@ def random_blocks(form, name, num_bytes, block):
 
 
 def write_model(shape, form, folder, tokenizer=None):
-    """Returns what `tokenring` takes as MODEL. `tokenizer`: a folder whose tokenizer files safetensors get."""
+    """Returns what `tokenring` takes as MODEL. `tokenizer`: a folder whose tokenizer safetensors get."""
     os.makedirs(folder, exist_ok=True)
     config = SHAPES[shape]
     if form in gguf_random.TYPES and form != "bf16":
@@ -217,11 +217,23 @@ def write_model(shape, form, folder, tokenizer=None):
         write_gguf(config, form, path)
         return path
     write_safetensors(config, form, folder)
-    for name in os.listdir(tokenizer) if tokenizer else ():
-        if name.startswith("tokenizer"):
-            with open(os.path.join(tokenizer, name), "rb") as source, open(os.path.join(folder, name), "wb") as copy:
-                copy.write(source.read())
+    if tokenizer:
+        write_tokenizer(tokenizer, folder, config["vocab_size"])
     return folder
+
+
+def write_tokenizer(source, folder, vocab_size):
+    """That of `source`, and a word for each further token: one without text would be no event of a stream."""
+    with open(os.path.join(source, "tokenizer.json"), encoding="utf-8") as file:
+        tokenizer = json.load(file)
+    vocab = tokenizer["model"]["vocab"]
+    known = max([*vocab.values(), *(token["id"] for token in tokenizer.get("added_tokens", []))]) + 1
+    vocab.update((f"w{i}", i) for i in range(known, vocab_size))
+    with open(os.path.join(folder, "tokenizer.json"), "w", encoding="utf-8") as file:
+        json.dump(tokenizer, file)
+    with open(os.path.join(source, "tokenizer_config.json"), "rb") as file, \
+            open(os.path.join(folder, "tokenizer_config.json"), "wb") as copy:
+        copy.write(file.read())
 
 
 # --- what a step reads and computes ----------------------------------------------------------------------------
