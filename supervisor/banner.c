@@ -46,7 +46,8 @@ static void print_load(const char *facts, FILE *out)
 
 void banner_print(const struct settings *settings, const char *facts, int64_t load_us, FILE *out)
 {
-    char url[320], type[64], dtype[16], isa[32], kv_dtype[16], context[32], threads[16];
+    char url[320], type[64], dtype[16], isa[96], kv_dtype[16], context[32], threads[16],
+        backend[16];
     int64_t kv_tokens = 0;
     const char *name = settings->served_model_name.items[0].text;
     const int name_len = (int)settings->served_model_name.items[0].len;
@@ -54,6 +55,7 @@ void banner_print(const struct settings *settings, const char *facts, int64_t lo
     banner_url(settings, url, sizeof(url));
     fact(facts, "model_type", type, sizeof(type));
     fact(facts, "dtype", dtype, sizeof(dtype));
+    fact(facts, "backend", backend, sizeof(backend));
     fact(facts, "isa", isa, sizeof(isa));
     fact(facts, "threads", threads, sizeof(threads));
     fact(facts, "kv_dtype", kv_dtype, sizeof(kv_dtype));
@@ -62,8 +64,8 @@ void banner_print(const struct settings *settings, const char *facts, int64_t lo
 
     fprintf(out, "\nTokenring %s is ready after %.2f s\n", TOKENRING_VERSION,
             (double)load_us / 1e6);
-    fprintf(out, "  model    %.*s (%s, %s, %.1f MiB) on cpu, %s, %s threads\n", name_len, name,
-            type, dtype, mebibytes(facts, "weight_bytes"), isa, threads);
+    fprintf(out, "  model    %.*s (%s, %s, %.1f MiB) on %s, %s, %s threads\n", name_len, name, type,
+            dtype, mebibytes(facts, "weight_bytes"), backend, isa, threads);
     print_load(facts, out);
     fprintf(out, "  context  %s tokens\n", context);
     fprintf(out, "  kv cache %.1f MiB of %s, %" PRId64 " tokens\n", mebibytes(facts, "kv_bytes"),

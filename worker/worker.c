@@ -355,7 +355,7 @@ static void tell_facts(struct worker *w)
     snprintf(text, sizeof(text),
              "max_model_len=%d\nvocab_size=%d\nnum_blocks=%d\nblock_size=%d\nkv_bytes=%" PRId64 "\n"
              "kv_tokens=%" PRId64
-             "\nkv_dtype=%s\nweight_bytes=%zu\nisa=%s\nthreads=%d\nmax_num_seqs=%d\n"
+             "\nkv_dtype=%s\nweight_bytes=%zu\nbackend=%s\nisa=%s\nthreads=%d\nmax_num_seqs=%d\n"
              "max_num_batched_tokens=%d\nmax_num_queued_reqs=%d\nmax_num_queued_tokens=%" PRId64
              "\nmodel_type=%s\ndtype=%s\nquantization=%s\nidentity=%016" PRIx64
              "\ntensor_parallel=%d\n"
@@ -364,7 +364,7 @@ static void tell_facts(struct worker *w)
              (int64_t)kv_block_bytes(&w->arch.kv_block) * limits->num_blocks,
              memory_kv_tokens(&limits->kv, limits->num_blocks, limits->max_num_batched_tokens,
                               limits->max_model_len),
-             dtype_name(w->arch.kv_block.dtype), model_weight_bytes(w->model),
+             dtype_name(w->arch.kv_block.dtype), model_weight_bytes(w->model), w->backend->name,
              w->backend->device_isa(w->device), w->backend->device_threads(w->device),
              limits->max_num_seqs, limits->max_num_batched_tokens, limits->max_num_queued_reqs,
              limits->max_num_queued_tokens, w->arch.model_type, dtype_name(w->arch.dtype),
