@@ -49,7 +49,7 @@ static int32_t own_outputs(const struct moe_linear_args *args, const struct weig
 }
 
 /* Panels of one expert in `weight`, whose outputs begin at `output`. */
-static void run_expert(struct device *device, const struct moe_linear_args *args,
+static void run_expert(struct device *device, int32_t thread, const struct moe_linear_args *args,
                        const struct weight *weight, int32_t output, int32_t expert,
                        int32_t panel_from, int32_t panel_to)
 {
@@ -61,6 +61,7 @@ static void run_expert(struct device *device, const struct moe_linear_args *args
         .x = args->x + first * view.cols,
         .out_stride = args->out_dim,
         .x_stride = view.cols,
+        .room = device->threads[thread].room,
         .rows = num_rows(args, expert),
         .row_parts = 1,
     };
@@ -87,7 +88,7 @@ static void run_experts(struct device *device, const struct op *op, int32_t thre
             const int32_t own = own_outputs(args, w);
             if (panel_line_next(&line, block_stride(own) / PANEL_ROWS,
                                 cost * (int64_t)w->panel_bytes, &first, &end))
-                run_expert(device, args, w, output, e, first, end);
+                run_expert(device, thread, args, w, output, e, first, end);
             output += own;
         }
     }
@@ -147,6 +148,7 @@ static void run_heads(struct device *device, const struct op *op, int32_t thread
             .x = heads->x + head * heads->x_head,
             .out_stride = heads->out_row,
             .x_stride = heads->x_row,
+            .room = device->threads[thread].room,
             .rows = op->args.heads.rows,
             .row_parts = 1,
         };

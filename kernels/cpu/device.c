@@ -53,7 +53,8 @@ static int open_threads(struct device *device, int32_t max_vocab)
     for (int32_t i = 0; i < device->num_threads; i++) {
         struct device_thread *thread = &device->threads[i];
         thread->attention = memory_alloc(sizeof(*thread->attention));
-        if (!thread->attention)
+        thread->room = device->isa->linear_tiles ? memory_alloc(LINEAR_TILES_ROOM) : NULL;
+        if (!thread->attention || (device->isa->linear_tiles && !thread->room))
             return -ENOMEM;
         const int r = sample_scratch_create(max_vocab > 0 ? max_vocab : 1, &thread->sample);
         if (r < 0)
@@ -125,6 +126,7 @@ void device_close(struct device *device)
     pool_close(device->pool);
     for (int32_t i = 0; device->threads && i < device->num_threads; i++) {
         memory_free(device->threads[i].attention);
+        memory_free(device->threads[i].room);
         sample_scratch_destroy(device->threads[i].sample);
     }
     free(device->threads);

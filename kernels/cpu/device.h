@@ -21,6 +21,7 @@ struct op_list {
 struct device_thread {
     struct attention_scratch *attention;
     struct sample_scratch *sample;
+    void *room; /* [LINEAR_TILES_ROOM], of an instruction set that wants it */
 };
 
 struct device {

@@ -25,6 +25,7 @@ static void run(struct device *device, const struct op *op, int32_t thread, int3
     const int32_t row_to = (int32_t)share_of(args.rows, row_part + 1, row_parts);
     struct panel_line line = panel_line_part(weight_all_bytes(args.weight), part, panel_parts);
 
+    args.room = device->threads[thread].room;
     for (; args.weight != NULL; args.weight = args.weight->next) {
         int32_t first, end;
         if (panel_line_next(&line, args.weight->num_panels, (int64_t)args.weight->panel_bytes,
@@ -35,13 +36,15 @@ static void run(struct device *device, const struct op *op, int32_t thread, int3
     }
 }
 
-/* A narrow matrix has too few panels for many threads: let them share out the rows too. */
+/* A narrow matrix has too few panels for many threads: let them share out the rows too. For tiles
+ * each thread cuts its rows first, which should serve many panels. */
 static int32_t choose_row_parts(int32_t num_threads, const struct weight *weight, int32_t rows)
 {
+    const int32_t panels = weight->in_tiles ? 32 : 4, many = weight->in_tiles ? 128 : 24;
     int32_t parts = 1, num_panels = 0;
     for (; weight != NULL; weight = weight->next)
         num_panels += weight->num_panels;
-    while (num_panels < 4 * (num_threads / parts) && rows >= 24 * parts &&
+    while (num_panels < panels * (num_threads / parts) && rows >= many * parts &&
            num_threads % (2 * parts) == 0)
         parts *= 2;
     return parts;

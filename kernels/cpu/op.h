@@ -44,6 +44,7 @@ struct linear_args {
     const float *bias, *x;
     int64_t out_stride, x_stride; /* floats from row to row */
     struct quant_rows quants;     /* x, for a weight in blocks */
+    void *room;                   /* [LINEAR_TILES_ROOM] of the thread, for a weight in tiles */
     int32_t rows;
     int32_t row_parts; /* threads form a grid: row_parts by the others over panels */
 };
@@ -233,6 +234,9 @@ struct op {
     } args;
 };
 
+/* What linear_tiles() wants of memory, at a multiple of 64 bytes. */
+enum { LINEAR_TILES_ROOM = 768 << 10 };
+
 /* Ranges are [from, to). */
 struct isa {
     const char *name;
@@ -244,6 +248,9 @@ struct isa {
     /* x rounded to blocks, and the same as linear() over them for weights in blocks. */
     void (*quantize)(const struct quantize_args *args, int32_t row_from, int32_t row_to);
     void (*linear_quant)(const struct linear_args *args, int32_t panel_from, int32_t panel_to,
+                         int32_t row_from, int32_t row_to);
+    /* The same for bf16 weights in tiles (weight.h); NULL: they lie in columns. */
+    void (*linear_tiles)(const struct linear_args *args, int32_t panel_from, int32_t panel_to,
                          int32_t row_from, int32_t row_to);
     /* The same for weights with scales. */
     void (*linear_scaled)(const struct linear_args *args, int32_t panel_from, int32_t panel_to,
@@ -271,7 +278,7 @@ struct isa {
     void (*soft_cap)(const struct cap_args *args, int64_t from, int64_t to);
 };
 
-/* What computes a product by such a weight; of blocks, `quants` are filled. */
+/* What computes a product by such a weight; of blocks, `quants` are filled, for tiles, `room`. */
 static inline void isa_linear(const struct isa *isa, const struct linear_args *args,
                               int32_t panel_from, int32_t panel_to, int32_t row_from,
                               int32_t row_to)
@@ -279,6 +286,7 @@ static inline void isa_linear(const struct isa *isa, const struct linear_args *a
     const enum dtype dtype = args->weight->dtype;
     (dtype_is_quant(dtype)    ? isa->linear_quant
      : dtype_is_scaled(dtype) ? isa->linear_scaled
+     : args->weight->in_tiles ? isa->linear_tiles
                               : isa->linear)(args, panel_from, panel_to, row_from, row_to);
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "kernels/cpu/device.h"
 #include "kernels/cpu/memory.h"
 #include "kernels/cpu/quant.h"
 #include "kernels/cpu/scaled.h"
@@ -16,15 +17,19 @@ static size_t panel_bytes_of(const struct weight *weight)
 {
     if (weight->form != NULL)
         return weight->form->panel_bytes;
+    if (weight->in_tiles)
+        return 2 * WEIGHT_TILE_BYTES * (size_t)weight_tile_blocks(weight->cols);
     return dtype_is_quant(weight->dtype)
                ? quant_panel_bytes(weight->dtype, weight->cols)
                : PANEL_ROWS * dtype_row_bytes(weight->dtype, weight->cols);
 }
 
-int weight_describe(const struct store_object *object, struct weight *ret_weight)
+int weight_describe(const struct device *device, const struct store_object *object,
+                    struct weight *ret_weight)
 {
     struct weight weight = {
         .dtype = object->dtype,
+        .in_tiles = object->dtype == DTYPE_BF16 && device->isa->linear_tiles != NULL,
         .rows = object->rows,
         .cols = object->cols,
         .num_panels = (int32_t)(((int64_t)object->rows + PANEL_ROWS - 1) / PANEL_ROWS),
@@ -57,7 +62,7 @@ int weight_alloc(struct device *device, enum dtype dtype, int32_t rows, int32_t 
     if (!weight)
         return error_set(err, -ENOMEM, "no memory for a weight");
     const struct store_object object = { .dtype = dtype, .rows = rows, .cols = cols };
-    const int r = weight_describe(&object, weight);
+    const int r = weight_describe(device, &object, weight);
     if (r < 0) {
         weight_free(weight);
         return error_set(err, r, "a weight of %d x %d %s cannot be counted or has no whole blocks",
@@ -120,6 +125,38 @@ static void load_panel(struct weight *weight, int32_t first_row, int32_t num_row
     }
 }
 
+/* Pairs of inputs stay together. */
+static void load_tiles(struct weight *weight, int32_t first_row, int32_t num_rows,
+                       const unsigned char *from)
+{
+    const size_t row_bytes = (size_t)weight->cols * 2;
+    unsigned char *panel =
+        weight->panels + (size_t)(first_row / PANEL_ROWS) * weight_panel_bytes(weight);
+
+    for (int32_t k = 0; k < weight->cols; k += WEIGHT_TILE_COLS)
+        for (int32_t r = 0; r < num_rows; r++) {
+            const unsigned char *row = from + (size_t)r * row_bytes + (size_t)k * 2;
+            unsigned char *to = panel + weight_tile_at((first_row + r) % PANEL_ROWS, k);
+            int32_t left =
+                weight->cols - k < WEIGHT_TILE_COLS ? weight->cols - k : WEIGHT_TILE_COLS;
+            for (; left > 1; left -= 2, row += 4, to += WEIGHT_TILE_ROWS * 4)
+                memcpy(to, row, 4);
+            if (left > 0)
+                memcpy(to, row, 2);
+        }
+}
+
+static void read_tiles(const struct weight *weight, int32_t row, int32_t first_col,
+                       int32_t num_cols, float *out)
+{
+    const unsigned char *panel = weight_panel(weight, row / PANEL_ROWS);
+    for (int32_t k = 0; k < num_cols; k++) {
+        uint16_t half;
+        memcpy(&half, panel + weight_tile_at(row % PANEL_ROWS, first_col + k), sizeof(half));
+        out[k] = half_from_bf16(half);
+    }
+}
+
 void weight_load(struct weight *weight, int32_t first_row, int32_t num_rows, const void *from)
 {
     assert(first_row >= 0 && num_rows >= 0 && num_rows <= weight->rows - first_row);
@@ -129,6 +166,7 @@ void weight_load(struct weight *weight, int32_t first_row, int32_t num_rows, con
     void (*const load)(struct weight *, int32_t, int32_t, const unsigned char *) =
         weight->form != NULL            ? scaled_load_panel
         : dtype_is_quant(weight->dtype) ? quant_load_panel
+        : weight->in_tiles              ? load_tiles
                                         : load_panel;
     const unsigned char *rows = from;
     const int32_t end = first_row + num_rows;
@@ -151,6 +189,10 @@ void weight_read_row(const struct weight *weight, int32_t row, int32_t first_col
     const uint16_t *halves = (const uint16_t *)panel + first;
     const float *floats = (const float *)panel + first;
 
+    if (weight->in_tiles) {
+        read_tiles(weight, row, first_col, num_cols, out);
+        return;
+    }
     switch (weight->dtype) {
     case DTYPE_F32:
         for (int32_t k = 0; k < num_cols; k++)

@@ -24,7 +24,7 @@
 #endif
 
 enum {
-    FORMAT_VERSION = 2,
+    FORMAT_VERSION = 3,
     ALIGNMENT = 64,
     HUGE_PAGE_BYTES = 2 << 20,
     POPULATE_STEP_BYTES = 32 << 20,
@@ -60,7 +60,8 @@ struct weight_store {
 
 /* --- what lies where ---------------------------------------------------------------------- */
 
-static int describe(const struct store_object *object, struct weight *weight, size_t *ret_bytes)
+static int describe(const struct device *device, const struct store_object *object,
+                    struct weight *weight, size_t *ret_bytes)
 {
     if (object->rows < 1 || object->cols < 0)
         return -EINVAL;
@@ -70,7 +71,7 @@ static int describe(const struct store_object *object, struct weight *weight, si
         *ret_bytes = (size_t)object->rows * sizeof(float);
         return 0;
     }
-    const int r = weight_describe(object, weight);
+    const int r = weight_describe(device, object, weight);
     if (r == 0)
         *ret_bytes = weight_bytes(weight);
     return r;
@@ -89,7 +90,8 @@ static bool round_up(size_t *value, size_t to)
     return fits;
 }
 
-static int lay_out(struct weight_store *store, const struct store_object *objects)
+static int lay_out(const struct device *device, struct weight_store *store,
+                   const struct store_object *objects)
 {
     struct image *image = store->image;
     size_t end = store->image_bytes;
@@ -97,7 +99,7 @@ static int lay_out(struct weight_store *store, const struct store_object *object
         size_t bytes = 0;
         if (i == 0 && objects[i].is_joined)
             return -EINVAL;
-        const int r = describe(&objects[i], &store->weights[i], &bytes);
+        const int r = describe(device, &objects[i], &store->weights[i], &bytes);
         if (r < 0)
             return r;
         if (objects[i].is_joined)
@@ -139,7 +141,7 @@ static int plan(struct device *device, const struct store_key *key,
                                         .num_entries = (uint32_t)num,
                                         .key = *key };
         snprintf(store->image->isa, sizeof(store->image->isa), "%s", device->isa->name);
-        r = lay_out(store, objects);
+        r = lay_out(device, store, objects);
         for (int32_t i = 0; r == 0 && i < num; i++)
             if (objects[i].cols > 0 && dtype_is_quant(objects[i].dtype))
                 r = quant_reserve(device, objects[i].cols);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "kernels/cpu/simd/linear_amx.h"
+#include "kernels/cpu/simd/linear_bf16.h"
 #else
 #include "kernels/cpu/simd/ops.h"
 #endif
@@ -69,9 +70,9 @@ const struct isa isa_avx512_vnni = {
 static bool has_amx(void)
 {
     enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
-    const unsigned tile = 1u << 24, int8 = 1u << 25;
+    const unsigned wanted = 1u << 22 | 1u << 24 | 1u << 25; /* bf16, tiles, int8 */
     unsigned a, b, c, d = 0;
-    return has_vnni() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & tile) && (d & int8) &&
+    return has_vnni() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & wanted) == wanted &&
            syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
 }
 
@@ -79,6 +80,7 @@ const struct isa isa_avx512_amx = {
     .name = "avx512_amx",
     .is_supported = has_amx,
     .linear_quant = linear_quant_avx512_amx,
+    .linear_tiles = linear_bf16_avx512_amx,
     COMMON,
 };
 

@@ -9,6 +9,9 @@
 enum { GUARD_FLOATS = 64 };
 
 const char *const fixture_isas[] = { "scalar", "avx2", "avx512", "neon", NULL };
+const char *const fixture_linear_isas[] = {
+    "scalar", "avx2", "avx512", "avx512_amx", "neon", NULL
+};
 const struct backend *fixture_backend;
 
 static uint64_t random_state = 88172645463325252u;
@@ -27,16 +30,26 @@ struct device *fixture_open(const char *isa, int32_t num_threads)
     return r == 0 ? device : NULL;
 }
 
-void fixture_each_device(void (*test)(struct device *device))
+static void each_of(const char *const *isas, void (*test)(struct device *device))
 {
-    for (int i = 0; fixture_isas[i]; i++)
+    for (int i = 0; isas[i]; i++)
         for (int32_t num_threads = 1; num_threads <= 3; num_threads += 2) {
-            struct device *device = fixture_open(fixture_isas[i], num_threads);
+            struct device *device = fixture_open(isas[i], num_threads);
             if (device)
                 test(device);
             if (device)
                 fixture_backend->device_close(device);
         }
+}
+
+void fixture_each_device(void (*test)(struct device *device))
+{
+    each_of(fixture_isas, test);
+}
+
+void fixture_each_linear(void (*test)(struct device *device))
+{
+    each_of(fixture_linear_isas, test);
 }
 
 static uint64_t random_next(void) /* xorshift64 */

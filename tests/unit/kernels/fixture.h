@@ -16,13 +16,16 @@
 #include "kernels/backend.h"
 
 extern const struct backend *fixture_backend;
-extern const char *const fixture_isas[]; /* NULL at the end; the machine may lack some */
+/* NULL at the end; the machine may lack some. The second: with those whose linear layers of float
+ * weights are their own. */
+extern const char *const fixture_isas[], *const fixture_linear_isas[];
 
 /* A device, or NULL when the machine lacks the instruction set. */
 struct device *fixture_open(const char *isa, int32_t num_threads);
 
 /* Call test() with a device of each instruction set and 1 and 3 threads. */
 void fixture_each_device(void (*test)(struct device *device));
+void fixture_each_linear(void (*test)(struct device *device));
 
 /* Reproducible numbers: uniform in [-1, 1), or whole in [0, bound). */
 float fixture_random(void);

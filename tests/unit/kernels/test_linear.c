@@ -84,7 +84,7 @@ static void check_linear_shapes(struct device *device)
 
 START_TEST(linear_equals_the_sum_in_double)
 {
-    fixture_each_device(check_linear_shapes);
+    fixture_each_linear(check_linear_shapes);
 }
 END_TEST
 
@@ -124,7 +124,7 @@ static void check_rows_alone(struct device *device)
 
 START_TEST(linear_gives_a_row_the_same_bits_alone_and_among_others)
 {
-    fixture_each_device(check_rows_alone);
+    fixture_each_linear(check_rows_alone);
 }
 END_TEST
 
@@ -137,10 +137,10 @@ START_TEST(linear_gives_the_same_bits_for_any_number_of_threads)
     float *first = fixture_guarded(ROWS * OUTPUTS), *out = fixture_guarded(ROWS * OUTPUTS);
     fixture_fill(x, ROWS * INPUTS);
 
-    for (int i = 0; fixture_isas[i]; i++)
+    for (int i = 0; fixture_linear_isas[i]; i++)
         for (int32_t rows = 1; rows <= ROWS; rows += 49)
             for (int32_t num_threads = 1; num_threads <= 8; num_threads++) {
-                struct device *device = fixture_open(fixture_isas[i], num_threads);
+                struct device *device = fixture_open(fixture_linear_isas[i], num_threads);
                 if (!device)
                     continue;
                 struct weight *weight = load(device, DTYPE_BF16, OUTPUTS, INPUTS, data);
@@ -187,7 +187,7 @@ static void check_embed(struct device *device)
 
 START_TEST(embed_reads_rows_exactly)
 {
-    fixture_each_device(check_embed);
+    fixture_each_linear(check_embed);
 }
 END_TEST
 

@@ -176,7 +176,7 @@ static void check_mixtures(struct device *device)
 START_TEST(joined_matrices_have_the_bits_of_each_alone)
 {
     static const char *const isas[] = { "avx512_vnni", "avx512_amx", "neon_dot" };
-    fixture_each_device(check_mixtures);
+    fixture_each_linear(check_mixtures);
     for (int i = 0; i < 3; i++) {
         struct device *device = fixture_open(isas[i], 7);
         if (!device)
@@ -242,7 +242,7 @@ static void check_all_experts(struct device *device)
 
 START_TEST(experts_of_several_types_have_the_bits_of_each_type_alone)
 {
-    fixture_each_device(check_all_experts);
+    fixture_each_linear(check_all_experts);
 }
 END_TEST
 

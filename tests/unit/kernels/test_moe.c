@@ -278,7 +278,7 @@ static void check_experts(struct device *device)
 
 START_TEST(an_expert_computes_its_rows_alone_or_with_others)
 {
-    fixture_each_device(check_experts);
+    fixture_each_linear(check_experts);
 }
 END_TEST
 
@@ -349,7 +349,7 @@ static void check_heads(struct device *device)
 
 START_TEST(each_head_has_a_matrix_of_its_own)
 {
-    fixture_each_device(check_heads);
+    fixture_each_linear(check_heads);
 }
 END_TEST
 
