@@ -68,7 +68,7 @@ static void check(enum dtype dtype)
 static void time_rows(struct linear_bench *bench, const char *name, double bytes, double sums,
                       int num_rows, const struct probe *probe)
 {
-    static const int32_t rows[] = { 1, 2, 4, 6, 8, 12, 64, MAX_ROWS };
+    static const int32_t rows[] = { 1, 2, 4, 6, 8, 12, 64, 128, MAX_ROWS };
     const int32_t all = bench->num_weights;
     for (int i = 0; i < num_rows; i++) {
         char what[96];
@@ -164,7 +164,7 @@ static void bench_shapes(const struct shape *shapes, size_t num_shapes, const st
     const double bytes = plain ? 64e6 : 1e9;
     for (size_t i = 0; i < num_shapes; i++)
         bench_linear(shapes[i].dtype, shapes[i].outputs, shapes[i].inputs, bytes * shapes[i].share,
-                     plain ? 2 : 8, probe);
+                     plain ? 2 : 9, probe);
 }
 
 void kernel_linear_quant(const struct probe *probe, bool plain)
@@ -177,7 +177,7 @@ void kernel_linear_quant(const struct probe *probe, bool plain)
         { DTYPE_Q3_K, 4096, 4096, 0.5 }, { DTYPE_Q5_K, 4096, 4096, 0.5 },
     };
     bench_shapes(shapes, sizeof(shapes) / sizeof(shapes[0]), probe, plain);
-    bench_joined(plain ? 64e6 : 1e9, plain ? 2 : 8, probe);
+    bench_joined(plain ? 64e6 : 1e9, plain ? 2 : 9, probe);
 }
 
 void kernel_linear_float(const struct probe *probe, bool plain)
