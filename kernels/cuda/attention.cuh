@@ -12,10 +12,16 @@
  *
  * Queries (rows x heads of a group) stand on the 16-side of mma.m16n8k16. Scores of a warp's 16
  * queries by 64 positions stay in registers and become, as f16, the A of the product with V.
+ *
+ * K and V are f16 in shared memory whatever they are in pages: f16, bf16 and FP8 come there as they
+ * are, by cp.async, and each thread widens in place what it brought itself, so that nothing waits
+ * for it but the barrier that is there anyway. FP8 is exact, bf16 where it is not below 2^-14 (then
+ * to 2^-25) or above 65,504. f32 and Q8_0 are converted on the way, without cp.async.
  */
 #ifndef KERNELS_CUDA_ATTENTION_CUH
 #define KERNELS_CUDA_ATTENTION_CUH
 
+#include "kernels/cuda/e4m3.cuh"
 #include "kernels/cuda/mma.cuh"
 
 enum { SPAN_POSITIONS = ATTENTION_TILE * ATTENTION_SPAN_TILES, SCORE_TILES = ATTENTION_TILE / 8 };
@@ -27,7 +33,7 @@ enum { PAD = 8 };
 struct scope {
     struct attention_part part;
     const int32_t *blocks;
-    const uint16_t *keys; /* of the layer and head, in page 0 */
+    const unsigned char *keys; /* of the layer and head, in page 0 */
     int first_head, num_heads, queries;
     int low, end; /* positions that its rows see: [low, end) */
 };
@@ -44,7 +50,7 @@ DEVICE struct scope scope_of(const struct attention_args &args, const struct att
     s.part = part;
     s.blocks = (const int32_t *)(args.tables + part.blocks);
     s.keys = pages.blocks +
-             ((int64_t)args.layer * pages.num_kv_heads + kv_head) * planes * pages.plane_elements;
+             ((int64_t)args.layer * pages.num_kv_heads + kv_head) * planes * pages.plane_bytes;
     s.first_head = kv_head * group + in_group;
     s.num_heads = group - in_group < args.heads_per_tile ? group - in_group : args.heads_per_tile;
     s.queries = part.rows * s.num_heads;
@@ -54,20 +60,109 @@ DEVICE struct scope scope_of(const struct attention_args &args, const struct att
     return s;
 }
 
-/* One tile of a plane (0: K, 1: V) into [64][stride], f16; what nobody sees becomes zero. */
+/* Values of a position that 16 bytes are, or 0: they do not come by cp.async. */
+DEVICE int chunk_of(const struct pages &pages)
+{
+    const bool is_wide = pages.number == KV_F16 || pages.number == KV_BF16;
+    return is_wide ? 8 : pages.number == KV_E4M3 && pages.head_dim % 16 == 0 ? 16 : 0;
+}
+
+/* One head's plane (0: K, 1: V) in the page of a position that is seen. */
+DEVICE const unsigned char *plane_of(const struct attention_args &args, const struct scope &s,
+                                     int at, int plane)
+{
+    const struct pages &pages = args.pages;
+    return s.keys + s.blocks[at / pages.block_size] * pages.block_bytes +
+           plane * pages.plane_bytes;
+}
+
+DEVICE bool is_seen(const struct scope &s, int at)
+{
+    return at >= s.low && at < s.end;
+}
+
+/* Of f32, Q8_0 and FP8: values i and i + 1, i even, of the position `offset` of a page. */
+DEVICE uint32_t pair_of_values(const struct pages &pages, const unsigned char *plane, int offset,
+                               int i)
+{
+    const int at = offset * pages.head_dim + i;
+    if (pages.number == KV_F32) {
+        const float *values = (const float *)plane + at;
+        return pack_f16(values[0], values[1]);
+    }
+    const uint16_t pair = *(const uint16_t *)(plane + pages.scale_bytes + at);
+    if (pages.number == KV_E4M3)
+        return e4m3_pair(pair);
+    const float scale =
+        f16_to_float(((const uint16_t *)plane)[offset * pages.num_scales + i / 32]);
+    return pack_f16(scale * (float)(signed char)pair, scale * (float)(signed char)(pair >> 8));
+}
+
+/* A tile of such, two values in turn: registers are what sums need. */
+DEVICE void convert_tile(const struct attention_args &args, const struct scope &s, int pos,
+                         int plane, uint16_t *to, int stride, int thread, int threads)
+{
+    const struct pages &pages = args.pages;
+    const int pairs = pages.head_dim / 2;
+#pragma unroll 1
+    for (int i = thread; i < ATTENTION_TILE * pairs; i += threads) {
+        const int at = pos + i / pairs, d = i % pairs * 2, offset = at % pages.block_size;
+        uint32_t word = 0;
+        if (is_seen(s, at))
+            word = pair_of_values(pages, plane_of(args, s, at, plane), offset, d);
+        *(uint32_t *)(to + i / pairs * stride + d) = word;
+    }
+}
+
+/* One tile of a plane into [64][stride]; what nobody sees becomes zero. It is f16 when copy_wait()
+ * and then widen_tile() are over. */
 DEVICE void load_tile(const struct attention_args &args, const struct scope &s, int pos, int plane,
                       uint16_t *to, int stride, int thread, int threads)
 {
     const struct pages &pages = args.pages;
-    const int chunks = pages.head_dim / 8;
+    const int chunk = chunk_of(pages), row_bytes = chunk == 16 ? pages.head_dim : 2 * pages.head_dim;
+    if (chunk == 0) {
+        convert_tile(args, s, pos, plane, to, stride, thread, threads);
+        return;
+    }
+    const int chunks = pages.head_dim / chunk;
     for (int i = thread; i < ATTENTION_TILE * chunks; i += threads) {
-        const int at = pos + i / chunks, d = i % chunks * 8;
-        const bool there = at >= s.low && at < s.end;
-        const int64_t block = there ? s.blocks[at / pages.block_size] : 0;
-        const uint16_t *from = s.keys + block * pages.block_elements +
-                               plane * pages.plane_elements +
-                               (int64_t)(at % pages.block_size) * pages.head_dim + d;
-        copy_async(to + i / chunks * stride + d, there ? from : s.keys, there);
+        const int at = pos + i / chunks, k = i % chunks;
+        const bool there = is_seen(s, at);
+        const unsigned char *from =
+            there ? plane_of(args, s, at, plane) + (int64_t)(at % pages.block_size) * row_bytes +
+                        16 * k
+                  : s.keys;
+        copy_async(to + i / chunks * stride + k * chunk, from, there);
+    }
+}
+
+DEVICE uint32_t f16_of_bf16(uint32_t pair)
+{
+    return pack_f16(bits_float(pair << 16), bits_float(pair & 0xffff0000u));
+}
+
+/* What this thread's load_tile() brought becomes f16, where it lies. */
+DEVICE void widen_tile(const struct pages &pages, uint16_t *tile, int stride, int thread,
+                       int threads)
+{
+    const int chunk = chunk_of(pages);
+    if (pages.number == KV_F16 || chunk == 0)
+        return;
+    const int chunks = pages.head_dim / chunk;
+#pragma unroll 1
+    for (int i = thread; i < ATTENTION_TILE * chunks; i += threads) {
+        uint4 *at = (uint4 *)(tile + i / chunks * stride + i % chunks * chunk);
+        const uint4 v = *at;
+        if (chunk == 8) {
+            *at = make_uint4(f16_of_bf16(v.x), f16_of_bf16(v.y), f16_of_bf16(v.z),
+                             f16_of_bf16(v.w));
+        } else {
+            at[0] = make_uint4(e4m3_pair(v.x), e4m3_pair(v.x >> 16), e4m3_pair(v.y),
+                               e4m3_pair(v.y >> 16));
+            at[1] = make_uint4(e4m3_pair(v.z), e4m3_pair(v.z >> 16), e4m3_pair(v.w),
+                               e4m3_pair(v.w >> 16));
+        }
     }
 }
 

@@ -157,6 +157,7 @@ KERNEL(THREADS, 1) latent_kernel(const struct attention_args args)
                 load_tile(args, s, pos, 0, p.tile, STRIDE, thread, THREADS);
                 copy_commit();
                 copy_wait<0>();
+                widen_tile(args.pages, p.tile, STRIDE, thread, THREADS);
                 block_sync();
                 weigh_tile(args, s, p, pos, dim);
                 add_values(p, r, value);

@@ -117,6 +117,13 @@ DEVICE uint32_t sub_bf16(uint32_t a, uint32_t b)
     return *(const uint32_t *)&pair;
 }
 
+DEVICE uint32_t mul_bf16(uint32_t a, uint32_t b)
+{
+    const __nv_bfloat162 pair =
+        __hmul2(*(const __nv_bfloat162 *)&a, *(const __nv_bfloat162 *)&b);
+    return *(const uint32_t *)&pair;
+}
+
 /* 16 bytes from global to shared memory, or zeros; complete after copy_wait(). */
 DEVICE void copy_async(void *shared, const void *global, bool there)
 {

@@ -62,6 +62,7 @@ struct op {
         struct inl_args inl;
         struct linear_args linear;
         struct expand_args expand;
+        struct order_args order;
         struct lt_args lt;
         struct attention_args attention;
         struct route_args route;

@@ -5,7 +5,24 @@
 
 #include "kernels/cuda/device.h"
 
-enum { MAX_HEAD = 256, MAX_KEY = 576, MAX_LATENT = 512 };
+enum { MAX_HEAD = 256, MAX_KEY = 576, MAX_LATENT = 512, COPY_BYTES = 16 };
+
+/* What a type is in pages, or -1. */
+static int kv_number_of(enum dtype dtype)
+{
+    static const struct {
+        enum dtype dtype;
+        enum kv_number number;
+    } rows[] = { { DTYPE_F16, KV_F16 },
+                 { DTYPE_BF16, KV_BF16 },
+                 { DTYPE_F8_E4M3, KV_E4M3 },
+                 { DTYPE_F32, KV_F32 },
+                 { DTYPE_Q8_0, KV_Q8_0 } };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (rows[i].dtype == dtype)
+            return (int)rows[i].number;
+    return -1;
+}
 
 static int check(const struct kv_layout *l, int32_t num_blocks, struct error *err)
 {
@@ -15,8 +32,9 @@ static int check(const struct kv_layout *l, int32_t num_blocks, struct error *er
         return error_set(err, -EINVAL,
                          "KV pool of %d pages of %d layers x %d heads x %d positions x %d is empty",
                          num_blocks, l->num_layers, l->num_kv_heads, l->block_size, l->head_dim);
-    if (l->dtype != DTYPE_F16)
-        return error_set(err, -ENOTSUP, "KV type %s, on a GPU wanted f16", dtype_name(l->dtype));
+    if (kv_number_of(l->dtype) < 0)
+        return error_set(err, -ENOTSUP, "KV type %s, wanted f32, f16, bf16, fp8 or q8_0",
+                         dtype_name(l->dtype));
     if (l->head_dim % 8 != 0 || l->head_dim > most || l->latent_dim > MAX_LATENT)
         return error_set(err, -ENOTSUP, "head_dim %d, on a GPU wanted a multiple of 8 up to %d",
                          l->head_dim, most);
@@ -25,6 +43,10 @@ static int check(const struct kv_layout *l, int32_t num_blocks, struct error *er
         return error_set(err, -EINVAL,
                          "KV latents of %d in %d heads of %d, wanted one head that holds them",
                          l->latent_dim, l->num_kv_heads, l->head_dim);
+    if (kv_plane_bytes(l) % COPY_BYTES != 0)
+        return error_set(err, -ENOTSUP,
+                         "KV pages of %d positions x %d %s, on a GPU wanted a multiple of %d bytes",
+                         l->block_size, l->head_dim, dtype_name(l->dtype), COPY_BYTES);
     return 0;
 }
 
@@ -45,8 +67,11 @@ int kv_alloc(struct device *device, const struct kv_layout *l, int32_t num_block
         .device = device,
         .block_bytes = block_bytes,
         .pages = { .blocks = memory_take(&device->memory, MEMORY_KV, bytes),
-                   .block_elements = (int64_t)(block_bytes / 2),
-                   .plane_elements = (int64_t)l->block_size * l->head_dim,
+                   .block_bytes = (int64_t)block_bytes,
+                   .plane_bytes = (int64_t)kv_plane_bytes(l),
+                   .number = (enum kv_number)kv_number_of(l->dtype),
+                   .num_scales = kv_num_scales(l),
+                   .scale_bytes = 2 * l->block_size * kv_num_scales(l),
                    .num_blocks = num_blocks,
                    .num_layers = l->num_layers,
                    .num_kv_heads = l->num_kv_heads,

@@ -2,7 +2,7 @@
  * kv.h - pages of keys and values in the device's memory; their layout is struct pages of ops.h
  *
  * Both K and V lie position by position: a page of one head is one run, and 16 bytes of a position
- * are one load.
+ * are one load. Their types and how they are rounded are backend.h's.
  */
 #ifndef KERNELS_CUDA_KV_H
 #define KERNELS_CUDA_KV_H

@@ -2,7 +2,7 @@
  * linear.cuh - out = W x on tensor cores, for every form of weights and any number of rows
  *
  *     block    : 16 MT rows of W  x  8 NT rows of x, 8 warps
- *     warp w   : all of that for the w-th eighth of the inputs, in units of 32
+ *     warp w   : all of that for the w-th eighth of the inputs, in units of 32, or as many as a load has
  *     unit     : two mma.m16n8k16 per 16 x 8; weights come from memory straight into the registers
  *                that A wants, made 16-bit on the way; x likewise from L2
  *     the end  : the eight partial sums are added in order in shared memory, then bias
@@ -16,16 +16,16 @@
  * more than 500 tiles of 16 rows; smaller ones leave SMs idle. With NT = 8, MT = 4 a block moves
  * 8 KB through L2 for 64 mma: about 170 TFLOP/s.
  *
- * A form of weights is a class with
- *     unit                : what a lane holds of a unit
- *     load(w, tile, u)    : from memory
- *     apply<NT>(...)      : to the sums
- * and says how a lane's eight inputs of x lie in a unit (x_first, x_second: two runs of four).
+ * Weights are a class with
+ *     unit                : what a lane holds of UNITS units
+ *     load(w, row, u)     : from memory
+ *     apply<NT>(...)      : one of them, to the sums
+ * and say how a lane's eight inputs of x lie in a unit (x_first, x_second: two runs of four).
  */
 #ifndef KERNELS_CUDA_LINEAR_CUH
 #define KERNELS_CUDA_LINEAR_CUH
 
-#include "kernels/cuda/mma.cuh"
+#include "kernels/cuda/linear_forms.cuh"
 
 enum { LINEAR_WARPS = 8, LINEAR_THREADS = 32 * LINEAR_WARPS };
 
@@ -50,6 +50,7 @@ DEVICE uint2 load_x4(const uint16_t *row, int k, int cols, bool is_aligned)
 
 /* Plain rows of bf16 or f16: a lane's eight inputs are neighbours, 16 bytes. */
 template <enum number NUMBER> struct plain_weights {
+    enum { UNITS = 1, AHEAD = 4 };
     struct unit {
         uint4 low, high; /* of rows g and g + 8 */
     };
@@ -74,10 +75,9 @@ template <enum number NUMBER> struct plain_weights {
     }
 
     template <int NT>
-    static DEVICE_MEMBER void apply(const struct matrix &w, int64_t row, int u, int lane,
-                                    const unit &v, const struct x_unit *x, float (*c)[4])
+    static DEVICE_MEMBER void apply(const struct matrix &, const unit &v, int,
+                                    const struct x_unit *x, float (*c)[4])
     {
-        (void)w, (void)row, (void)u, (void)lane;
         const uint32_t first[4] = { v.low.x, v.high.x, v.low.y, v.high.y };
         const uint32_t second[4] = { v.low.z, v.high.z, v.low.w, v.high.w };
 #pragma unroll
@@ -88,127 +88,51 @@ template <enum number NUMBER> struct plain_weights {
     }
 };
 
-/* Four signed bytes as two words of bf16, exactly. */
-DEVICE void widen_bytes(uint32_t bytes, uint32_t *low, uint32_t *high)
+/* Sums of a unit come out of zero and are scaled once: the numbers are exact in bf16. */
+DEVICE void add_scaled(float c[4], const float part[4], const float scale[2], float sign)
 {
-    float f[4];
-    bytes ^= 0x80808080u; /* q + 128 */
-#pragma unroll
-    for (int i = 0; i < 4; i++) /* 2^23 + q + 128 */
-        f[i] = bits_float(0x4b000000u | (bytes >> 8 * i & 255u)) - 8388736.0f;
-    *low = pack_bf16(f[0], f[1]);
-    *high = pack_bf16(f[2], f[3]);
+    c[0] += sign * scale[0] * part[0];
+    c[1] += sign * scale[0] * part[1];
+    c[2] += sign * scale[1] * part[2];
+    c[3] += sign * scale[1] * part[3];
 }
 
-/* Sums of a group come out of zero and are scaled once: the quants are exact in bf16. */
-DEVICE void add_scaled(float c[4], const float part[4], float scale_low, float scale_high)
+/* The sums of x over a half of a unit, or all of it, times what is subtracted from each input. */
+DEVICE void add_mins(float c[4], const struct x_unit &x, const struct opened &o, bool halves)
 {
-    c[0] += scale_low * part[0];
-    c[1] += scale_low * part[1];
-    c[2] += scale_high * part[2];
-    c[3] += scale_high * part[3];
+    const uint32_t ones[4] = { 0x3f803f80u, 0x3f803f80u, 0x3f803f80u, 0x3f803f80u };
+    float sums[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
+    mma_bf16(sums, ones, x.b[0], x.b[1]);
+    if (halves) {
+        add_scaled(c, sums, o.min[0], -1.0f);
+        sums[0] = sums[1] = sums[2] = sums[3] = 0.0f;
+    }
+    mma_bf16(sums, ones, x.b[2], x.b[3]);
+    add_scaled(c, sums, o.min[1], -1.0f);
 }
 
-/* Blocks of bytes: Q8_0 (GROUP 32), Q6_K (16). */
-template <int GROUP> struct i8_weights {
-    struct unit {
-        uint4 q; /* row g: first, second mma; row g + 8 */
-    };
-    static DEVICE_MEMBER int x_first(int t) { return 4 * t; }
-    static DEVICE_MEMBER int x_second(int t) { return 16 + 4 * t; }
-
-    static DEVICE_MEMBER int64_t index(const struct matrix &w, int64_t row, int u)
-    {
-        return row / 16 * (w.stride / 32) + u;
-    }
-
-    static DEVICE_MEMBER unit load(const struct matrix &w, int64_t row, int u, int lane)
-    {
-        unit v;
-        v.q = load_once((const uint4 *)w.data + index(w, row, u) * 32 + lane);
-        return v;
-    }
+/* Everything else, over one of the forms of linear_forms.cuh. */
+template <class FORM> struct packed_weights : FORM {
+    enum { AHEAD = 2 };
+    typedef typename FORM::loaded unit;
 
     template <int NT>
-    static DEVICE_MEMBER void apply(const struct matrix &w, int64_t row, int u, int lane,
-                                    const unit &v, const struct x_unit *x, float (*c)[4])
+    static DEVICE_MEMBER void apply(const struct matrix &w, const unit &v, int j,
+                                    const struct x_unit *x, float (*c)[4])
     {
-        const uint16_t *scales = w.scales + index(w, row, u) * (32 / GROUP) * 16 + lane / 4;
-        uint32_t first[4], second[4];
-        widen_bytes(v.q.x, &first[0], &first[2]);
-        widen_bytes(v.q.y, &second[0], &second[2]);
-        widen_bytes(v.q.z, &first[1], &first[3]);
-        widen_bytes(v.q.w, &second[1], &second[3]);
-        const float low = f16_to_float(scales[0]), high = f16_to_float(scales[8]);
+        const struct opened o = FORM::open(w, v, j);
 #pragma unroll
         for (int n = 0; n < NT; n++) {
             float part[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
-            mma_bf16(part, first, x[n].b[0], x[n].b[1]);
-            if (GROUP == 16) {
-                add_scaled(c[n], part, low, high);
+            mma_bf16(part, o.first, x[n].b[0], x[n].b[1]);
+            if (FORM::HALVES) {
+                add_scaled(c[n], part, o.scale[0], 1.0f);
                 part[0] = part[1] = part[2] = part[3] = 0.0f;
             }
-            mma_bf16(part, second, x[n].b[2], x[n].b[3]);
-            add_scaled(c[n], part, GROUP == 16 ? f16_to_float(scales[16]) : low,
-                       GROUP == 16 ? f16_to_float(scales[24]) : high);
-        }
-    }
-};
-
-/* Nibbles i and i + 4 of a word as bf16, less `bias` (in both halves). */
-DEVICE uint32_t widen_nibbles(uint32_t word, int i, uint32_t bias)
-{
-    return sub_bf16((word >> 4 * i & 0x000f000fu) | 0x43004300u, bias); /* 128 + q */
-}
-
-/* Blocks of nibbles: Q4_0 (no minima: q - 8), and with minima (scale q - min) Q4_K and groups with
- * zero points. */
-template <bool HAS_MIN> struct u4_weights {
-    struct unit {
-        uint2 q; /* rows g and g + 8 */
-    };
-    static DEVICE_MEMBER int x_first(int t) { return 4 * t; }
-    static DEVICE_MEMBER int x_second(int t) { return 16 + 4 * t; }
-
-    static DEVICE_MEMBER int64_t index(const struct matrix &w, int64_t row, int u)
-    {
-        return row / 16 * (w.stride / 32) + u;
-    }
-
-    static DEVICE_MEMBER unit load(const struct matrix &w, int64_t row, int u, int lane)
-    {
-        const int64_t i = index(w, row, u);
-        unit v;
-        v.q = *((const uint2 *)w.data + i / 2 * 64 + lane * 2 + (i & 1));
-        return v;
-    }
-
-    template <int NT>
-    static DEVICE_MEMBER void apply(const struct matrix &w, int64_t row, int u, int lane,
-                                    const unit &v, const struct x_unit *x, float (*c)[4])
-    {
-        const int64_t at = index(w, row, u) * 16 + lane / 4;
-        const uint32_t bias = HAS_MIN ? 0x43004300u : 0x43084308u; /* 128, 136 */
-        const uint32_t first[4] = { widen_nibbles(v.q.x, 0, bias), widen_nibbles(v.q.y, 0, bias),
-                                    widen_nibbles(v.q.x, 1, bias), widen_nibbles(v.q.y, 1, bias) };
-        const uint32_t second[4] = { widen_nibbles(v.q.x, 2, bias), widen_nibbles(v.q.y, 2, bias),
-                                     widen_nibbles(v.q.x, 3, bias), widen_nibbles(v.q.y, 3, bias) };
-        const uint32_t ones[4] = { 0x3f803f80u, 0x3f803f80u, 0x3f803f80u, 0x3f803f80u };
-        const float low = f16_to_float(w.scales[at]), high = f16_to_float(w.scales[at + 8]);
-        const float min_low = HAS_MIN ? f16_to_float(w.mins[at]) : 0.0f;
-        const float min_high = HAS_MIN ? f16_to_float(w.mins[at + 8]) : 0.0f;
-#pragma unroll
-        for (int n = 0; n < NT; n++) {
-            float part[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
-            mma_bf16(part, first, x[n].b[0], x[n].b[1]);
-            mma_bf16(part, second, x[n].b[2], x[n].b[3]);
-            add_scaled(c[n], part, low, high);
-            if (HAS_MIN) { /* the sum of x over the block */
-                float sums[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
-                mma_bf16(sums, ones, x[n].b[0], x[n].b[1]);
-                mma_bf16(sums, ones, x[n].b[2], x[n].b[3]);
-                add_scaled(c[n], sums, -min_low, -min_high);
-            }
+            mma_bf16(part, o.second, x[n].b[2], x[n].b[3]);
+            add_scaled(c[n], part, o.scale[1], 1.0f);
+            if (FORM::has_min(w))
+                add_mins(c[n], x[n], o, FORM::HALVES);
         }
     }
 };
@@ -225,7 +149,7 @@ DEVICE int end_row_of(const struct linear_args &args, int block)
 }
 
 template <class WEIGHTS, int NT, int MT>
-KERNEL(LINEAR_THREADS, (NT * MT > 8 ? 1 : 2)) linear_kernel(const struct linear_args args)
+KERNEL(LINEAR_THREADS, (NT * MT >= 8 ? 1 : 2)) linear_kernel(const struct linear_args args)
 {
     __shared__ float total[8 * NT][16 * MT + 1];
     const int warp = (int)threadIdx.x / 32, lane = lane_of(), g = lane / 4, t = lane & 3;
@@ -235,8 +159,10 @@ KERNEL(LINEAR_THREADS, (NT * MT > 8 ? 1 : 2)) linear_kernel(const struct linear_
     if (rows <= 0)
         return;
 
-    const int units = args.w.stride / 32, cols = args.w.cols;
-    const int from = units * warp / LINEAR_WARPS, to = units * (warp + 1) / LINEAR_WARPS;
+    constexpr int UNITS = WEIGHTS::UNITS;
+    const int steps = args.w.stride / (32 * UNITS), cols = args.w.cols;
+    const int from = steps * warp / LINEAR_WARPS * UNITS;
+    const int to = steps * (warp + 1) / LINEAR_WARPS * UNITS;
     const int64_t w_row = (int64_t)block * args.block_rows + (int64_t)blockIdx.y * tile_rows;
     const uint16_t *x = (const uint16_t *)args.x + block * args.x_block;
     const bool is_aligned = args.x_row % 4 == 0 && args.x_block % 4 == 0;
@@ -247,37 +173,41 @@ KERNEL(LINEAR_THREADS, (NT * MT > 8 ? 1 : 2)) linear_kernel(const struct linear_
         for (int n = 0; n < NT; n++)
             c[m][n][0] = c[m][n][1] = c[m][n][2] = c[m][n][3] = 0.0f;
 
-    constexpr int AHEAD = NT * MT > 8 ? 1 : 4; /* units loaded before the first is used */
-    for (int u = from; u < to; u += AHEAD) {
+    /* Loads under way before the first is used. */
+    constexpr int AHEAD = NT * MT >= 8 ? 1 : MT > 1 ? WEIGHTS::AHEAD : 4;
+    for (int u = from; u < to; u += AHEAD * UNITS) {
         typename WEIGHTS::unit w[AHEAD][MT];
 #pragma unroll
         for (int a = 0; a < AHEAD; a++)
 #pragma unroll
             for (int m = 0; m < MT; m++)
-                if (u + a < to)
-                    w[a][m] = WEIGHTS::load(args.w, w_row + 16 * m, u + a, lane);
+                if (u + a * UNITS < to)
+                    w[a][m] = WEIGHTS::load(args.w, w_row + 16 * m, u + a * UNITS, lane);
 #pragma unroll
         for (int a = 0; a < AHEAD; a++) {
-            if (u + a >= to)
+            if (u + a * UNITS >= to)
                 break;
-            struct x_unit xs[NT];
 #pragma unroll
-            for (int n = 0; n < NT; n++) {
-                uint2 p = make_uint2(0, 0), q = make_uint2(0, 0);
-                if (8 * n + g < rows) {
-                    const uint16_t *row = x + (int64_t)(first + 8 * n + g) * args.x_row;
-                    const int k = 32 * (u + a);
-                    p = load_x4(row, k + WEIGHTS::x_first(t), cols, is_aligned);
-                    q = load_x4(row, k + WEIGHTS::x_second(t), cols, is_aligned);
+            for (int j = 0; j < UNITS; j++) {
+                const int k = 32 * (u + a * UNITS + j);
+                struct x_unit xs[NT];
+#pragma unroll
+                for (int n = 0; n < NT; n++) {
+                    uint2 p = make_uint2(0, 0), q = make_uint2(0, 0);
+                    if (8 * n + g < rows) {
+                        const uint16_t *row = x + (int64_t)(first + 8 * n + g) * args.x_row;
+                        p = load_x4(row, k + WEIGHTS::x_first(t), cols, is_aligned);
+                        q = load_x4(row, k + WEIGHTS::x_second(t), cols, is_aligned);
+                    }
+                    xs[n].b[0] = p.x;
+                    xs[n].b[1] = p.y;
+                    xs[n].b[2] = q.x;
+                    xs[n].b[3] = q.y;
                 }
-                xs[n].b[0] = p.x;
-                xs[n].b[1] = p.y;
-                xs[n].b[2] = q.x;
-                xs[n].b[3] = q.y;
-            }
 #pragma unroll
-            for (int m = 0; m < MT; m++)
-                WEIGHTS::template apply<NT>(args.w, w_row + 16 * m, u + a, lane, w[a][m], xs, c[m]);
+                for (int m = 0; m < MT; m++)
+                    WEIGHTS::template apply<NT>(args.w, w[a][m], j, xs, c[m]);
+            }
         }
     }
 
@@ -324,6 +254,66 @@ template <class WEIGHTS> static void launch_linear(const struct launch *launch, 
         launch_linear_as<WEIGHTS, 2, 2>(launch, a);
     else
         launch_linear_as<WEIGHTS, 8, 2>(launch, a);
+}
+
+/* The same with fewer shapes, for forms that matter less: of many rows W comes twice as often. */
+template <class WEIGHTS> static void launch_linear_rare(const struct launch *launch, const void *args)
+{
+    const struct linear_args *a = (const struct linear_args *)args;
+    if (a->rows_hint <= 8)
+        launch_linear_as<WEIGHTS, 1, 1>(launch, a);
+    else
+        launch_linear_as<WEIGHTS, 4, 2>(launch, a);
+}
+
+/* --- as rows of bf16, for cuBLASLt ------------------------------------------------------------ */
+
+enum { EXPAND_THREADS = 256 };
+
+/* Two numbers times a scale, less a minimum. */
+DEVICE uint32_t scaled_pair(uint32_t pair, float scale, float min)
+{
+    return pack_bf16(scale * bits_float(pair << 16) - min,
+                     scale * bits_float(pair & 0xffff0000u) - min);
+}
+
+/* A warp takes a load of 16 rows: 512 bytes become 1 to 4 KB, in runs of 32 bytes. */
+template <class FORM> KERNEL(EXPAND_THREADS, 2) expand_kernel(const struct expand_args args)
+{
+    const int lane = lane_of(), g = lane / 4, t = lane & 3;
+    const int steps = args.w.stride / (32 * FORM::UNITS);
+    const int64_t num = (int64_t)((args.num_rows + 15) / 16) * steps;
+    const bool has_min = FORM::has_min(args.w);
+    for (int64_t i = ((int64_t)blockIdx.x * EXPAND_THREADS + threadIdx.x) / 32; i < num;
+         i += (int64_t)gridDim.x * (EXPAND_THREADS / 32)) {
+        const int tile = (int)(i / steps) * 16, u = (int)(i % steps) * FORM::UNITS;
+        const typename FORM::loaded v = FORM::load(args.w, args.first_row + tile, u, lane);
+#pragma unroll
+        for (int j = 0; j < FORM::UNITS; j++) {
+            const struct opened o = FORM::open(args.w, v, j);
+#pragma unroll
+            for (int r = 0; r < 2; r++) {
+                if (tile + g + 8 * r >= args.num_rows)
+                    continue;
+                uint16_t *to = args.out + (int64_t)(tile + g + 8 * r) * args.w.stride + 32 * (u + j);
+                const float low = has_min ? o.min[0][r] : 0.0f, high = has_min ? o.min[1][r] : 0.0f;
+                *(uint2 *)(to + FORM::x_first(t)) =
+                    make_uint2(scaled_pair(o.first[r], o.scale[0][r], low),
+                               scaled_pair(o.first[r + 2], o.scale[0][r], low));
+                *(uint2 *)(to + FORM::x_second(t)) =
+                    make_uint2(scaled_pair(o.second[r], o.scale[1][r], high),
+                               scaled_pair(o.second[r + 2], o.scale[1][r], high));
+            }
+        }
+    }
+}
+
+template <class FORM> static void launch_expand(const struct launch *launch, const void *args)
+{
+    const struct expand_args *a = (const struct expand_args *)args;
+    const int64_t num = (int64_t)ceil_div(a->num_rows, 16) * (a->w.stride / (32 * FORM::UNITS));
+    launch_kernel(expand_kernel<FORM>, dim3(ceil_div(num, 2 * EXPAND_THREADS / 32)), EXPAND_THREADS,
+                  0, launch, *a);
 }
 
 #endif

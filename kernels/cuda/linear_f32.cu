@@ -1,9 +1,11 @@
 /*
- * linear_f32.cu - out = W x for weights of f32, and blocks as bf16 rows for cuBLASLt
+ * linear_f32.cu - out = W x for weights of f32, and x in the order of a weight's columns
  *
  * A warp per output and 8 rows of x: lanes take inputs in turn, then add up over the warp. Each
  * output's order is its own, whatever the number of rows. Bytes of W: 4 per weight, read once per
  * 8 rows; 70 % of the bandwidth at one row. Routers and models published in f32 come here.
+ *
+ * The order: a number per thread and turn, read from anywhere in a row that the caches hold.
  */
 #include "kernels/cuda/matrix.cuh"
 
@@ -50,25 +52,23 @@ extern "C" void linear_f32(const struct launch *launch, const void *args)
     launch_kernel(f32_kernel, grid, 32 * WARPS, 0, launch, *a);
 }
 
-enum { EXPAND_THREADS = 256 };
+enum { ORDER_THREADS = 256 };
 
-/* Two neighbouring inputs per thread and turn; stride is even. */
-KERNEL(EXPAND_THREADS, 4) expand_kernel(const struct expand_args args)
+KERNEL(ORDER_THREADS, 4) order_kernel(const struct order_args args)
 {
-    const int64_t pairs = args.w.stride / 2, num = args.num_rows * pairs;
-    for (int64_t i = (int64_t)blockIdx.x * EXPAND_THREADS + threadIdx.x; i < num;
-         i += (int64_t)gridDim.x * EXPAND_THREADS) {
-        const int64_t row = args.first_row + i / pairs;
-        const int col = (int)(i % pairs) * 2;
-        ((uint32_t *)args.out)[i] =
-            pack_bf16(matrix_at(args.w, row, col), matrix_at(args.w, row, col + 1));
+    const int64_t num = (int64_t)args.rows * args.num_blocks * args.cols;
+    for (int64_t i = (int64_t)blockIdx.x * ORDER_THREADS + threadIdx.x; i < num;
+         i += (int64_t)gridDim.x * ORDER_THREADS) {
+        const int k = args.order[i % args.cols];
+        const int64_t block = i / args.cols % args.num_blocks, row = i / args.cols / args.num_blocks;
+        const int64_t at = row * args.x_row + block * args.x_block + k;
+        number_store(args.out, NUMBER_BF16, i, k < 0 ? 0.0f : number_at(args.x, args.from, at));
     }
 }
 
-extern "C" void linear_expand(const struct launch *launch, const void *args)
+extern "C" void linear_order(const struct launch *launch, const void *args)
 {
-    const struct expand_args *a = (const struct expand_args *)args;
-    const int64_t num = (int64_t)a->num_rows * a->w.stride / 2;
-    launch_kernel(expand_kernel, dim3(ceil_div(num, 4 * EXPAND_THREADS)), EXPAND_THREADS, 0, launch,
-                  *a);
+    const struct order_args *a = (const struct order_args *)args;
+    const int64_t num = (int64_t)a->rows * a->num_blocks * a->cols;
+    launch_kernel(order_kernel, dim3(ceil_div(num, 4 * ORDER_THREADS)), ORDER_THREADS, 0, launch, *a);
 }

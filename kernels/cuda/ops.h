@@ -32,18 +32,34 @@ typedef void launch_function(const struct launch *launch, const void *args);
 
 /* --- rows.cu ------------------------------------------------------------------------------- */
 
-/* A weight as kernels see it. Plain: row-major, rows `stride` apart. Blocks: tiles of 16 rows, see
- * weight.h. */
-enum matrix_form { MATRIX_PLAIN, MATRIX_I8, MATRIX_U4 };
+/* A weight as kernels see it; how each form lies in memory: weight.h. */
+enum matrix_form {
+    MATRIX_PLAIN, /* row-major, rows `stride` numbers apart */
+    MATRIX_I8,    /* the others in tiles of 16 rows, `stride` columns with their padding */
+    MATRIX_E4M3,
+    MATRIX_U4,
+    MATRIX_U5,
+    MATRIX_U6,
+    MATRIX_U3,
+    MATRIX_U2,
+};
 
 struct matrix {
     enum matrix_form form;
     enum number number; /* of plain ones */
-    int32_t rows, cols;
-    int32_t stride; /* numbers from row to row of plain ones; columns with their padding */
-    int32_t group;  /* inputs that share a scale: 16 or 32 */
-    const void *data;
-    const uint16_t *scales, *mins; /* f16; mins NULL: none */
+    int32_t rows, cols, stride;
+    enum number scale_number;
+    int32_t num_groups;  /* scales of a row; 0: of plain ones */
+    int32_t group_shift; /* unit u of 32 columns is of group u >> group_shift */
+    const void *data, *high;
+    const void *scales;         /* of scale_number; with tails f16: what 256 inputs have */
+    const uint16_t *mins;       /* f16; NULL: none */
+    const unsigned char *tails; /* two bytes a row and unit; NULL: none */
+    const unsigned char *zeros; /* one a row and group; NULL: none */
+    const int32_t *unit_groups; /* of each unit, where group_shift does not say; or NULL */
+    /* Where columns lie otherwise than in x: [stride] the input of each column, -1 for none, then
+     * [cols] the column of each input; or NULL. */
+    const int32_t *order;
 };
 
 struct gather_args {
@@ -108,10 +124,16 @@ launch_function norm_add, norm_squares;
 
 /* --- rope.cu ---------------------------------------------------------------------------------- */
 
-/* Pages of one KV group: page [layers][heads]{ K [block_size][dim], V [block_size][dim] }, f16. */
+/* What lies in pages. */
+enum kv_number { KV_F16, KV_BF16, KV_E4M3, KV_F32, KV_Q8_0 };
+
+/* Pages of one KV group: page [layers][heads]{ K, V }, each [block_size][dim] behind the scales of
+ * Q8_0, f16 [block_size][dim / 32, rounded up]. */
 struct pages {
-    uint16_t *blocks;
-    int64_t block_elements, plane_elements; /* of a page; of one head's K */
+    unsigned char *blocks;
+    int64_t block_bytes, plane_bytes; /* of a page; of one head's K: multiples of 16 */
+    enum kv_number number;
+    int32_t num_scales, scale_bytes; /* of a position; of a plane */
     int32_t num_blocks, num_layers, num_kv_heads, head_dim, block_size, latent_dim;
 };
 
@@ -198,13 +220,27 @@ struct linear_args {
     int32_t rows_hint; /* rows that a block is likely to have */
 };
 
+/* Of any form but plain ones; first_row is a multiple of 16. */
 struct expand_args {
     struct matrix w;
-    uint16_t *out; /* bf16 [num_rows][cols] */
+    uint16_t *out; /* bf16 [num_rows][stride] */
     int32_t first_row, num_rows;
 };
 
-launch_function linear_plain, linear_i8, linear_u4, linear_f32, linear_expand;
+/* x in the order of a matrix's columns: out [rows][num_blocks][cols]. */
+struct order_args {
+    uint16_t *out; /* bf16 */
+    const void *x;
+    enum number from;
+    const int32_t *order; /* [cols] */
+    int32_t rows, num_blocks, cols;
+    int64_t x_row, x_block;
+};
+
+launch_function linear_plain, linear_f32, linear_order;
+launch_function linear_i8, linear_e4m3, linear_u4, linear_u5, linear_u6, linear_u3, linear_u2;
+launch_function linear_i8_expand, linear_e4m3_expand, linear_u4_expand, linear_u5_expand,
+    linear_u6_expand, linear_u3_expand, linear_u2_expand;
 
 /* --- attention.cu
  * ---------------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
 /*
- * pack.h - rows of blocks as files have them, into the layout of weight.h
+ * pack.h - rows as files have them, into the layout of weight.h
  */
 #ifndef KERNELS_CUDA_PACK_H
 #define KERNELS_CUDA_PACK_H
@@ -7,17 +7,26 @@
 #include "kernels/backend.h"
 #include "kernels/cuda/ops.h"
 
-/* Where the three parts of a matrix are being made, on the host. */
+/* Where the parts of a matrix are being made, on the host; NULL: it has no such part. */
 struct pack_image {
-    unsigned char *data;
-    uint16_t *scales, *mins;
+    unsigned char *data, *high, *tails, *zeros;
+    void *scales; /* of the matrix' scale_number */
+    uint16_t *mins;
+};
+
+/* How a row of whole numbers with scales comes: see struct scaling. */
+struct pack_scaling {
+    int32_t num_groups;
+    const int32_t *groups, *places; /* [cols]: of each input its group and its column */
 };
 
 /* One row of whole blocks; `matrix` says the form. */
 void pack_row(const struct pack_image *image, const struct matrix *matrix, enum dtype dtype,
               int32_t row, const unsigned char *from);
 
-/* One row as bf16, for types that have no form of their own. */
-void pack_widen(enum dtype dtype, const unsigned char *from, int32_t cols, uint16_t *to);
+/* One row with scales. `space` [stride] is anybody's. */
+void pack_scaled_row(const struct pack_image *image, const struct matrix *matrix,
+                     const struct pack_scaling *scaling, int32_t row, const unsigned char *from,
+                     unsigned char *space);
 
 #endif

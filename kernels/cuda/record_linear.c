@@ -32,22 +32,75 @@ static const void *narrowed(struct device *d, const float *x, enum number wanted
     return space;
 }
 
-/* x as args->w wants it; the copy that the matrix before wanted may do. */
-static void narrow_x(struct device *d, struct linear_args *args, const float *x, enum number there,
-                     int64_t num)
+/* What matrices read: `rows` rows of x, of each block where blocks have their own. */
+struct source {
+    const float *x;
+    enum number there;
+    int64_t rows, row, block; /* row, block: from one to the next */
+    const void *copy;   /* as the matrix before wanted it, which may do for the next; or NULL */
+    enum number number; /* of the copy */
+};
+
+/* x in the order of a matrix's columns, of which it has args->w.stride then. */
+static const void *ordered(struct device *d, struct linear_args *args, struct source *s)
 {
-    const enum number wanted = wanted_of(&args->w, there);
-    if (args->x == NULL || args->x_number != wanted)
-        args->x = narrowed(d, x, wanted, num);
-    args->x_number = wanted;
+    const struct matrix *m = &args->w;
+    const int32_t blocks = s->block > 0 ? args->num_blocks : 1;
+    void *space = device_scratch(d, (size_t)s->rows * (size_t)blocks * (size_t)m->stride * 2);
+    s->copy = NULL; /* it was there too */
+    if (space == NULL) {
+        d->inputs.is_full = true;
+        return NULL;
+    }
+    struct order_args *a = &device_record(d, linear_order)->args.order;
+    a->out = space;
+    a->x = s->x;
+    a->from = s->there;
+    a->order = m->order;
+    a->rows = (int32_t)s->rows;
+    a->num_blocks = blocks;
+    a->cols = m->stride;
+    a->x_row = s->row;
+    a->x_block = s->block;
+    args->x_row = (int64_t)blocks * m->stride;
+    args->x_block = s->block > 0 ? m->stride : 0;
+    args->w.cols = m->stride;
+    return space;
 }
+
+/* x as args->w wants it. False: there is no memory, the list will not run. */
+static bool take_x(struct device *d, struct linear_args *args, struct source *s)
+{
+    args->x_number = wanted_of(&args->w, s->there);
+    args->x_row = s->row;
+    args->x_block = s->block;
+    if (args->w.order != NULL) {
+        args->x = ordered(d, args, s);
+        return args->x != NULL;
+    }
+    if (s->copy == NULL || s->number != args->x_number)
+        s->copy = narrowed(d, s->x, args->x_number, s->rows * s->row);
+    s->number = args->x_number;
+    args->x = s->copy;
+    return args->x != NULL;
+}
+
+static const struct {
+    launch_function *multiply, *expand;
+} kernels[] = {
+    [MATRIX_I8] = { linear_i8, linear_i8_expand },
+    [MATRIX_E4M3] = { linear_e4m3, linear_e4m3_expand },
+    [MATRIX_U4] = { linear_u4, linear_u4_expand },
+    [MATRIX_U5] = { linear_u5, linear_u5_expand },
+    [MATRIX_U6] = { linear_u6, linear_u6_expand },
+    [MATRIX_U3] = { linear_u3, linear_u3_expand },
+    [MATRIX_U2] = { linear_u2, linear_u2_expand },
+};
 
 static launch_function *kernel_of(const struct matrix *m)
 {
-    if (m->form == MATRIX_I8)
-        return linear_i8;
-    if (m->form == MATRIX_U4)
-        return linear_u4;
+    if (m->form != MATRIX_PLAIN)
+        return kernels[m->form].multiply;
     return m->number == NUMBER_F32 ? linear_f32 : linear_plain;
 }
 
@@ -93,17 +146,17 @@ static bool record_expanded(struct device *d, const struct linear_args *args)
     d->expanded = at;
     for (int32_t row = 0; row < w->rows; row += EXPANDED_ROWS) {
         const int32_t num = w->rows - row < EXPANDED_ROWS ? w->rows - row : EXPANDED_ROWS;
-        struct expand_args *a = &device_record(d, linear_expand)->args.expand;
+        struct expand_args *a = &device_record(d, kernels[w->form].expand)->args.expand;
         a->w = *w;
         a->out = d->expanded;
         a->first_row = row;
         a->num_rows = num;
-        struct matrix part = *w;
-        part.form = MATRIX_PLAIN;
-        part.number = NUMBER_BF16;
-        part.rows = num;
-        part.data = d->expanded;
-        part.scales = part.mins = NULL;
+        const struct matrix part = { .form = MATRIX_PLAIN,
+                                     .number = NUMBER_BF16,
+                                     .rows = num,
+                                     .cols = w->cols,
+                                     .stride = w->stride,
+                                     .data = d->expanded };
         record_lt(d, &part, args->x, args->out + row, args->rows, (int32_t)args->out_row);
     }
     return true;
@@ -146,22 +199,22 @@ static bool record_by_lt(struct device *d, const struct linear_args *args)
 void record_linear(struct device *d, float *out, const struct weight *weight, const float *bias,
                    const float *x, int32_t rows)
 {
-    const enum number there = device_number(d, x);
     const int32_t padded = device_pad(d, rows), outputs = weight_all_rows(weight);
+    struct source source = {
+        .x = x, .there = device_number(d, x), .rows = padded, .row = weight->matrix.cols
+    };
     bool owes_bias = weight->next != NULL;
     struct linear_args args = { .out = out,
                                 .bias = owes_bias ? NULL : bias,
                                 .rows = padded,
                                 .num_blocks = 1,
-                                .x_row = weight->matrix.cols,
                                 .out_row = outputs,
                                 .rows_hint = padded };
     device_set_number(d, out, NUMBER_F32);
     for (; weight != NULL; weight = weight->next) {
         args.w = weight->matrix;
         args.out_dim = args.w.rows;
-        narrow_x(d, &args, x, there, (int64_t)padded * args.w.cols);
-        if (args.x == NULL)
+        if (!take_x(d, &args, &source))
             return;
         if (record_by_lt(d, &args))
             owes_bias = true;
@@ -181,14 +234,15 @@ void record_heads(struct device *d, const struct heads_linear *h, int32_t rows)
                                 .out_dim = h->out_dim,
                                 .num_blocks = h->num_heads,
                                 .block_rows = block_stride(h->out_dim),
-                                .x_row = h->x_row,
-                                .x_block = h->x_head,
                                 .out_row = h->out_row,
                                 .out_block = h->out_head };
     args.rows_hint = args.rows;
-    args.x_number = wanted_of(&args.w, device_number(d, h->x));
-    args.x = narrowed(d, h->x, args.x_number, args.rows * h->x_row);
-    if (args.x != NULL)
+    struct source source = { .x = h->x,
+                             .there = device_number(d, h->x),
+                             .rows = args.rows,
+                             .row = h->x_row,
+                             .block = h->x_head };
+    if (take_x(d, &args, &source))
         record_own(d, &args);
     device_set_number(d, h->out, NUMBER_F32);
 }
@@ -199,14 +253,15 @@ void record_heads(struct device *d, const struct heads_linear *h, int32_t rows)
 void record_moe_linear(struct device *d, float *out, const struct weight *weight, int32_t out_dim,
                        const float *x, const struct moe_plan *plan, int32_t rows)
 {
-    const enum number there = device_number(d, x);
     const int32_t padded = device_pad(d, rows);
     const int64_t pairs = (int64_t)padded * plan->top_k;
+    struct source source = {
+        .x = x, .there = device_number(d, x), .rows = pairs, .row = weight->matrix.cols
+    };
     const bool is_joined = weight->next != NULL;
     struct linear_args args = { .out = out,
                                 .rows = padded,
                                 .num_blocks = plan->num_experts,
-                                .x_row = weight->matrix.cols,
                                 .out_row = out_dim,
                                 .first = plan->first };
     args.rows_hint = (int32_t)(2 * pairs / plan->num_experts);
@@ -215,8 +270,7 @@ void record_moe_linear(struct device *d, float *out, const struct weight *weight
         args.w = weight->matrix;
         args.out_dim = is_joined ? args.w.rows / plan->num_experts : out_dim;
         args.block_rows = block_stride(args.out_dim);
-        narrow_x(d, &args, x, there, pairs * args.w.cols);
-        if (args.x == NULL)
+        if (!take_x(d, &args, &source))
             return;
         record_own(d, &args);
         args.out += args.out_dim;

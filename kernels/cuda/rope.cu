@@ -2,11 +2,11 @@
  * rope.cu - norm and rotate q and k, and write k and v to their pages
  *
  * A warp per head of a row: its head_dim values pass through registers (norm), then through shared
- * memory (rotation pairs values that lie apart). q goes back to qkv, k and v to the page as f16; a
- * negative slot writes nothing. Bytes of a row: 8 (q + k + v) and 2 (k + v); at 1 row it is all
- * latency.
+ * memory (rotation pairs values that lie apart). q goes back to qkv, k and v to the page, rounded to
+ * its type; a negative slot writes nothing. Bytes of a row: 8 (q + k + v) and 2 (k + v); at 1 row it
+ * is all latency.
  */
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/e4m3.cuh"
 
 enum { WARPS = 4, MAX_DIM = 576 };
 
@@ -42,18 +42,45 @@ DEVICE void rotate(float *head, const float *cos, const float *sin, int half, bo
     warp_sync();
 }
 
-DEVICE uint16_t *page_at(const struct pages &pages, int64_t slot, int layer, int head)
+/* A block of 32 values, one a lane, with a scale: the largest / 127. */
+DEVICE void store_quants(unsigned char *scale_at, unsigned char *at, float value, bool is_there)
 {
-    const int planes = pages.latent_dim > 0 ? 1 : 2;
-    return pages.blocks + slot / pages.block_size * pages.block_elements +
-           ((int64_t)layer * pages.num_kv_heads + head) * planes * pages.plane_elements +
-           slot % pages.block_size * pages.head_dim;
+    const float max = warp_max(fabsf(value));
+    const bool is_finite = lane_ballot(!(fabsf(value) < INFINITY)) == 0;
+    const uint16_t half = is_finite ? (uint16_t)pack_f16(max / 127.0f, 0.0f) : 0x7e00;
+    const float scale = f16_to_float(half), q = scale > 0.0f ? rintf(value / scale) : 0.0f;
+    if (lane_of() == 0)
+        *(uint16_t *)scale_at = half;
+    if (is_there)
+        *(signed char *)at = (signed char)fminf(fmaxf(q, -127.0f), 127.0f);
 }
 
-DEVICE void store(uint16_t *to, const float *from, int dim)
+/* A head's K (plane 0) or V to its slot. */
+DEVICE void store(const struct pages &pages, int64_t slot, int layer, int head, int plane,
+                  const float *from)
 {
-    for (int i = lane_of(); i < dim; i += 32)
-        to[i] = (uint16_t)pack_f16(from[i], 0.0f);
+    const int planes = pages.latent_dim > 0 ? 1 : 2, dim = pages.head_dim;
+    const int64_t offset = slot % pages.block_size;
+    unsigned char *at = pages.blocks + slot / pages.block_size * pages.block_bytes +
+                        (((int64_t)layer * pages.num_kv_heads + head) * planes + plane) *
+                            pages.plane_bytes;
+    unsigned char *values = at + pages.scale_bytes;
+    for (int i = lane_of(); i < (dim + 31) / 32 * 32; i += 32) {
+        const bool is_there = i < dim;
+        const float value = is_there ? from[i] : 0.0f;
+        const int64_t to = offset * dim + i;
+        if (pages.number == KV_Q8_0)
+            store_quants(at + 2 * (offset * pages.num_scales + i / 32), values + to, value,
+                         is_there);
+        else if (is_there && pages.number == KV_E4M3)
+            values[to] = e4m3_of(value);
+        else if (is_there)
+            number_store(values,
+                         pages.number == KV_F32    ? NUMBER_F32
+                         : pages.number == KV_BF16 ? NUMBER_BF16
+                                                   : NUMBER_F16,
+                         to, value);
+    }
 }
 
 /* Heads of a row in order: those of q, of k, of v. */
@@ -89,8 +116,7 @@ KERNEL(32 * WARPS, 4) rope_kernel(const struct rope_args args)
         for (int i = lane_of(); i < dim; i += 32)
             at[i] = head[i];
     } else if (slot >= 0) {
-        uint16_t *keys = page_at(args.pages, slot, args.layer, is_v ? kv - kv_heads : kv);
-        store(is_v ? keys + args.pages.plane_elements : keys, head, dim);
+        store(args.pages, slot, args.layer, is_v ? kv - kv_heads : kv, is_v, head);
     }
 }
 
@@ -129,7 +155,7 @@ KERNEL(32 * WARPS, 4) latent_kernel(const struct latent_args args)
     for (int i = lane_of(); i < dim; i += 32)
         at[i] = head[i];
     if (args.slots[row] >= 0)
-        store(page_at(args.pages, args.slots[row], args.layer, 0), head, dim);
+        store(args.pages, args.slots[row], args.layer, 0, 0, head);
 }
 
 extern "C" void rope_write(const struct launch *launch, const void *args)

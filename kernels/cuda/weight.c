@@ -5,42 +5,78 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "base/e4m3.h"
-#include "base/half.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/pack.h"
 
 enum { TILE = 32, ALIGN = 256 };
 
 /* What a type becomes. */
-static const struct {
-    bool is_known;
+static const struct form {
     enum matrix_form form;
     enum number number;
-    int32_t group;
-    bool has_min;
+    int32_t low, high; /* bits of a number in its planes; 0: plain */
+    bool has_min;      /* one of f16 a unit */
+    bool has_tails;    /* two bytes a unit, and f16 for 256 inputs */
 } forms[] = {
-    [DTYPE_F32] = { true, MATRIX_PLAIN, NUMBER_F32, 0, false },
-    [DTYPE_F16] = { true, MATRIX_PLAIN, NUMBER_F16, 0, false },
-    [DTYPE_BF16] = { true, MATRIX_PLAIN, NUMBER_BF16, 0, false },
-    [DTYPE_Q8_0] = { true, MATRIX_I8, NUMBER_BF16, 32, false },
-    [DTYPE_Q6_K] = { true, MATRIX_I8, NUMBER_BF16, 16, false },
-    [DTYPE_Q4_0] = { true, MATRIX_U4, NUMBER_BF16, 32, false },
-    [DTYPE_Q4_K] = { true, MATRIX_U4, NUMBER_BF16, 32, true },
-    [DTYPE_Q4_1] = { true, MATRIX_U4, NUMBER_BF16, 32, true },
-    [DTYPE_Q5_0] = { true, MATRIX_I8, NUMBER_BF16, 32, false },
-    [DTYPE_Q3_K] = { true, MATRIX_I8, NUMBER_BF16, 16, false },
-    [DTYPE_Q5_1] = { true, MATRIX_PLAIN, NUMBER_BF16, 0, false },
-    [DTYPE_Q2_K] = { true, MATRIX_PLAIN, NUMBER_BF16, 0, false },
-    [DTYPE_Q5_K] = { true, MATRIX_PLAIN, NUMBER_BF16, 0, false },
-    [DTYPE_F8_E4M3] = { true, MATRIX_PLAIN, NUMBER_BF16, 0, false },
-    [DTYPE_I8] = { true, MATRIX_PLAIN, NUMBER_BF16, 0, false },
-    [DTYPE_I4] = { true, MATRIX_PLAIN, NUMBER_BF16, 0, false },
+    [DTYPE_F32] = { MATRIX_PLAIN, NUMBER_F32, 0, 0, false, false },
+    [DTYPE_F16] = { MATRIX_PLAIN, NUMBER_F16, 0, 0, false, false },
+    [DTYPE_BF16] = { MATRIX_PLAIN, NUMBER_BF16, 0, 0, false, false },
+    [DTYPE_Q8_0] = { MATRIX_I8, NUMBER_BF16, 8, 0, false, false },
+    [DTYPE_Q4_0] = { MATRIX_U4, NUMBER_BF16, 4, 0, false, false },
+    [DTYPE_Q4_1] = { MATRIX_U4, NUMBER_BF16, 4, 0, true, false },
+    [DTYPE_Q4_K] = { MATRIX_U4, NUMBER_BF16, 4, 0, true, false },
+    [DTYPE_Q5_0] = { MATRIX_U5, NUMBER_BF16, 4, 1, false, false },
+    [DTYPE_Q5_1] = { MATRIX_U5, NUMBER_BF16, 4, 1, true, false },
+    [DTYPE_Q5_K] = { MATRIX_U5, NUMBER_BF16, 4, 1, false, true },
+    [DTYPE_Q6_K] = { MATRIX_U6, NUMBER_BF16, 4, 2, false, true },
+    [DTYPE_Q3_K] = { MATRIX_U3, NUMBER_BF16, 2, 1, false, true },
+    [DTYPE_Q2_K] = { MATRIX_U2, NUMBER_BF16, 2, 0, false, true },
+    [DTYPE_F8_E4M3] = { MATRIX_E4M3, NUMBER_BF16, 8, 0, false, false },
+    [DTYPE_I8] = { MATRIX_I8, NUMBER_BF16, 8, 0, false, false },
+    [DTYPE_I4] = { MATRIX_U4, NUMBER_BF16, 4, 0, false, false },
 };
 
-static size_t round_up(size_t bytes)
+static size_t round_up(size_t bytes, size_t unit)
 {
-    return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+    return (bytes + unit - 1) / unit * unit;
+}
+
+/* Columns that a row is rounded up to: whole loads. */
+static size_t load_cols(const struct form *form)
+{
+    return form->low == 0 || form->low == 8 ? 32 : (size_t)(256 / form->low);
+}
+
+/* --- columns of types with scales ---------------------------------------------------------------
+ */
+
+/* Columns sorted by group: where each group begins, in whole units, and where the last ends. */
+static int64_t *first_columns(const struct weight_scaling *s, int32_t cols)
+{
+    int64_t *first = calloc((size_t)s->num_groups + 1, sizeof(*first));
+    for (int32_t k = 0; first != NULL && k < cols; k++)
+        first[s->groups[k] + 1]++;
+    for (int32_t g = 0; first != NULL && g < s->num_groups; g++)
+        first[g + 1] = first[g] + (first[g + 1] + TILE - 1) / TILE * TILE;
+    return first;
+}
+
+static int place_columns(struct weight_scaling *s, int32_t cols, int64_t *ret_end, bool *ret_moved)
+{
+    int64_t *next = first_columns(s, cols);
+    s->places = malloc((size_t)cols * sizeof(*s->places));
+    if (next == NULL || s->places == NULL || next[s->num_groups] > INT32_MAX - 256) {
+        free(next);
+        return -ENOMEM;
+    }
+    *ret_end = next[s->num_groups];
+    *ret_moved = false;
+    for (int32_t k = 0; k < cols; k++) {
+        s->places[k] = (int32_t)next[s->groups[k]]++;
+        *ret_moved |= s->places[k] != k;
+    }
+    free(next);
+    return 0;
 }
 
 static int copy_scaling(const struct store_object *object, struct weight *w, struct error *err)
@@ -51,49 +87,143 @@ static int copy_scaling(const struct store_object *object, struct weight *w, str
         if (from->groups == NULL || from->groups[k] < 0 || from->groups[k] >= from->num_groups)
             return error_set(err, -EINVAL, "input %d of a weight has no group of %d", k,
                              from->num_groups);
-    w->scaling = (struct weight_scaling){ from->has_zeros, from->num_groups, malloc(bytes) };
+    if (from->has_zeros && object->dtype == DTYPE_F8_E4M3)
+        return error_set(err, -ENOTSUP, "weights of type %s have no zeros on a GPU",
+                         dtype_name(object->dtype));
+    w->scaling = (struct weight_scaling){ .has_zeros = from->has_zeros,
+                                          .num_groups = from->num_groups,
+                                          .groups = malloc(bytes) };
     if (w->scaling.groups == NULL)
         return error_set(err, -ENOMEM, "no memory for the groups of %d inputs", object->cols);
     memcpy(w->scaling.groups, from->groups, bytes);
     return 0;
 }
 
+/* The group of each unit of columns; those behind the last are of the last. */
+static void group_units(const struct weight_scaling *s, int32_t cols, int32_t units, int32_t *to)
+{
+    for (int32_t u = 0; u < units; u++)
+        to[u] = s->num_groups - 1;
+    for (int32_t k = 0; k < cols; k++)
+        to[s->places[k] / TILE] = s->groups[k];
+}
+
+/* The shift that gives the group of each unit, or -1. */
+static int32_t shift_of(const int32_t *unit_groups, int32_t units)
+{
+    for (int32_t shift = 0; shift < 31; shift++) {
+        int32_t u = 0;
+        while (u < units && unit_groups[u] == u >> shift)
+            u++;
+        if (u == units)
+            return shift;
+    }
+    return -1;
+}
+
+static int describe_scaled(const struct store_object *object, struct weight *w, size_t tall,
+                           struct error *err)
+{
+    static const enum number numbers[] = {
+        [DTYPE_F32] = NUMBER_F32, [DTYPE_F16] = NUMBER_F16, [DTYPE_BF16] = NUMBER_BF16
+    };
+    const struct weight_scaling *s = &w->scaling;
+    struct matrix *m = &w->matrix;
+    const int32_t units = m->stride / TILE;
+    int32_t *groups = malloc((size_t)units * sizeof(*groups));
+    if (groups == NULL)
+        return error_set(err, -ENOMEM, "no memory for the groups of %d inputs", m->cols);
+    group_units(s, m->cols, units, groups);
+    m->group_shift = shift_of(groups, units);
+    m->num_groups = s->num_groups;
+    m->scale_number = numbers[object->scaling.scales];
+    free(groups);
+    const size_t scales = tall * (size_t)s->num_groups;
+    w->part_bytes[WEIGHT_SCALES] = scales * (m->scale_number == NUMBER_F32 ? 4 : 2);
+    w->part_bytes[WEIGHT_ZEROS] = s->has_zeros ? scales : 0;
+    w->part_bytes[WEIGHT_UNIT_GROUPS] = m->group_shift < 0 ? (size_t)units * sizeof(int32_t) : 0;
+    return 0;
+}
+
+/* Tables that go to the device with the rest; only who made the image writes them. */
+static void put_tables(const struct weight *w, int32_t *unit_groups, int32_t *order)
+{
+    const struct matrix *m = &w->matrix;
+    if (unit_groups != NULL)
+        group_units(&w->scaling, m->cols, m->stride / TILE, unit_groups);
+    for (int32_t i = 0; order != NULL && i < m->stride; i++)
+        order[i] = -1;
+    for (int32_t k = 0; order != NULL && k < m->cols; k++) {
+        order[w->scaling.places[k]] = k;
+        order[m->stride + k] = w->scaling.places[k];
+    }
+}
+
+/* --- form and place ----------------------------------------------------------------------------
+ */
+
+static void describe_blocks(const struct form *form, struct weight *w, size_t elements)
+{
+    w->matrix.scale_number = NUMBER_F16;
+    w->matrix.num_groups = w->matrix.stride / TILE;
+    w->part_bytes[WEIGHT_SCALES] = elements / TILE * 2;
+    w->part_bytes[WEIGHT_MINS] = form->has_min ? elements / TILE * 2 : 0;
+    if (form->has_tails) {
+        w->part_bytes[WEIGHT_SCALES] = elements / 256 * 4;
+        w->part_bytes[WEIGHT_TAILS] = elements / TILE * 2;
+    }
+}
+
+static int describe(const struct store_object *object, const struct form *form, struct weight *w,
+                    struct error *err)
+{
+    const size_t tall = round_up((size_t)object->rows, TILE);
+    const bool is_scaled = dtype_is_scaled(object->dtype);
+    int64_t cols = object->cols;
+    bool moved = false;
+    int r = is_scaled ? copy_scaling(object, w, err) : 0;
+    if (r == 0 && is_scaled && place_columns(&w->scaling, object->cols, &cols, &moved) < 0)
+        r = error_set(err, -ENOMEM, "no memory for the order of %d inputs", object->cols);
+    if (r < 0)
+        return r;
+    const size_t stride = round_up((size_t)cols, load_cols(form));
+    size_t elements;
+    if (stride > INT32_MAX || __builtin_mul_overflow(stride, tall, &elements) ||
+        elements > SIZE_MAX / 16)
+        return error_set(err, -EOVERFLOW, "a weight of %d x %d is too large", object->rows,
+                         object->cols);
+    w->matrix.stride = (int32_t)stride;
+    if (form->low == 0) {
+        w->data_bytes = elements * (form->number == NUMBER_F32 ? 4 : 2);
+        return 0;
+    }
+    w->data_bytes = elements / 8 * (size_t)form->low;
+    w->part_bytes[WEIGHT_HIGH] = elements / 8 * (size_t)form->high;
+    w->part_bytes[WEIGHT_ORDER] = moved ? (stride + (size_t)object->cols) * sizeof(int32_t) : 0;
+    if (is_scaled)
+        return describe_scaled(object, w, tall, err);
+    describe_blocks(form, w, elements);
+    return 0;
+}
+
 int weight_describe(const struct store_object *object, struct weight *ret_weight, struct error *err)
 {
-    const size_t num = sizeof(forms) / sizeof(forms[0]);
     const enum dtype dtype = object->dtype;
     const int32_t rows = object->rows, cols = object->cols;
-    if ((size_t)dtype >= num || !forms[dtype].is_known)
+    if ((size_t)dtype >= sizeof(forms) / sizeof(forms[0]))
         return error_set(err, -ENOTSUP, "weights of type %s are not there on a GPU",
                          dtype_name(dtype));
     if (rows < 1 || cols < 1 || cols % dtype_block(dtype) != 0)
         return error_set(err, -EINVAL, "a weight of %d x %d %s is empty, or of no whole blocks",
                          rows, cols, dtype_name(dtype));
-    struct weight w = { .dtype = dtype };
-    struct matrix *m = &w.matrix;
-    m->form = forms[dtype].form;
-    m->number = forms[dtype].number;
-    m->group = forms[dtype].group;
-    m->rows = rows;
-    m->cols = cols;
-    const size_t unit = m->form == MATRIX_U4 ? 64 : TILE;
-    const size_t stride = ((size_t)cols + unit - 1) / unit * unit;
-    const size_t tall = ((size_t)rows + TILE - 1) / TILE * TILE;
-    size_t elements;
-    if (stride > INT32_MAX || __builtin_mul_overflow(stride, tall, &elements) ||
-        elements > SIZE_MAX / 16)
-        return error_set(err, -EOVERFLOW, "a weight of %d x %d is too large", rows, cols);
-    m->stride = (int32_t)stride;
-    if (m->form == MATRIX_PLAIN) {
-        w.data_bytes = elements * (m->number == NUMBER_F32 ? 4 : 2);
-    } else {
-        w.data_bytes = m->form == MATRIX_I8 ? elements : elements / 2;
-        w.scale_bytes = elements / (size_t)m->group * 2;
-        w.min_bytes = forms[dtype].has_min ? w.scale_bytes : 0;
-    }
-    const int r = dtype_is_scaled(dtype) ? copy_scaling(object, &w, err) : 0;
-    *ret_weight = w;
-    return r;
+    *ret_weight = (struct weight){
+        .dtype = dtype,
+        .matrix = { .form = forms[dtype].form,
+                    .number = forms[dtype].number,
+                    .rows = rows,
+                    .cols = cols },
+    };
+    return describe(object, &forms[dtype], ret_weight, err);
 }
 
 void weight_forget(struct weight *w)
@@ -103,20 +233,41 @@ void weight_forget(struct weight *w)
         munmap(w->image, weight_total(w));
     }
     free(w->scaling.groups);
+    free(w->scaling.places);
+}
+
+/* Where each part begins behind `at`, NULL for those that are not there; returns the end. */
+static unsigned char *lay_out(const struct weight *w, unsigned char *at, unsigned char **ret_parts)
+{
+    for (int i = 0; i < WEIGHT_NUM_PARTS; i++) {
+        const size_t bytes = i == WEIGHT_DATA ? w->data_bytes : w->part_bytes[i];
+        ret_parts[i] = bytes > 0 ? at : NULL;
+        at += round_up(bytes, ALIGN);
+    }
+    return at;
 }
 
 size_t weight_total(const struct weight *w)
 {
-    return round_up(w->data_bytes) + round_up(w->scale_bytes) + round_up(w->min_bytes);
+    size_t bytes = round_up(w->data_bytes, ALIGN);
+    for (int i = WEIGHT_DATA + 1; i < WEIGHT_NUM_PARTS; i++)
+        bytes += round_up(w->part_bytes[i], ALIGN);
+    return bytes;
 }
 
 void weight_place(struct weight *w, unsigned char *at)
 {
-    w->matrix.data = at;
-    at += round_up(w->data_bytes);
-    w->matrix.scales = w->scale_bytes > 0 ? (const uint16_t *)(void *)at : NULL;
-    at += round_up(w->scale_bytes);
-    w->matrix.mins = w->min_bytes > 0 ? (const uint16_t *)(void *)at : NULL;
+    struct matrix *m = &w->matrix;
+    unsigned char *parts[WEIGHT_NUM_PARTS];
+    lay_out(w, at, parts);
+    m->data = parts[WEIGHT_DATA];
+    m->high = parts[WEIGHT_HIGH];
+    m->scales = parts[WEIGHT_SCALES];
+    m->mins = (const uint16_t *)(void *)parts[WEIGHT_MINS];
+    m->tails = parts[WEIGHT_TAILS];
+    m->zeros = parts[WEIGHT_ZEROS];
+    m->unit_groups = (const int32_t *)(void *)parts[WEIGHT_UNIT_GROUPS];
+    m->order = (const int32_t *)(void *)parts[WEIGHT_ORDER];
 }
 
 int weight_alloc(struct device *device, enum dtype dtype, int32_t rows, int32_t cols,
@@ -128,7 +279,7 @@ int weight_alloc(struct device *device, enum dtype dtype, int32_t rows, int32_t 
         return error_set(err, -EINVAL, "a weight of type %s is of a store", dtype_name(dtype));
     const int r = weight_describe(&object, &form, err);
     if (r < 0)
-        return r;
+        return r; /* types without scales leave nothing behind */
     struct weight *w = malloc(sizeof(*w));
     void *at = memory_take(&device->memory, MEMORY_WEIGHTS, weight_total(&form));
     if (w == NULL || at == NULL) {
@@ -149,12 +300,16 @@ int weight_alloc(struct device *device, enum dtype dtype, int32_t rows, int32_t 
 static unsigned char *image_of(struct weight *w)
 {
     unsigned char *image = __atomic_load_n(&w->image, __ATOMIC_ACQUIRE), *none = NULL;
+    unsigned char *parts[WEIGHT_NUM_PARTS];
     if (image != NULL)
         return image;
     image = mmap(NULL, weight_total(w), PROT_READ | PROT_WRITE,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (image == MAP_FAILED)
         return NULL;
+    lay_out(w, image, parts);
+    put_tables(w, (int32_t *)(void *)parts[WEIGHT_UNIT_GROUPS],
+               (int32_t *)(void *)parts[WEIGHT_ORDER]);
     if (__atomic_compare_exchange_n(&w->image, &none, image, false, __ATOMIC_ACQ_REL,
                                     __ATOMIC_ACQUIRE)) {
         device_note_dirty(w->device, w);
@@ -164,23 +319,49 @@ static unsigned char *image_of(struct weight *w)
     return none;
 }
 
-static void load_blocks(struct weight *w, int32_t first_row, int32_t num_rows,
+static void pack_rows(struct weight *w, const struct pack_image *image, int32_t first_row,
+                      int32_t num_rows, const unsigned char *from)
+{
+    const size_t row_bytes = dtype_row_bytes(w->dtype, w->matrix.cols);
+    for (int32_t r = 0; r < num_rows; r++)
+        pack_row(image, &w->matrix, w->dtype, first_row + r, from + (size_t)r * row_bytes);
+}
+
+static void pack_scaled_rows(struct weight *w, const struct pack_image *image, int32_t first_row,
+                             int32_t num_rows, const unsigned char *from)
+{
+    const struct scaling form = { .has_zeros = w->scaling.has_zeros,
+                                  .num_groups = w->scaling.num_groups };
+    const struct pack_scaling scaling = { .num_groups = w->scaling.num_groups,
+                                          .groups = w->scaling.groups,
+                                          .places = w->scaling.places };
+    const size_t row_bytes = scaling_row_bytes(&form, w->matrix.cols);
+    unsigned char *space = malloc((size_t)w->matrix.stride);
+    if (space == NULL)
+        device_note_failure(w->device, -ENOMEM);
+    for (int32_t r = 0; space != NULL && r < num_rows; r++)
+        pack_scaled_row(image, &w->matrix, &scaling, first_row + r, from + (size_t)r * row_bytes,
+                        space);
+    free(space);
+}
+
+static void load_packed(struct weight *w, int32_t first_row, int32_t num_rows,
                         const unsigned char *from)
 {
-    unsigned char *image = image_of(w);
-    const size_t row_bytes = dtype_row_bytes(w->dtype, w->matrix.cols);
-    if (image == NULL) {
+    unsigned char *at = image_of(w), *parts[WEIGHT_NUM_PARTS];
+    if (at == NULL) {
         device_note_failure(w->device, -ENOMEM);
         return;
     }
-    unsigned char *scales = image + round_up(w->data_bytes);
-    const struct pack_image parts = {
-        .data = image,
-        .scales = (uint16_t *)(void *)scales,
-        .mins = w->min_bytes > 0 ? (uint16_t *)(void *)(scales + round_up(w->scale_bytes)) : NULL,
-    };
-    for (int32_t r = 0; r < num_rows; r++)
-        pack_row(&parts, &w->matrix, w->dtype, first_row + r, from + (size_t)r * row_bytes);
+    lay_out(w, at, parts);
+    const struct pack_image image = { .data = parts[WEIGHT_DATA],
+                                      .high = parts[WEIGHT_HIGH],
+                                      .tails = parts[WEIGHT_TAILS],
+                                      .zeros = parts[WEIGHT_ZEROS],
+                                      .scales = parts[WEIGHT_SCALES],
+                                      .mins = (uint16_t *)(void *)parts[WEIGHT_MINS] };
+    (dtype_is_scaled(w->dtype) ? pack_scaled_rows : pack_rows)(w, &image, first_row, num_rows,
+                                                               from);
     device_note_packed(w->device, w, num_rows);
 }
 
@@ -194,58 +375,9 @@ static void load_plain(struct weight *w, int32_t first_row, int32_t num_rows,
                      (size_t)m->stride * size, from, (size_t)m->cols * size, num_rows);
 }
 
-/* scale (q - zero) of a row, as bf16. */
-static void widen_row(const struct weight *w, const unsigned char *from, uint16_t *to)
-{
-    const struct weight_scaling *s = &w->scaling;
-    const unsigned char *scales = from + w->matrix.cols;
-    const unsigned char *zeros = scales + (size_t)s->num_groups * sizeof(float);
-    for (int32_t k = 0; k < w->matrix.cols; k++) {
-        const int32_t g = s->groups[k];
-        const bool is_i8 = w->dtype == DTYPE_I8;
-        float scale, zero = w->dtype == DTYPE_I4 ? 8.0f : 0.0f;
-        memcpy(&scale, scales + (size_t)g * sizeof(scale), sizeof(scale));
-        if (s->has_zeros)
-            zero = is_i8 ? (float)(int8_t)zeros[g] : (float)zeros[g];
-        const float q = w->dtype == DTYPE_F8_E4M3 ? e4m3_decode(from[k])
-                        : is_i8                   ? (float)(int8_t)from[k]
-                                                  : (float)from[k];
-        to[k] = half_to_bf16(scale * (q - zero));
-    }
-}
-
-/* Types without a form of their own here. */
-static void load_widened(struct weight *w, int32_t first_row, int32_t num_rows,
-                         const unsigned char *from)
-{
-    const struct scaling form = { .has_zeros = w->scaling.has_zeros,
-                                  .num_groups = w->scaling.num_groups };
-    const bool is_scaled = dtype_is_scaled(w->dtype);
-    const size_t row_bytes = is_scaled ? scaling_row_bytes(&form, w->matrix.cols)
-                                       : dtype_row_bytes(w->dtype, w->matrix.cols);
-    uint16_t *row = malloc((size_t)w->matrix.cols * sizeof(*row));
-    if (row == NULL) {
-        device_note_failure(w->device, -ENOMEM);
-        return;
-    }
-    for (int32_t r = 0; r < num_rows; r++) {
-        if (is_scaled)
-            widen_row(w, from + (size_t)r * row_bytes, row);
-        else
-            pack_widen(w->dtype, from + (size_t)r * row_bytes, w->matrix.cols, row);
-        load_plain(w, first_row + r, 1, (const unsigned char *)row);
-    }
-    free(row);
-}
-
 void weight_load(struct weight *w, int32_t first_row, int32_t num_rows, const void *from)
 {
-    if (w->matrix.form != MATRIX_PLAIN)
-        load_blocks(w, first_row, num_rows, from);
-    else if (dtype_is_quant(w->dtype) || dtype_is_scaled(w->dtype))
-        load_widened(w, first_row, num_rows, from);
-    else
-        load_plain(w, first_row, num_rows, from);
+    (w->matrix.form == MATRIX_PLAIN ? load_plain : load_packed)(w, first_row, num_rows, from);
 }
 
 int weight_flush(struct weight *w)

@@ -1,20 +1,35 @@
 /*
  * weight.h - a matrix [rows][cols] in the device's memory
  *
- *     plain (f32, f16, bf16) : row-major, a row rounded up to 32 numbers, zeros behind; as the file
- *                              has it, so that cuBLASLt reads it too
- *     I8 (Q8_0, Q6_K)        : [tiles of 16 rows][units of 32 inputs][32 lanes][16 bytes]
- *                              lane 4 g + t: inputs 4t..4t+3 and 16+4t..16+4t+3 of row g, then of
- *                              row g + 8: what it wants of a unit for two mma (mma.cuh)
- *     U4 (Q4_0, Q4_K)        : [tiles][pairs of units][32 lanes][4 words]: of each unit rows g and
- *                              g + 8; a word's input 2 i at bit 4 i, 2 i + 1 at bit 16 + 4 i
- *     scales, minima         : f16 [tiles][units][groups of a unit][16 rows]
+ * Plain ones (f32, f16, bf16) are row-major, a row rounded up to 32 numbers, zeros behind; as the
+ * file has them, so that cuBLASLt reads them too. All others lie in tiles of 16 rows; a tile's
+ * inputs are units of 32, and lane 4 g + t of a warp has of a unit inputs 4 t .. 4 t + 3 and
+ * 16 + 4 t .. 16 + 4 t + 3 of row g and of row g + 8: four pairs of each, what it wants for two
+ * products (mma.cuh). One 16-byte load of a lane is
+ *     I8 (Q8_0, I8)        : a unit: the inputs of row g in order, then those of row g + 8
+ *     E4M3                 : the same, but of four inputs in the order 2, 0, 3, 1
+ *     U4 (Q4_0, Q4_1, Q4_K, I4) : two units: of each a word of row g and one of row g + 8; pair i
+ *                            has its first input at bit 4 i, its second at 16 + 4 i
+ *     U5 (Q5_0, Q5_1, Q5_K), U6 (Q6_K) : the same of their low four bits
+ *     U2 (Q2_K), U3 (Q3_K) : four units: of each a word; pair i of row g at bits 2 i and 16 + 2 i,
+ *                            of row g + 8 eight bits above
+ * and `high` has, for the same units, a lane's upper bits: of U5 and U3 16 bits a unit's worth of
+ * pairs, one bit each (unit j, row, pair at bit 8 j + 4 row + pair and 16 above, two units a word),
+ * of U6 a word a unit, laid out as of U2.
  *
- * Weights with scales (FP8, I8, I4) become bf16 when they are loaded.
+ * Scales are [tiles][groups][16 rows]: of GGUF's blocks a group is a unit, f16, and minima
+ * likewise. K-quants but Q4_K have what their file has: `tails` [tiles][units][16 rows] two bytes
+ * (Q5_K scale and minimum, the others one for each half of the unit), and in `scales`, for 256
+ * inputs, two f16 that those are factors of. Q4_K's products of both are rounded to f16.
  *
- * Rows are rounded up to 32, zeros. Blocks are packed on the host, in an image that is copied when
- * its last row is there: by weight_flush(), at the latest before the next list runs. Plain rows go
- * through pinned buffers as they come.
+ * Weights with scales (struct scaling) have their columns sorted by group, a group rounded up to
+ * whole units; where that is another order than x has, `order` says it and x is copied in that
+ * order first. A scale is kept as what it was, a zero point as a byte. A code of E4M3 that is NaN
+ * makes its group's scale NaN.
+ *
+ * Rows are rounded up to 32, zeros. What is not plain is packed on the host, in an image that is
+ * copied when its last row is there: by weight_flush(), at the latest before the next list runs.
+ * Plain rows go through pinned buffers as they come.
  */
 #ifndef KERNELS_CUDA_WEIGHT_H
 #define KERNELS_CUDA_WEIGHT_H
@@ -22,21 +37,35 @@
 #include "kernels/backend.h"
 #include "kernels/cuda/ops.h"
 
-/* How the file's numbers of a type with scales are read. */
+enum weight_part {
+    WEIGHT_DATA, /* must be first */
+    WEIGHT_HIGH,
+    WEIGHT_SCALES,
+    WEIGHT_MINS,
+    WEIGHT_TAILS,
+    WEIGHT_ZEROS,
+    WEIGHT_UNIT_GROUPS,
+    WEIGHT_ORDER,
+    WEIGHT_NUM_PARTS
+};
+
+/* Of a type with scales: how its rows come. */
 struct weight_scaling {
     bool has_zeros;
     int32_t num_groups;
     int32_t *groups; /* [cols] */
+    int32_t *places; /* [cols]: the column of each input */
 };
 
 struct weight {
     struct device *device;
     enum dtype dtype;
     struct matrix matrix;
-    size_t data_bytes, scale_bytes, min_bytes; /* of the device */
-    unsigned char *image;                      /* of blocks that are being packed: all three */
-    bool is_owner;                             /* of its memory: no store's */
-    struct weight_scaling scaling;             /* of a type with scales */
+    size_t data_bytes;                   /* of the device: of the first part */
+    size_t part_bytes[WEIGHT_NUM_PARTS]; /* of the others */
+    unsigned char *image;                /* of all parts, while they are being packed */
+    bool is_owner;                       /* of its memory: no store's */
+    struct weight_scaling scaling;
     struct weight *next_dirty;
     const struct weight *next;   /* whose outputs lie behind these, or NULL */
     _Atomic int32_t rows_packed; /* in the image */

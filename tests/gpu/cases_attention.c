@@ -47,14 +47,14 @@ static void make_rope(struct side *s, struct setup *u, int32_t dims)
                                    .max_positions = POSITIONS };
 }
 
-static void make_setup(struct side *s, struct setup *u, int32_t head_dim, int32_t kv_heads,
-                       int32_t group)
+static void make_setup(struct side *s, struct setup *u, enum dtype dtype, int32_t head_dim,
+                       int32_t kv_heads, int32_t group)
 {
     u->layout = (struct kv_layout){ .num_layers = 2,
                                     .num_kv_heads = kv_heads,
                                     .head_dim = head_dim,
                                     .block_size = BLOCK,
-                                    .dtype = DTYPE_F16 };
+                                    .dtype = dtype };
     u->num_heads = kv_heads * group;
     u->pool = side_pool(s, &u->layout, POOL);
     make_rope(s, u, side_coin(s) ? head_dim : head_dim / 2);
@@ -98,15 +98,13 @@ static struct attention_form random_form(struct side *s, int32_t head_dim)
 }
 
 /* Prompts of any length, then chunks and single rows behind them in one batch. */
-static void heads(struct side *s, int32_t variant)
+static void attend(struct side *s, enum dtype dtype, int32_t head_dim)
 {
-    static const int32_t dims[] = { 8, 16, 64, 80, 96, 128, 256 };
     static const int32_t groups[] = { 1, 2, 4, 5, 8, 17 };
-    const int32_t head_dim = dims[variant];
     struct setup u;
     struct batch first = { .num_seqs = 0 }, second = { .num_seqs = 0 };
     int32_t block = 0, lengths[MAX_SEQS];
-    make_setup(s, &u, head_dim, side_whole(s, 1, 2), groups[side_whole(s, 0, 5)]);
+    make_setup(s, &u, dtype, head_dim, side_whole(s, 1, 2), groups[side_whole(s, 0, 5)]);
     const struct attention_form form = random_form(s, head_dim);
     const int32_t num = side_whole(s, 1, 3);
     for (int32_t i = 0; i < num; i++) {
@@ -128,12 +126,27 @@ static void heads(struct side *s, int32_t variant)
     step(s, &u, &second, &form, NULL, true);
 }
 
+static void heads(struct side *s, int32_t variant)
+{
+    static const int32_t dims[] = { 8, 16, 64, 80, 96, 128, 256 };
+    attend(s, DTYPE_F16, dims[variant]);
+}
+
+static const enum dtype kv_types[] = { DTYPE_BF16, DTYPE_F8_E4M3, DTYPE_Q8_0, DTYPE_F32 };
+
+/* Heads of whole chunks of 16 bytes and of none. */
+static void types(struct side *s, int32_t variant)
+{
+    static const int32_t dims[] = { 64, 40, 256 };
+    attend(s, kv_types[variant % 4], dims[variant / 4]);
+}
+
 /* A long context, across spans: single rows, and a chunk. */
 static void spans(struct side *s, int32_t variant)
 {
     struct setup u;
     const int32_t head_dim = variant % 2 == 0 ? 64 : 128;
-    make_setup(s, &u, head_dim, 1, 4);
+    make_setup(s, &u, variant == 1 ? DTYPE_F8_E4M3 : DTYPE_F16, head_dim, 1, 4);
     const struct attention_form form = { .scale = 0.1f, .window = variant >= 2 ? 300 : 0 };
     const int32_t length = side_whole(s, 500, 800);
     int32_t table[MAX_BLOCKS], block = 0;
@@ -165,7 +178,7 @@ static void rope_norms(struct side *s, int32_t variant)
     struct batch b = { .num_seqs = 0 };
     int32_t block = 0;
     const int32_t head_dim = 8 * side_whole(s, 1, 16);
-    make_setup(s, &u, head_dim, side_whole(s, 1, 3), side_whole(s, 1, 3));
+    make_setup(s, &u, DTYPE_F16, head_dim, side_whole(s, 1, 3), side_whole(s, 1, 3));
     add_seq(s, &b, side_whole(s, 0, 9), side_whole(s, 1, 20), &block);
     const size_t heads_q = variant == 2 ? (size_t)u.num_heads : 1;
     const size_t heads_k = variant == 2 ? (size_t)u.layout.num_kv_heads : 1;
@@ -196,18 +209,21 @@ static void latents(struct side *s, int32_t variant)
 {
     static const struct {
         int32_t latent, rope, heads;
-    } sizes[] = { { 32, 8, 4 }, { 64, 16, 3 }, { 512, 64, 20 }, { 256, 32, 16 } };
+    } sizes[] = { { 32, 8, 4 },    { 64, 16, 3 }, { 512, 64, 20 }, { 256, 32, 16 },
+                  { 512, 64, 16 }, { 64, 16, 3 }, { 64, 8, 5 } };
+    static const enum dtype types[] = { DTYPE_F16,     DTYPE_F16,  DTYPE_F16, DTYPE_F16,
+                                        DTYPE_F8_E4M3, DTYPE_BF16, DTYPE_Q8_0 };
     const int32_t latent = sizes[variant].latent, dims = sizes[variant].rope;
     const int32_t heads = sizes[variant].heads, q_dim = dims + 24, key = latent + dims;
     const struct kv_layout layout = { .num_layers = 2,
                                       .num_kv_heads = 1,
                                       .head_dim = key,
                                       .block_size = BLOCK,
-                                      .dtype = DTYPE_F16,
+                                      .dtype = types[variant],
                                       .latent_dim = latent };
     struct setup u = { .pool = side_pool(s, &layout, POOL) };
     make_rope(s, &u, dims);
-    const int32_t cuts[] = { 0, 40, variant == 2 ? 70 : 290, variant == 2 ? 71 : 291 };
+    const int32_t cuts[] = { 0, 40, latent == 512 ? 70 : 290, latent == 512 ? 71 : 291 };
     float *w = side_random(s, (size_t)latent, 1.0f);
     for (int32_t c = 0; c < 3; c++) {
         struct batch b = { .num_seqs = 0 };
@@ -245,11 +261,10 @@ static void latents(struct side *s, int32_t variant)
 /* A sequence that parts: its pages are copied, and read in the same list. */
 static void copies(struct side *s, int32_t variant)
 {
-    (void)variant;
     struct setup u;
     struct batch b = { .num_seqs = 0 }, one = { .num_seqs = 0 };
     int32_t block = 0;
-    make_setup(s, &u, 64, 2, 2);
+    make_setup(s, &u, variant == 0 ? DTYPE_F16 : DTYPE_Q8_0, 64, 2, 2);
     const struct attention_form form = { .scale = 0.1f };
     add_seq(s, &b, 0, 20, &block);
     step(s, &u, &b, &form, NULL, false);
@@ -268,7 +283,11 @@ static void copies(struct side *s, int32_t variant)
 }
 
 const struct gpu_case cases_attention[] = {
-    { "attention", heads, 7, 1e-2 },           { "attention, spans", spans, 4, 1e-2 },
-    { "rope and norms", rope_norms, 3, 1e-2 }, { "latents", latents, 4, 1e-2 },
-    { "copy_blocks", copies, 1, 1e-2 },        { NULL, NULL, 0, 0 },
+    { "attention", heads, 7, 1e-2 },
+    { "attention, types", types, 12, 2e-2 },
+    { "attention, spans", spans, 4, 1e-2 },
+    { "rope and norms", rope_norms, 3, 1e-2 },
+    { "latents", latents, 7, 2e-2 },
+    { "copy_blocks", copies, 2, 1e-2 },
+    { NULL, NULL, 0, 0 },
 };

@@ -32,13 +32,15 @@ static void embed(struct side *s, int32_t variant)
     side_keep(s, out, (size_t)(rows * cols));
 }
 
-static void linear(struct side *s, int32_t variant)
+static int32_t some_rows(struct side *s)
 {
-    const enum dtype dtype = dtypes[variant];
-    static const int32_t some_rows[] = { 1, 2, 7, 8, 9, 16, 17, 33, 64, 65, 80 };
-    const int32_t rows = some_rows[side_whole(s, 0, 10)];
-    const int32_t outs = side_whole(s, 1, 150), cols = whole_cols(s, dtype, 500);
-    struct weight *w = side_weight(s, dtype, outs, cols);
+    static const int32_t rows[] = { 1, 2, 7, 8, 9, 16, 17, 33, 64, 65, 80 };
+    return rows[side_whole(s, 0, 10)];
+}
+
+static void multiply(struct side *s, const struct weight *w, int32_t outs, int32_t cols)
+{
+    const int32_t rows = some_rows(s);
     float *x = side_random(s, (size_t)(rows * cols), 1.0f);
     float *bias = side_coin(s) ? side_random(s, (size_t)outs, 1.0f) : NULL;
     float *out = side_poisoned(s, (size_t)(rows * outs));
@@ -46,6 +48,39 @@ static void linear(struct side *s, int32_t variant)
     s->backend->linear(s->device, out, w, bias, x, rows);
     side_run(s);
     side_keep(s, out, (size_t)(rows * outs));
+}
+
+static void linear(struct side *s, int32_t variant)
+{
+    const enum dtype dtype = dtypes[variant];
+    const int32_t outs = side_whole(s, 1, 150), cols = whole_cols(s, dtype, 500);
+    multiply(s, side_weight(s, dtype, outs, cols), outs, cols);
+}
+
+/* Groups of whole units and of none, in order and not. */
+static void linear_scales(struct side *s, int32_t variant)
+{
+    static const enum dtype types[] = { DTYPE_F8_E4M3, DTYPE_I8, DTYPE_I4 };
+    static const int32_t groups[] = { 0, 32, 128, 96, 24, -1 };
+    const int32_t group = groups[variant / 3];
+    const int32_t outs = side_whole(s, 1, 100), cols = side_whole(s, 1, 450);
+    multiply(s, side_scaled(s, types[variant % 3], 1, outs, cols, group), outs, cols);
+}
+
+/* Rows of them as they are: what embed() reads is each element's value. */
+static void embed_scales(struct side *s, int32_t variant)
+{
+    static const enum dtype types[] = { DTYPE_F8_E4M3, DTYPE_I8, DTYPE_I4 };
+    const int32_t vocab = side_whole(s, 1, 70), cols = side_whole(s, 1, 300);
+    struct weight *w = side_scaled(s, types[variant % 3], 1, vocab, cols, variant < 3 ? 64 : -1);
+    int32_t ids[MAX_ROWS];
+    for (int32_t i = 0; i < 20; i++)
+        ids[i] = side_whole(s, 0, vocab - 1);
+    float *out = side_poisoned(s, (size_t)(20 * cols));
+    s->backend->begin(s->device);
+    s->backend->embed(s->device, out, w, 1.0f, ids, 20);
+    side_run(s);
+    side_keep(s, out, (size_t)(20 * cols));
 }
 
 static void linear_blocks(struct side *s, int32_t variant)
@@ -192,6 +227,8 @@ const struct gpu_case cases_rows[] = {
     { "embed", embed, NUM_DTYPES, 6e-3 },
     { "linear", linear, NUM_PLAIN, 2e-2 },
     { "linear, blocks", linear_blocks, NUM_DTYPES - NUM_PLAIN, 6e-2 },
+    { "linear, scales", linear_scales, 18, 2e-2 },
+    { "embed, scales", embed_scales, 6, 1e-6 },
     { "norm, linear", norm_linear, NUM_PLAIN, 2e-2 },
     { "norm, blocks", norm_blocks, NUM_DTYPES - NUM_PLAIN, 1e-1 },
     { "norm", norm, 6, 1e-2 },

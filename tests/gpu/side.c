@@ -57,7 +57,9 @@ void side_end_case(struct side *side)
         side->backend->weight_free(side->weights[i]);
     for (int32_t i = 0; i < side->num_pieces; i++)
         side->backend->free(side->device, side->pieces[i]);
-    side->num_pools = side->num_weights = side->num_pieces = 0;
+    for (int32_t i = 0; i < side->num_stores; i++)
+        side->backend->store_close(side->stores[i]);
+    side->num_pools = side->num_weights = side->num_pieces = side->num_stores = 0;
 }
 
 /* --- random numbers --------------------------------------------------------------------------- */
@@ -225,6 +227,69 @@ struct weight *side_blocks(struct side *side, enum dtype dtype, int32_t num, int
                            int32_t cols)
 {
     return make_weight(side, dtype, num, rows, block_stride(rows), cols);
+}
+
+/* The group of each input; returns how many there are. Every one has some. */
+static int32_t choose_groups(struct side *side, int32_t cols, int32_t group, int32_t *to)
+{
+    const int32_t most = cols < 5 ? cols : 5;
+    for (int32_t k = 0; k < cols; k++)
+        to[k] = group > 0    ? k / group
+                : group == 0 ? 0
+                : k < most   ? k
+                             : side_whole(side, 0, most - 1);
+    return group > 0 ? (cols + group - 1) / group : group == 0 ? 1 : most;
+}
+
+static void fill_scaled_row(struct side *side, enum dtype dtype, const struct scaling *scaling,
+                            int32_t cols, unsigned char *row)
+{
+    unsigned char *scales = row + cols, *zeros = scales + (size_t)scaling->num_groups * 4;
+    for (int32_t k = 0; k < cols; k++)
+        row[k] = (unsigned char)(dtype == DTYPE_I4        ? next(side) & 15
+                                 : dtype == DTYPE_F8_E4M3 ? next(side) % 0x7f | (next(side) & 128)
+                                                          : next(side));
+    for (int32_t g = 0; g < scaling->num_groups; g++) { /* a value that f16 and bf16 have too */
+        const float size = dtype == DTYPE_F8_E4M3 ? 0x1p-10f
+                           : dtype == DTYPE_I4    ? 0x1p-5f
+                                                  : 0x1p-9f;
+        const float scale = size * (1.0f + (float)side_whole(side, 0, 127) / 128.0f);
+        memcpy(scales + 4 * (size_t)g, &scale, sizeof(scale));
+        if (scaling->has_zeros)
+            zeros[g] = (unsigned char)side_whole(side, 0, dtype == DTYPE_I4 ? 15 : 255);
+    }
+}
+
+struct weight *side_scaled(struct side *side, enum dtype dtype, int32_t num, int32_t rows,
+                           int32_t cols, int32_t group)
+{
+    static const enum dtype types[] = { DTYPE_F32, DTYPE_F16, DTYPE_BF16 };
+    const struct store_key key = { .num_ranks = 1 };
+    struct error err;
+    int32_t *groups = must(malloc((size_t)cols * sizeof(*groups)));
+    const struct scaling scaling = { .num_groups = choose_groups(side, cols, group, groups),
+                                     .scales = types[side_whole(side, 0, 2)],
+                                     .has_zeros = dtype != DTYPE_F8_E4M3 && side_coin(side),
+                                     .groups = groups };
+    const int32_t stride = num > 1 ? block_stride(rows) : rows;
+    const struct store_object object = {
+        .dtype = dtype, .rows = num * stride, .cols = cols, .scaling = scaling
+    };
+    struct weight_store **store = &side->stores[side->num_stores++];
+    if (side->backend->store_create(side->device, &key, &object, 1, store, &err) < 0) {
+        fprintf(stderr, "%s\n", err.message);
+        exit(2);
+    }
+    struct weight *weight = side->backend->store_weight(*store, 0);
+    unsigned char *row = must(malloc(scaling_row_bytes(&scaling, cols)));
+    for (int32_t b = 0; b < num; b++)
+        for (int32_t r = 0; r < rows; r++) {
+            fill_scaled_row(side, dtype, &scaling, cols, row);
+            side->backend->weight_load(weight, b * stride + r, 1, row);
+        }
+    free(row);
+    free(groups);
+    return weight;
 }
 
 struct kv_pool *side_pool(struct side *side, const struct kv_layout *layout, int32_t num_blocks)

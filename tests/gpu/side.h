@@ -28,6 +28,8 @@ struct side {
     int32_t num_pieces;
     struct weight *weights[SIDE_MAX_PIECES];
     int32_t num_weights;
+    struct weight_store *stores[SIDE_MAX_PIECES]; /* of weights with scales */
+    int32_t num_stores;
     struct kv_pool *pools[4];
     int32_t num_pools;
 };
@@ -51,6 +53,10 @@ struct weight *side_weight(struct side *side, enum dtype dtype, int32_t rows, in
 /* Of blocks for heads or experts, of `rows` rows each. */
 struct weight *side_blocks(struct side *side, enum dtype dtype, int32_t num, int32_t rows,
                            int32_t cols);
+/* With scales of any type, with or without zeros, and groups of `group` inputs; 0: one, -1: of any
+ * size, and their inputs anywhere. `num` blocks of `rows` rows. */
+struct weight *side_scaled(struct side *side, enum dtype dtype, int32_t num, int32_t rows,
+                           int32_t cols, int32_t group);
 struct kv_pool *side_pool(struct side *side, const struct kv_layout *layout, int32_t num_blocks);
 
 /* Run what was recorded since begin(). Ends the program with a sentence when that fails. */

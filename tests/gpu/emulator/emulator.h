@@ -46,6 +46,11 @@ static inline uint2 make_uint2(unsigned x, unsigned y)
     return uint2{ x, y };
 }
 
+static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w)
+{
+    return uint4{ x, y, z, w };
+}
+
 /* Of the fiber that runs. */
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 extern unsigned char *emulator_shared;
@@ -182,6 +187,12 @@ static inline uint32_t sub_bf16(uint32_t a, uint32_t b)
 {
     return pack_bf16(half_from_bf16((uint16_t)a) - half_from_bf16((uint16_t)b),
                      half_from_bf16((uint16_t)(a >> 16)) - half_from_bf16((uint16_t)(b >> 16)));
+}
+
+static inline uint32_t mul_bf16(uint32_t a, uint32_t b)
+{
+    return pack_bf16(half_from_bf16((uint16_t)a) * half_from_bf16((uint16_t)b),
+                     half_from_bf16((uint16_t)(a >> 16)) * half_from_bf16((uint16_t)(b >> 16)));
 }
 
 static inline uint32_t mul_high(uint32_t a, uint32_t b)

@@ -1,0 +1,291 @@
+/*
+ * linear_forms.cuh - weights that are not plain, from memory into what tensor cores multiply
+ *
+ * A lane loads 16 bytes of whole numbers: for as many units of 32 inputs as UNITS says, its eight
+ * inputs of rows g and g + 8. They become 16-bit numbers, exactly: bytes by way of f32, a code of
+ * E4M3 by moving its bits and one product, nibbles and fewer bits by writing them into 128's
+ * mantissa (lop3) and subtracting 128 and the zero point. Scales and minima are never multiplied
+ * into them: sums of a unit come out of zero and are scaled once, in f32.
+ *
+ * A form is a class with
+ *     UNITS               : units of a load
+ *     HALVES              : the two halves of a unit have scales, and minima, of their own
+ *     load(w, row, u)     : what a lane wants of units u .. u + UNITS - 1, from memory
+ *     has_min(w)
+ *     open(w, loaded, j)  : unit u + j of it
+ */
+#ifndef KERNELS_CUDA_LINEAR_FORMS_CUH
+#define KERNELS_CUDA_LINEAR_FORMS_CUH
+
+#include "kernels/cuda/mma.cuh"
+
+/* Inputs of a unit that a lane has: two runs of four. */
+struct runs {
+    static DEVICE_MEMBER int x_first(int t) { return 4 * t; }
+    static DEVICE_MEMBER int x_second(int t) { return 16 + 4 * t; }
+};
+
+/* One unit: A of both products, and what their sums are scaled by. [half][rows g, g + 8] */
+struct opened {
+    uint32_t first[4], second[4];
+    float scale[2][2], min[2][2];
+};
+
+DEVICE int group_of(const struct matrix &w, int u)
+{
+    return w.unit_groups != nullptr ? w.unit_groups[u] : u >> w.group_shift;
+}
+
+/* Where the scale of a lane's row g and of unit u is; that of row g + 8 is 8 behind. */
+DEVICE int64_t scale_index(const struct matrix &w, int64_t row, int u, int lane)
+{
+    return (row / 16 * w.num_groups + group_of(w, u)) * 16 + lane / 4;
+}
+
+DEVICE int64_t unit_index(const struct matrix &w, int64_t row, int u)
+{
+    return row / 16 * (w.stride / 32) + u;
+}
+
+/* --- bytes: Q8_0, I8, E4M3 -------------------------------------------------------------------- */
+
+/* Four signed bytes as two words of bf16, exactly; `bias` is 2^23 + 128 and the zero point. */
+DEVICE void widen_bytes(uint32_t bytes, float bias, uint32_t *low, uint32_t *high)
+{
+    float f[4];
+    bytes ^= 0x80808080u; /* q + 128 */
+#pragma unroll
+    for (int i = 0; i < 4; i++) /* 2^23 + q + 128 */
+        f[i] = bits_float(0x4b000000u | (bytes >> 8 * i & 255u)) - bias;
+    *low = pack_bf16(f[0], f[1]);
+    *high = pack_bf16(f[2], f[3]);
+}
+
+/* Codes in the upper bytes of both halves. Their bits, moved, are the value times 2^-120, of
+ * numbers below the normal ones too. */
+DEVICE uint32_t widen_codes(uint32_t codes)
+{
+    return mul_bf16((codes & 0x80008000u) | (codes >> 4 & 0x07f007f0u), 0x7b807b80u);
+}
+
+template <bool IS_E4M3> struct byte_weights : runs {
+    enum { UNITS = 1 };
+    static constexpr bool HALVES = false;
+    struct loaded {
+        uint4 q; /* row g: first, second product; row g + 8 */
+        float scale[2], bias[2];
+    };
+    static DEVICE_MEMBER bool has_min(const struct matrix &) { return false; }
+
+    static DEVICE_MEMBER loaded load(const struct matrix &w, int64_t row, int u, int lane)
+    {
+        const int64_t at = scale_index(w, row, u, lane);
+        loaded v;
+        v.q = load_once((const uint4 *)w.data + unit_index(w, row, u) * 32 + lane);
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            v.scale[r] = number_at(w.scales, w.scale_number, at + 8 * r);
+            v.bias[r] = 8388736.0f;
+            if (!IS_E4M3 && w.zeros != nullptr)
+                v.bias[r] += (float)((const signed char *)w.zeros)[at + 8 * r];
+        }
+        return v;
+    }
+
+    static DEVICE_MEMBER void widen(uint32_t word, float bias, uint32_t *low, uint32_t *high)
+    {
+        if (IS_E4M3) {
+            *low = widen_codes(word);
+            *high = widen_codes(word << 8);
+        } else {
+            widen_bytes(word, bias, low, high);
+        }
+    }
+
+    static DEVICE_MEMBER opened open(const struct matrix &, const loaded &v, int)
+    {
+        opened o;
+        widen(v.q.x, v.bias[0], &o.first[0], &o.first[2]);
+        widen(v.q.y, v.bias[0], &o.second[0], &o.second[2]);
+        widen(v.q.z, v.bias[1], &o.first[1], &o.first[3]);
+        widen(v.q.w, v.bias[1], &o.second[1], &o.second[3]);
+        o.scale[0][0] = o.scale[1][0] = v.scale[0];
+        o.scale[0][1] = o.scale[1][1] = v.scale[1];
+        return o;
+    }
+};
+
+/* --- nibbles: Q4_0, Q4_1, Q4_K, I4 ------------------------------------------------------------ */
+
+enum { BIAS = 0x43004300 }; /* 128 twice, in bf16: whole numbers up to 255 are its mantissa */
+
+/* Whole numbers at the low ends of both halves, less 128 and what `bias` adds to it. */
+DEVICE uint32_t widen_bits(uint32_t bits, uint32_t bias)
+{
+    return sub_bf16(bits | (uint32_t)BIAS, bias);
+}
+
+DEVICE uint32_t bias_of(int zero)
+{
+    return (uint32_t)BIAS + (uint32_t)zero * 0x10001u;
+}
+
+DEVICE uint32_t word_of(const uint4 &v, int i)
+{
+    return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
+}
+
+struct nibble_weights : runs {
+    enum { UNITS = 2 };
+    static constexpr bool HALVES = false;
+    struct loaded {
+        uint4 q;              /* of each unit rows g and g + 8 */
+        float scale[2][2];    /* [unit][row] */
+        uint32_t extra[2][2]; /* zero points, or minima in f16 */
+    };
+    static DEVICE_MEMBER bool has_min(const struct matrix &w) { return w.mins != nullptr; }
+
+    static DEVICE_MEMBER loaded load(const struct matrix &w, int64_t row, int u, int lane)
+    {
+        loaded v;
+        v.q = load_once((const uint4 *)w.data + unit_index(w, row, u) / 2 * 32 + lane);
+#pragma unroll
+        for (int j = 0; j < 2; j++)
+#pragma unroll
+            for (int r = 0; r < 2; r++) {
+                const int64_t at = scale_index(w, row, u + j, lane) + 8 * r;
+                v.scale[j][r] = number_at(w.scales, w.scale_number, at);
+                v.extra[j][r] = w.mins != nullptr    ? w.mins[at]
+                                : w.zeros != nullptr ? w.zeros[at]
+                                                     : 8;
+            }
+        return v;
+    }
+
+    static DEVICE_MEMBER opened open(const struct matrix &w, const loaded &v, int j)
+    {
+        opened o;
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            const uint32_t word = word_of(v.q, 2 * j + r);
+            const uint32_t bias = bias_of(w.mins != nullptr ? 0 : (int)v.extra[j][r]);
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                o.first[r + 2 * i] = widen_bits(word >> 4 * i & 0x000f000fu, bias);
+                o.second[r + 2 * i] = widen_bits(word >> (4 * i + 8) & 0x000f000fu, bias);
+            }
+            o.scale[0][r] = o.scale[1][r] = v.scale[j][r];
+            o.min[0][r] = o.min[1][r] =
+                w.mins != nullptr ? f16_to_float((uint16_t)v.extra[j][r]) : 0.0f;
+        }
+        return o;
+    }
+};
+
+/* --- few bits in two planes: Q5_0, Q5_1, Q5_K (4 and 1), Q6_K (4, 2), Q3_K (2, 1), Q2_K (2) ---- */
+
+template <int LOW, int HIGH> struct plane_weights : runs {
+    enum { UNITS = 8 / LOW, HIGH_WORDS = UNITS * HIGH / 2 };
+    static constexpr bool HALVES = LOW + HIGH != 5;
+    static constexpr int OFFSET = LOW == 2 ? (HIGH > 0 ? 4 : 0) : HIGH == 2 ? 32 : 16;
+    struct loaded {
+        uint4 q; /* 4 bits: as nibbles; 2: a word of both rows for each unit */
+        uint32_t high[HIGH_WORDS > 0 ? HIGH_WORDS : 1];
+        uint32_t heads[2];           /* of rows g and g + 8: d, and the factor of minima above it */
+        uint16_t tails[UNITS][2];    /* [unit][row] */
+        uint16_t scale[UNITS][2], min[UNITS][2]; /* of Q5_0, Q5_1 */
+    };
+
+    static DEVICE_MEMBER bool is_k(const struct matrix &w)
+    {
+        return LOW + HIGH != 5 || w.tails != nullptr;
+    }
+
+    static DEVICE_MEMBER bool has_min(const struct matrix &w)
+    {
+        return LOW + HIGH == 5 ? w.tails != nullptr || w.mins != nullptr : HIGH == 0;
+    }
+
+    static DEVICE_MEMBER loaded load(const struct matrix &w, int64_t row, int u, int lane)
+    {
+        const int64_t unit = unit_index(w, row, u), at = unit * 16 + lane / 4;
+        loaded v;
+        v.q = load_once((const uint4 *)w.data + unit / UNITS * 32 + lane);
+        const uint32_t *high = (const uint32_t *)w.high + (unit / UNITS * 32 + lane) * HIGH_WORDS;
+#pragma unroll
+        for (int i = 0; i < HIGH_WORDS; i++)
+            v.high[i] = high[i];
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            if (is_k(w))
+                v.heads[r] = ((const uint32_t *)w.scales)[unit / 8 * 16 + lane / 4 + 8 * r];
+#pragma unroll
+            for (int j = 0; j < UNITS; j++)
+                if (is_k(w)) {
+                    v.tails[j][r] = ((const uint16_t *)w.tails)[at + 16 * j + 8 * r];
+                } else {
+                    v.scale[j][r] = ((const uint16_t *)w.scales)[at + 16 * j + 8 * r];
+                    v.min[j][r] = w.mins != nullptr ? w.mins[at + 16 * j + 8 * r] : 0;
+                }
+        }
+        return v;
+    }
+
+    /* Two inputs of unit j: i-th pair of row r. */
+    static DEVICE_MEMBER uint32_t pair(const loaded &v, int j, int r, int i)
+    {
+        const int part = 4 * r + i;
+        const uint32_t low = LOW == 4 ? word_of(v.q, 2 * j + r) >> 4 * i & 0x000f000fu
+                                      : word_of(v.q, j) >> 2 * part & 0x00030003u;
+        if (HIGH == 0)
+            return low;
+        const uint32_t word = v.high[HIGH == 2 ? j : j / 2];
+        const int bit = HIGH == 2 ? 2 * part : (j & 1) * 8 + part;
+        const uint32_t above = HIGH == 2 ? word >> bit & 0x00030003u : word >> bit & 0x00010001u;
+        return low | above << LOW;
+    }
+
+    /* Scale and minimum of a half: the head's times those of the tail. */
+    static DEVICE_MEMBER void scale_of(const loaded &v, int j, int r, int half, float *scale,
+                                       float *min)
+    {
+        const float d = f16_to_float((uint16_t)v.heads[r]);
+        const float d_min = f16_to_float((uint16_t)(v.heads[r] >> 16));
+        const int tail = v.tails[j][r], own = tail >> 8 * half & 255;
+        if (LOW + HIGH == 5) { /* one for both halves */
+            *scale = d * (float)(tail & 255);
+            *min = d_min * (float)(tail >> 8);
+        } else if (HIGH == 0) {
+            *scale = d * (float)(own & 15);
+            *min = d_min * (float)(own >> 4);
+        } else {
+            *scale = d * (float)(signed char)own;
+            *min = 0.0f;
+        }
+    }
+
+    static DEVICE_MEMBER opened open(const struct matrix &w, const loaded &v, int j)
+    {
+        const uint32_t bias = bias_of(has_min(w) ? 0 : OFFSET);
+        opened o;
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                o.first[r + 2 * i] = widen_bits(pair(v, j, r, i), bias);
+                o.second[r + 2 * i] = widen_bits(pair(v, j, r, i + 2), bias);
+            }
+#pragma unroll
+            for (int half = 0; half < 2; half++)
+                if (is_k(w)) {
+                    scale_of(v, j, r, half, &o.scale[half][r], &o.min[half][r]);
+                } else {
+                    o.scale[half][r] = f16_to_float(v.scale[j][r]);
+                    o.min[half][r] = f16_to_float(v.min[j][r]);
+                }
+        }
+        return o;
+    }
+};
+
+#endif
