@@ -26,6 +26,8 @@
 
 enum { SPAN_POSITIONS = ATTENTION_TILE * ATTENTION_SPAN_TILES, SCORE_TILES = ATTENTION_TILE / 8 };
 
+enum { LEAST_SHARED_BYTES = 166912 }; /* that a block may have on every GPU we run on: sm_80 */
+
 /* Rows of shared memory are 16 bytes longer than they need be: neighbours begin in other banks. */
 enum { PAD = 8 };
 

@@ -21,6 +21,7 @@ template <int DIM> struct plan {
     static constexpr int threads = 32 * warps;
     static constexpr int prefill_bytes =
         (stages * 2 * tile + 16 * warps * stride) * 2 + warps * 16 * (DIM + 2) * 4;
+    static_assert(decode_bytes <= LEAST_SHARED_BYTES && prefill_bytes <= LEAST_SHARED_BYTES, "");
 };
 
 /* The tile of a warp: its scores become weights. */

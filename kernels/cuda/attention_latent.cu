@@ -1,53 +1,64 @@
 /*
  * attention_latent.cu - attention over latents (MLA): one key for all heads, its first part the value
  *
- * A block of 4 warps takes 16 queries, heads of one row, and one span of 256 positions (or, in a
- * row that has no room for partial sums, all of them in turn). A tile of 64 positions lies in shared
- * memory once, as key and as value. Each warp scores 16 of its positions over the whole width; the
- * weights meet in shared memory as f16; then each warp sums its quarter of the values' columns.
- * Prompts take the same path, row by row, so that they get the same bits.
+ * A group of 4 warps takes 16 queries. A tile of 64 positions lies in shared memory once, as key and
+ * as value. Each warp scores 16 of its positions over the whole width; the weights meet in shared
+ * memory as f16; then each warp sums its quarter of the values' columns.
  *
- * Bytes: 2 x 576 per position and tile of 16 heads, the tiles of one row's heads one after the other
- * through L2. 128 heads are 8 tiles: bound by mma and shared memory rather than by bandwidth;
- * expected 35 % of mma.sync's peak. Shared memory: 75 KB tile + 19 KB queries + 33 KB sums.
+ * decode  : a block is one group, its queries heads of one row (or of few, where there are few
+ *           heads), and one span of 256 positions; in a row that has no room for partial sums, all
+ *           of them in turn.
+ * prefill : two groups share each tile, 32 queries of neighbouring rows, and walk all spans in turn.
+ *           The arithmetic is the same, so are the bits.
+ *
+ * Bytes: 2 x 576 per position in f16, for each 16 or 32 queries, through L2. 128 heads of a row are 8
+ * tiles: bound by mma and shared memory rather than by bandwidth; expected 35 % of mma.sync's peak
+ * for one group, 50 % for two, since twice as many products wait for a tile. Shared memory: 75 KB
+ * tile; of each group 19 KB queries, 33 KB sums, 6 KB scores and weights.
  */
 #include "kernels/cuda/attention.cuh"
 
-enum { WARPS = 4, THREADS = 32 * WARPS, MAX_KEY = 576, MAX_VALUE = 512 };
+enum { WARPS = 4, GROUP_THREADS = 32 * WARPS, MAX_KEY = 576, MAX_VALUE = 512 };
 enum { STRIDE = MAX_KEY + PAD, WEIGHT_STRIDE = ATTENTION_TILE + PAD, QUARTER = MAX_VALUE / WARPS };
+enum {
+    TILE_BYTES = ATTENTION_TILE * STRIDE * 2,
+    GROUP_BYTES = 16 * (MAX_VALUE + 2) * 4 + 16 * ATTENTION_TILE * 4 + 128 + 16 * STRIDE * 2 +
+                  16 * WEIGHT_STRIDE * 2,
+};
+static_assert(TILE_BYTES + GROUP_BYTES <= LEAST_SHARED_BYTES, "");
+static_assert(TILE_BYTES + 2 * GROUP_BYTES == LATENT_PREFILL_BYTES, "ops.h says something else");
 
+/* What a group has. */
 struct space {
     uint16_t *tile, *queries, *weights; /* [64][STRIDE], [16][STRIDE], [16][WEIGHT_STRIDE] */
     float *scores;                      /* [16][64] */
     float *sums;                        /* [16][MAX_VALUE], maxima, sums */
     float *most, *total;                /* [16] of the tile */
+    int group, thread, warp;            /* of this thread; the latter two within its group */
 };
 
 DEVICE struct space space_of(unsigned char *shared)
 {
     struct space p;
-    p.sums = (float *)shared;
+    p.group = (int)threadIdx.x / GROUP_THREADS;
+    p.thread = (int)threadIdx.x % GROUP_THREADS;
+    p.warp = p.thread / 32;
+    p.tile = (uint16_t *)shared;
+    p.sums = (float *)(shared + TILE_BYTES + p.group * GROUP_BYTES);
     p.scores = p.sums + 16 * (MAX_VALUE + 2);
     p.most = p.scores + 16 * ATTENTION_TILE;
     p.total = p.most + 16;
-    p.tile = (uint16_t *)(p.total + 16);
-    p.queries = p.tile + ATTENTION_TILE * STRIDE;
+    p.queries = (uint16_t *)(p.total + 16);
     p.weights = p.queries + 16 * STRIDE;
     return p;
-}
-
-static int shared_bytes(void)
-{
-    return 16 * (MAX_VALUE + 2) * 4 + 16 * ATTENTION_TILE * 4 + 128 +
-           (ATTENTION_TILE + 16) * STRIDE * 2 + 16 * WEIGHT_STRIDE * 2;
 }
 
 /* Scores of the tile at `pos`, 16 positions per warp, then weights and their sums. */
 DEVICE void weigh_tile(const struct attention_args &args, const struct scope &s,
                        const struct space &p, int pos, int dim)
 {
-    const int thread = (int)threadIdx.x, warp = thread / 32, lane = lane_of();
-    for (int n = 2 * warp; n < 2 * warp + 2; n++) {
+    const int lane = lane_of();
+    for (int n = 2 * p.warp; n < 2 * p.warp + 2; n++) {
         float c[4];
         score_block(c, p.queries, p.tile + 8 * n * STRIDE, dim, STRIDE, lane);
         for (int i = 0; i < 4; i++)
@@ -55,9 +66,9 @@ DEVICE void weigh_tile(const struct attention_args &args, const struct scope &s,
                 c[i];
     }
     block_sync();
-    for (int q = warp; q < 16; q += WARPS) {
+    for (int q = p.warp; q < 16; q += WARPS) {
         int low, high;
-        sight(args, s, q, &low, &high);
+        sight(args, s, 16 * p.group + q, &low, &high);
         float x[2];
         for (int i = 0; i < 2; i++) {
             const int at = pos + lane + 32 * i;
@@ -80,13 +91,13 @@ DEVICE void weigh_tile(const struct attention_args &args, const struct scope &s,
 /* A warp's quarter of the columns: the tile's weighted values join its running sums. */
 DEVICE void add_values(const struct space &p, struct running<QUARTER> &r, int num_columns)
 {
-    const int warp = (int)threadIdx.x / 32, lane = lane_of(), g = lane / 4, t = lane & 3;
+    const int lane = lane_of(), g = lane / 4, t = lane & 3;
     const struct joint low = join(r.max.low, p.most[g]), high = join(r.max.high, p.most[g + 8]);
-    const uint16_t *row = p.tile + (lane & 15) * STRIDE + warp * QUARTER;
+    const uint16_t *row = p.tile + (lane & 15) * STRIDE + p.warp * QUARTER;
 #pragma unroll
     for (int n = 0; n < QUARTER / 8; n++) {
         float part[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
-        if (warp * QUARTER + 8 * n < num_columns) {
+        if (p.warp * QUARTER + 8 * n < num_columns) {
 #pragma unroll
             for (int k = 0; k < ATTENTION_TILE / 16; k++) {
                 const uint16_t *w = p.weights + g * WEIGHT_STRIDE + 16 * k + 2 * t;
@@ -109,7 +120,7 @@ DEVICE void add_values(const struct space &p, struct running<QUARTER> &r, int nu
 /* A span's sums from registers: they join those in shared memory, or are the first. */
 DEVICE void end_span(const struct space &p, struct running<QUARTER> &r)
 {
-    const int warp = (int)threadIdx.x / 32, lane = lane_of(), g = lane / 4, t = lane & 3;
+    const int lane = lane_of(), g = lane / 4, t = lane & 3;
     float *max = p.sums + 16 * MAX_VALUE, *sum = max + 16;
     const struct joint low = join(max[g], r.max.low), high = join(max[g + 8], r.max.high);
     const float sum_low = joined(low, sum[g], r.sum.low);
@@ -118,12 +129,12 @@ DEVICE void end_span(const struct space &p, struct running<QUARTER> &r)
     for (int n = 0; n < QUARTER / 8; n++)
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            float *at = p.sums + (g + i / 2 * 8) * MAX_VALUE + warp * QUARTER + 8 * n + 2 * t +
+            float *at = p.sums + (g + i / 2 * 8) * MAX_VALUE + p.warp * QUARTER + 8 * n + 2 * t +
                         (i & 1);
             *at = joined(i < 2 ? low : high, *at, r.acc[n][i]);
         }
     block_sync();
-    if (warp == 0 && t == 0) {
+    if (p.warp == 0 && t == 0) {
         max[g] = low.max;
         max[g + 8] = high.max;
         sum[g] = sum_low;
@@ -132,46 +143,71 @@ DEVICE void end_span(const struct space &p, struct running<QUARTER> &r)
     block_sync();
 }
 
-KERNEL(THREADS, 1) latent_kernel(const struct attention_args args)
+/* The sums of a span. All groups take each tile in step. */
+DEVICE void walk_span(const struct attention_args &args, const struct scope &s,
+                      const struct space &p, int span, int dim, int threads)
+{
+    struct running<QUARTER> r;
+    clear<QUARTER>(r);
+    for (int tile = 0; tile < ATTENTION_SPAN_TILES; tile++) {
+        const int pos = span * SPAN_POSITIONS + tile * ATTENTION_TILE;
+        if (pos >= s.end || pos + ATTENTION_TILE <= s.low)
+            continue;
+        block_sync();
+        load_tile(args, s, pos, 0, p.tile, STRIDE, (int)threadIdx.x, threads);
+        copy_commit();
+        copy_wait<0>();
+        widen_tile(args.pages, p.tile, STRIDE, (int)threadIdx.x, threads);
+        block_sync();
+        weigh_tile(args, s, p, pos, dim);
+        add_values(p, r, args.pages.latent_dim);
+    }
+    block_sync();
+    end_span(p, r);
+}
+
+template <int GROUPS>
+KERNEL(GROUPS * GROUP_THREADS, 1) latent_kernel(const struct attention_args args)
 {
     DYNAMIC_SHARED(shared);
+    constexpr int THREADS = GROUPS * GROUP_THREADS;
     const struct space p = space_of(shared);
-    const int num = args.work->num_decode, y = (int)blockIdx.y, thread = (int)threadIdx.x;
-    const int key = args.pages.head_dim, dim = (key + 15) / 16 * 16, value = args.pages.latent_dim;
-    const struct attention_part *parts = parts_at(args, args.work->decode);
+    const int num = GROUPS == 1 ? args.work->num_decode : args.work->num_prefill;
+    const int y = (int)blockIdx.y, dim = (args.pages.head_dim + 15) / 16 * 16;
+    const struct attention_part *parts =
+        parts_at(args, GROUPS == 1 ? args.work->decode : args.work->prefill);
 
     for (int i = (int)blockIdx.x; i < num; i += (int)gridDim.x) {
         const struct scope s = scope_of(args, parts[i], y);
         block_sync();
-        load_queries(args, s, 0, 16, dim, p.queries, STRIDE, thread, THREADS);
-        clear_tail(p.tile, ATTENTION_TILE, key, dim, STRIDE, thread, THREADS);
-        clear_sums(p.sums, MAX_VALUE, thread, THREADS);
-        for (int span = s.part.span_from; span < s.part.span_to; span++) {
-            struct running<QUARTER> r;
-            clear<QUARTER>(r);
-            for (int tile = 0; tile < ATTENTION_SPAN_TILES; tile++) {
-                const int pos = span * SPAN_POSITIONS + tile * ATTENTION_TILE;
-                if (pos >= s.end || pos + ATTENTION_TILE <= s.low)
-                    continue;
-                block_sync();
-                load_tile(args, s, pos, 0, p.tile, STRIDE, thread, THREADS);
-                copy_commit();
-                copy_wait<0>();
-                widen_tile(args.pages, p.tile, STRIDE, thread, THREADS);
-                block_sync();
-                weigh_tile(args, s, p, pos, dim);
-                add_values(p, r, value);
-            }
-            block_sync();
-            end_span(p, r);
-        }
-        finish_part(args, s, p.sums, MAX_VALUE, value, y, THREADS);
+        load_queries(args, s, 16 * p.group, 16, dim, p.queries, STRIDE, p.thread, GROUP_THREADS);
+        clear_tail(p.tile, ATTENTION_TILE, args.pages.head_dim, dim, STRIDE, (int)threadIdx.x,
+                   THREADS);
+        clear_sums(p.sums, MAX_VALUE, p.thread, GROUP_THREADS);
+        for (int span = s.part.span_from; span < s.part.span_to; span++)
+            walk_span(args, s, p, span, dim, THREADS);
+        if (GROUPS == 1)
+            finish_part(args, s, p.sums, MAX_VALUE, args.pages.latent_dim, y, THREADS);
+        else
+            write_out(args, s, 16 * p.group, p.sums, MAX_VALUE, args.pages.latent_dim, p.thread,
+                      GROUP_THREADS);
     }
+}
+
+template <int GROUPS> static void launch_latent(const struct launch *launch, const void *args)
+{
+    const struct attention_args *a = (const struct attention_args *)args;
+    const dim3 grid(a->grid, ceil_div(a->num_heads, a->heads_per_tile));
+    launch_kernel(latent_kernel<GROUPS>, grid, GROUPS * GROUP_THREADS,
+                  TILE_BYTES + GROUPS * GROUP_BYTES, launch, *a);
 }
 
 extern "C" void attention_latent(const struct launch *launch, const void *args)
 {
-    const struct attention_args *a = (const struct attention_args *)args;
-    launch_kernel(latent_kernel, dim3(a->grid, ceil_div(a->num_heads, a->heads_per_tile)), THREADS,
-                  shared_bytes(), launch, *a);
+    launch_latent<1>(launch, args);
+}
+
+extern "C" void attention_latent_prefill(const struct launch *launch, const void *args)
+{
+    launch_latent<2>(launch, args);
 }

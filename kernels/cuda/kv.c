@@ -33,7 +33,7 @@ static int check(const struct kv_layout *l, int32_t num_blocks, struct error *er
                          "KV pool of %d pages of %d layers x %d heads x %d positions x %d is empty",
                          num_blocks, l->num_layers, l->num_kv_heads, l->block_size, l->head_dim);
     if (kv_number_of(l->dtype) < 0)
-        return error_set(err, -ENOTSUP, "KV type %s, wanted f32, f16, bf16, fp8 or q8_0",
+        return error_set(err, -ENOTSUP, "KV type %s, on a GPU wanted f32, f16, bf16, fp8 or q8_0",
                          dtype_name(l->dtype));
     if (l->head_dim % 8 != 0 || l->head_dim > most || l->latent_dim > MAX_LATENT)
         return error_set(err, -ENOTSUP, "head_dim %d, on a GPU wanted a multiple of 8 up to %d",

@@ -281,7 +281,10 @@ struct attention_args {
     int32_t grid;      /* blocks that share out the parts */
 };
 
-launch_function attention_decode, attention_prefill, attention_latent;
+/* Shared memory of the last one, which not every GPU has. */
+enum { LATENT_PREFILL_BYTES = 190976 };
+
+launch_function attention_decode, attention_prefill, attention_latent, attention_latent_prefill;
 
 /* --- moe.cu
  * -------------------------------------------------------------------------------------------- */

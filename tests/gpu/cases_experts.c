@@ -1,8 +1,17 @@
 #include "tests/gpu/cases.h"
 
-static const enum dtype dtypes[] = { DTYPE_F32, DTYPE_F16, DTYPE_BF16 };
+static const enum dtype dtypes[] = { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_F8_E4M3, DTYPE_I4 };
 
 enum { NUM_DTYPES = sizeof(dtypes) / sizeof(dtypes[0]) };
+
+/* Of types with scales: groups of 32 inputs, or of any. */
+static struct weight *blocks_of(struct side *s, enum dtype dtype, int32_t num, int32_t rows,
+                                int32_t cols)
+{
+    if (dtype_is_scaled(dtype))
+        return side_scaled(s, dtype, num, rows, cols, dtype == DTYPE_I4 ? -1 : 32);
+    return side_blocks(s, dtype, num, rows, cols);
+}
 
 static struct moe_plan make_plan(struct side *s, int32_t experts, int32_t top_k, int32_t rows)
 {
@@ -86,8 +95,8 @@ static void layer(struct side *s, int32_t variant)
     const int32_t rows = side_whole(s, 1, 60), hidden = 64, width = side_coin(s) ? 64 : 96;
     const size_t pairs = (size_t)(rows * top_k);
     const struct moe_plan plan = make_plan(s, experts, top_k, rows);
-    struct weight *up = side_blocks(s, dtype, experts, 2 * width, hidden);
-    struct weight *down = side_blocks(s, dtype, experts, hidden, width);
+    struct weight *up = blocks_of(s, dtype, experts, 2 * width, hidden);
+    struct weight *down = blocks_of(s, dtype, experts, hidden, width);
     float *x = side_random(s, (size_t)(rows * hidden), 1.0f);
     float *logits = side_random(s, (size_t)(rows * experts), 3.0f);
     float *gathered = side_poisoned(s, pairs * (size_t)hidden);
@@ -114,7 +123,7 @@ static void heads(struct side *s, int32_t variant)
     const enum dtype dtype = dtypes[variant];
     const int32_t num = side_whole(s, 1, 6), rows = side_whole(s, 1, 70), in = 64;
     const int32_t out_dim = side_whole(s, 1, 100), x_head = in + 8, out_head = out_dim + 3;
-    struct weight *w = side_blocks(s, dtype, num, out_dim, in);
+    struct weight *w = blocks_of(s, dtype, num, out_dim, in);
     const size_t num_out = (size_t)(rows * num * out_head);
     float *out = side_random(s, num_out, 1.0f);
     const struct heads_linear args = {

@@ -64,7 +64,7 @@ static void linear_scales(struct side *s, int32_t variant)
     static const int32_t groups[] = { 0, 32, 128, 96, 24, -1 };
     const int32_t group = groups[variant / 3];
     const int32_t outs = side_whole(s, 1, 100), cols = side_whole(s, 1, 450);
-    multiply(s, side_scaled(s, types[variant % 3], 1, outs, cols, group), outs, cols);
+    multiply(s, side_scaled(s, types[variant % 3], 0, outs, cols, group), outs, cols);
 }
 
 /* Rows of them as they are: what embed() reads is each element's value. */
@@ -72,7 +72,7 @@ static void embed_scales(struct side *s, int32_t variant)
 {
     static const enum dtype types[] = { DTYPE_F8_E4M3, DTYPE_I8, DTYPE_I4 };
     const int32_t vocab = side_whole(s, 1, 70), cols = side_whole(s, 1, 300);
-    struct weight *w = side_scaled(s, types[variant % 3], 1, vocab, cols, variant < 3 ? 64 : -1);
+    struct weight *w = side_scaled(s, types[variant % 3], 0, vocab, cols, variant < 3 ? 64 : -1);
     int32_t ids[MAX_ROWS];
     for (int32_t i = 0; i < 20; i++)
         ids[i] = side_whole(s, 0, vocab - 1);

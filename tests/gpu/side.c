@@ -271,9 +271,9 @@ struct weight *side_scaled(struct side *side, enum dtype dtype, int32_t num, int
                                      .scales = types[side_whole(side, 0, 2)],
                                      .has_zeros = dtype != DTYPE_F8_E4M3 && side_coin(side),
                                      .groups = groups };
-    const int32_t stride = num > 1 ? block_stride(rows) : rows;
+    const int32_t stride = num > 0 ? block_stride(rows) : rows;
     const struct store_object object = {
-        .dtype = dtype, .rows = num * stride, .cols = cols, .scaling = scaling
+        .dtype = dtype, .rows = (num > 0 ? num : 1) * stride, .cols = cols, .scaling = scaling
     };
     struct weight_store **store = &side->stores[side->num_stores++];
     if (side->backend->store_create(side->device, &key, &object, 1, store, &err) < 0) {
@@ -282,7 +282,7 @@ struct weight *side_scaled(struct side *side, enum dtype dtype, int32_t num, int
     }
     struct weight *weight = side->backend->store_weight(*store, 0);
     unsigned char *row = must(malloc(scaling_row_bytes(&scaling, cols)));
-    for (int32_t b = 0; b < num; b++)
+    for (int32_t b = 0; b == 0 || b < num; b++)
         for (int32_t r = 0; r < rows; r++) {
             fill_scaled_row(side, dtype, &scaling, cols, row);
             side->backend->weight_load(weight, b * stride + r, 1, row);

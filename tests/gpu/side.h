@@ -54,7 +54,7 @@ struct weight *side_weight(struct side *side, enum dtype dtype, int32_t rows, in
 struct weight *side_blocks(struct side *side, enum dtype dtype, int32_t num, int32_t rows,
                            int32_t cols);
 /* With scales of any type, with or without zeros, and groups of `group` inputs; 0: one, -1: of any
- * size, and their inputs anywhere. `num` blocks of `rows` rows. */
+ * size, and their inputs anywhere. `num` blocks of `rows` rows, or 0: one matrix of so many. */
 struct weight *side_scaled(struct side *side, enum dtype dtype, int32_t num, int32_t rows,
                            int32_t cols, int32_t group);
 struct kv_pool *side_pool(struct side *side, const struct kv_layout *layout, int32_t num_blocks);

@@ -44,7 +44,7 @@ int runtime_open(int32_t ordinal, struct runtime **ret_runtime, struct error *er
     rt->info = (struct runtime_info){ .name = "emulated",
                                       .arch = 90,
                                       .num_sms = 2,
-                                      .max_shared_bytes = 166912, /* the least: of sm_80 */
+                                      .max_shared_bytes = 232448, /* of sm_90 */
                                       .total_bytes = wished("TOKENRING_EMULATED_MIB", 4096) };
     rt->others = wished("TOKENRING_EMULATED_OTHERS_MIB", 0);
     rt->queue = queue_open();
