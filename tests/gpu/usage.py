@@ -13,9 +13,9 @@ BUDGETS = [
     ("inl_kernel", 40, 0),
     ("decode_kernel", 255, 256),
     ("prefill_kernel", 255, 256),
-    ("13latent_kernel14", 255, 256),  # attention_latent.cu
+    ("13latent_kernelI", 255, 256),  # attention_latent.cu
     ("f32_kernel", 80, 0),
-    ("expand_kernel", 128, 0),
+    ("expand_kernel", 80, 0),
     ("order_kernel", 40, 0),
     ("linear_kernelI", 240, 10 << 10),
     ("choose_kernel", 48, 13 << 10),
