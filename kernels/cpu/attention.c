@@ -4,7 +4,8 @@
 
 #include "kernels/cpu/device.h"
 
-/* Walks the tiles of a batch in a fixed order: sequence, rows, kv head, heads of its group. */
+/* Walks the tiles of a batch in a fixed order: sequence, kv head, rows, heads of its group. So a
+ * head's K and V stay in the second-level cache for all rows. */
 struct tile_walk {
     const struct attention_args *args;
     int32_t seq, first_row, kv_head, head_in_group;
@@ -35,13 +36,13 @@ static bool walk_next(struct tile_walk *walk, struct attention_tile *ret_tile)
     if (walk->head_in_group < args->group)
         return true;
     walk->head_in_group = 0;
-    if (++walk->kv_head < args->pool->layout.num_kv_heads)
-        return true;
-    walk->kv_head = 0;
     walk->first_row += args->rows_per_tile;
     if (walk->first_row < seq->num_rows)
         return true;
     walk->first_row = 0;
+    if (++walk->kv_head < args->pool->layout.num_kv_heads)
+        return true;
+    walk->kv_head = 0;
     walk->seq++;
     return true;
 }

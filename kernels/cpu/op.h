@@ -114,7 +114,7 @@ struct each_args {
     int64_t num;
 };
 
-enum { ATTENTION_BLOCK = 64, ATTENTION_MAX_QUERIES = 32 };
+enum { ATTENTION_BLOCK = 64, ATTENTION_MAX_QUERIES = 64 };
 
 struct attention_args {
     float *out;

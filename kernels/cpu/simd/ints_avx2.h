@@ -16,6 +16,16 @@ static ALWAYS_INLINE ivec ivec_load(const unsigned char *from)
     return _mm256_loadu_si256((const __m256i *)(const void *)from);
 }
 
+static ALWAYS_INLINE void ivec_store(unsigned char *to, ivec a)
+{
+    _mm256_storeu_si256((__m256i *)(void *)to, a);
+}
+
+static ALWAYS_INLINE ivec ivec_less(ivec a, const int value)
+{
+    return value == 0 ? a : _mm256_sub_epi8(a, _mm256_set1_epi8((char)value));
+}
+
 static ALWAYS_INLINE ivec ivec_bits(ivec a, const int right, const int mask)
 {
     const ivec moved = right >= 0 ? _mm256_srli_epi16(a, right) : _mm256_slli_epi16(a, -right);

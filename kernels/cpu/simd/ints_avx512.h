@@ -16,6 +16,17 @@ static ALWAYS_INLINE ivec ivec_load(const unsigned char *from)
     return _mm512_loadu_si512(from);
 }
 
+static ALWAYS_INLINE void ivec_store(unsigned char *to, ivec a)
+{
+    _mm512_storeu_si512(to, a);
+}
+
+/* Of each byte `value` less. */
+static ALWAYS_INLINE ivec ivec_less(ivec a, const int value)
+{
+    return value == 0 ? a : _mm512_sub_epi8(a, _mm512_set1_epi8((char)value));
+}
+
 /* Of each byte, moved to the right (less than 0: to the left), the bits of `mask`. */
 static ALWAYS_INLINE ivec ivec_bits(ivec a, const int right, const int mask)
 {

@@ -19,6 +19,17 @@ static ALWAYS_INLINE ivec ivec_load(const unsigned char *from)
     return vreinterpretq_s32_u8(vld1q_u8(from));
 }
 
+static ALWAYS_INLINE void ivec_store(unsigned char *to, ivec a)
+{
+    vst1q_u8(to, vreinterpretq_u8_s32(a));
+}
+
+/* Of each byte `value` less. */
+static ALWAYS_INLINE ivec ivec_less(ivec a, const int value)
+{
+    return vreinterpretq_s32_s8(vsubq_s8(vreinterpretq_s8_s32(a), vdupq_n_s8((int8_t)value)));
+}
+
 /* Of each byte, moved to the right (less than 0: to the left), the bits of `mask`. */
 static ALWAYS_INLINE ivec ivec_bits(ivec a, const int right, const int mask)
 {

@@ -5,8 +5,8 @@
  * Few rows are bound by bytes of w: several panels at once are as many streams of memory. Many
  * rows pass over a panel while it is in the second-level cache.
  */
-#include "kernels/cpu/simd/ints.h"
 #include "kernels/cpu/simd/ops.h"
+#include "kernels/cpu/simd/quants.h"
 
 #if defined(__AVX512VNNI__)
 #define NAME(name) name##_avx512_vnni
@@ -16,7 +16,7 @@
 #define NAME(name) SIMD(name)
 #endif
 
-enum { VEC_BYTES = VEC_LANES * 4, GROUP_BYTES = PANEL_ROWS * 4, AHEAD_BYTES = 4096 };
+enum { VEC_BYTES = VEC_LANES * 4 };
 
 /* --- the kernel ----------------------------------------------------------------------------- */
 
@@ -53,42 +53,6 @@ static ALWAYS_INLINE int32_t start_of(const struct at_block *at, int r, const en
     return (dtype == DTYPE_Q8_0 ? START_128 : -offset) * sum_of(at, r, dtype, part);
 }
 
-static ALWAYS_INLINE ivec load_ahead(const unsigned char *from, const bool ahead)
-{
-    if (ahead)
-        __builtin_prefetch(from + AHEAD_BYTES, 0, 2);
-    return ivec_load(from);
-}
-
-/* The bits above the low ones, at their place. */
-static ALWAYS_INLINE ivec high_bits(const unsigned char *plane, const int half, const int g,
-                                    const enum dtype dtype, const bool ahead)
-{
-    const int low = quant_forms[dtype].low;
-    if (quant_forms[dtype].high == 1)
-        return ivec_bits(load_ahead(plane, ahead && half == 0 && g == 0), 4 * half + g - low,
-                         1 << low);
-    return ivec_bits(load_ahead(plane + g / 2 * GROUP_BYTES, ahead && half == 0 && g % 2 == 0),
-                     4 * half + g % 2 * 2 - low, 3 << low);
-}
-
-/* Quants of inputs 16 half + 4 g and the three behind it, in the lanes of one vector. */
-static ALWAYS_INLINE ivec quants_of(const unsigned char *block, const int half, const int g,
-                                    const enum dtype dtype, const bool ahead)
-{
-    const int low = quant_forms[dtype].low;
-    ivec bits;
-    if (low == 8)
-        return load_ahead(block + (4 * half + g) * GROUP_BYTES, ahead);
-    if (low == 4)
-        bits = ivec_bits(load_ahead(block + g * GROUP_BYTES, ahead && half == 0), 4 * half, 15);
-    else
-        bits = ivec_bits(load_ahead(block + half * GROUP_BYTES, ahead && g == 0), 2 * g, 3);
-    if (quant_forms[dtype].high == 0)
-        return bits;
-    return ivec_or(bits, high_bits(block + quant_low_bytes(dtype), half, g, dtype, ahead));
-}
-
 /* Vector `i` of inputs 16 half + 4 g and the three behind: times the rows' inputs. */
 static ALWAYS_INLINE void dot_group(const struct at_block *at, const int half, const int g,
                                     const int i, const int rows, const int width,
@@ -105,43 +69,14 @@ static ALWAYS_INLINE void dot_group(const struct at_block *at, const int half, c
     }
 }
 
-/* Scales of vector `i`. */
-static ALWAYS_INLINE vec scale_of(const struct at_block *at, const int i, const enum dtype dtype,
-                                  const int part)
+/* The integers of row `r` of a part, scaled, onto the sum. */
+static ALWAYS_INLINE void add_scaled(const struct at_block *at, int r, const enum dtype dtype,
+                                     const int part, vec scale, vec minimum, ivec dots, vec *sum)
 {
-    const size_t panel = (size_t)(i / PANEL_VECS) * at->panel_bytes;
-    const size_t lane = (size_t)(i % PANEL_VECS * VEC_LANES);
-    const unsigned char *tail = at->w + panel + quant_bytes(dtype);
-    const uint16_t *head = (const uint16_t *)(const void *)(at->head + panel) + lane;
-    if (part == 0 && lane == 0)
-        __builtin_prefetch(tail + AHEAD_BYTES, 0, 2);
-    switch (quant_forms[dtype].scale) {
-    case QUANT_SCALE_F16:
-        break;
-    case QUANT_SCALE_BYTE:
-        return vec_mul(vec_load_f16(head), vec_load_u8(tail + lane));
-    case QUANT_SCALE_SIGNED:
-        return vec_mul(vec_load_f16(head), vec_load_s8(tail + part * PANEL_ROWS + lane));
-    case QUANT_SCALE_NIBBLE:
-        return vec_mul(vec_load_f16(head), ivec_load_nibbles(tail + part * PANEL_ROWS + lane, 0));
-    }
-    return vec_load_f16((const uint16_t *)(const void *)tail + lane);
-}
-
-/* Minima of a type that has some; those that are added are negative. */
-static ALWAYS_INLINE vec minimum_of(const struct at_block *at, const int i, const enum dtype dtype,
-                                    const int part)
-{
-    const size_t panel = (size_t)(i / PANEL_VECS) * at->panel_bytes;
-    const size_t lane = (size_t)(i % PANEL_VECS * VEC_LANES);
-    const unsigned char *tail = at->w + panel + quant_bytes(dtype);
-    const uint16_t *head = (const uint16_t *)(const void *)(at->head + panel) + PANEL_ROWS + lane;
-    if (quant_forms[dtype].minimum == QUANT_MINIMUM_F16)
-        return vec_mul(vec_set(-1.0f),
-                       vec_load_f16((const uint16_t *)(const void *)tail + PANEL_ROWS + lane));
-    if (quant_forms[dtype].minimum == QUANT_MINIMUM_BYTE)
-        return vec_mul(vec_load_f16(head), vec_load_u8(tail + PANEL_ROWS + lane));
-    return vec_mul(vec_load_f16(head), ivec_load_nibbles(tail + part * PANEL_ROWS + lane, 4));
+    const float x_scale = at->scales[r * at->blocks];
+    *sum = vec_fma(ivec_to_float(dots), vec_mul(scale, vec_set(x_scale)), *sum);
+    if (quants_has_minima(dtype))
+        *sum = vec_fma(minimum, vec_set(-(x_scale * (float)sum_of(at, r, dtype, part))), *sum);
 }
 
 /* The integers of a part, scaled, onto the sums. */
@@ -149,20 +84,19 @@ static ALWAYS_INLINE void add_dots(const struct at_block *at, const int rows, co
                                    const enum dtype dtype, const int part, const ivec *dots,
                                    vec *sums)
 {
-    const bool has_minima = quant_forms[dtype].minimum != QUANT_MINIMUM_NONE;
+    const bool has_minima = quants_has_minima(dtype);
     UNROLLED
     for (int i = 0; i < width; i++) {
-        const vec scale = scale_of(at, i, dtype, part);
-        const vec minimum = has_minima ? minimum_of(at, i, dtype, part) : vec_set(0.0f);
+        const size_t panel = (size_t)(i / PANEL_VECS) * at->panel_bytes;
+        const size_t lane = (size_t)(i % PANEL_VECS * VEC_LANES);
+        const unsigned char *block = at->w + panel, *head = at->head + panel;
+        const vec scale = quants_scale(block, head, lane, dtype, part);
+        const vec minimum =
+            has_minima ? quants_minimum(block, head, lane, dtype, part) : vec_set(0.0f);
         UNROLLED
         for (int r = 0; r < rows; r++) {
-            const float x_scale = at->scales[r * at->blocks];
-            vec *sum = &sums[r * width + i];
-            *sum =
-                vec_fma(ivec_to_float(dots[r * width + i]), vec_mul(scale, vec_set(x_scale)), *sum);
-            if (has_minima)
-                *sum =
-                    vec_fma(minimum, vec_set(-(x_scale * (float)sum_of(at, r, dtype, part))), *sum);
+            const int at_sum = r * width + i;
+            add_scaled(at, r, dtype, part, scale, minimum, dots[at_sum], &sums[at_sum]);
         }
     }
 }
@@ -245,8 +179,8 @@ static ALWAYS_INLINE void kernel(const struct linear_args *args, int64_t row, in
 typedef void kernel_function(const struct linear_args *args, int64_t row, int32_t panel);
 
 #define ONE(rows, panels, type)                                                                    \
-    static void type##_##rows##x##panels(const struct linear_args *args, int64_t row,              \
-                                         int32_t panel)                                            \
+    static void x##rows##x##panels##_##type(const struct linear_args *args, int64_t row,           \
+                                            int32_t panel)                                         \
     {                                                                                              \
         kernel(args, row, panel, rows, panels, DTYPE_##type);                                      \
     }
@@ -258,13 +192,14 @@ typedef void kernel_function(const struct linear_args *args, int64_t row, int32_
     ONE(rows, panels, Q4_1)                                                                        \
     ONE(rows, panels, Q5_0)                                                                        \
     ONE(rows, panels, Q5_1) ONE(rows, panels, Q2_K) ONE(rows, panels, Q3_K) ONE(rows, panels, Q5_K)
-#define OF(rows, panels, type) [DTYPE_##type - DTYPE_Q8_0] = type##_##rows##x##panels
+#define OF(prefix, type) [DTYPE_##type - DTYPE_Q8_0] = prefix##_##type
 #define ENTRY(rows, panels)                                                                        \
     {                                                                                              \
-        OF(rows, panels, Q8_0), OF(rows, panels, Q4_0), OF(rows, panels, Q4_K),                    \
-            OF(rows, panels, Q6_K), OF(rows, panels, Q4_1), OF(rows, panels, Q5_0),                \
-            OF(rows, panels, Q5_1), OF(rows, panels, Q2_K), OF(rows, panels, Q3_K),                \
-            OF(rows, panels, Q5_K)                                                                 \
+        OF(x##rows##x##panels, Q8_0), OF(x##rows##x##panels, Q4_0), OF(x##rows##x##panels, Q4_K),  \
+            OF(x##rows##x##panels, Q6_K), OF(x##rows##x##panels, Q4_1),                            \
+            OF(x##rows##x##panels, Q5_0), OF(x##rows##x##panels, Q5_1),                            \
+            OF(x##rows##x##panels, Q2_K), OF(x##rows##x##panels, Q3_K),                            \
+            OF(x##rows##x##panels, Q5_K)                                                           \
     }
 enum { NUM_TYPES = DTYPE_Q5_K - DTYPE_Q8_0 + 1 };
 
@@ -282,7 +217,7 @@ KERNEL(8, 1)
 KERNEL(1, 4)
 KERNEL(2, 2)
 KERNEL(3, 2)
-enum { MANY_ROWS = 6, MOST_ROWS = 8 };
+enum { MANY_ROWS = 6, MOST_ROWS = 8, FEW_ROWS = 2 * MOST_ROWS };
 static kernel_function *const single[MOST_ROWS][NUM_TYPES] = { ENTRY(1, 1), ENTRY(2, 1),
                                                                ENTRY(3, 1), ENTRY(4, 1),
                                                                ENTRY(5, 1), ENTRY(6, 1),
@@ -293,11 +228,178 @@ static kernel_function *const several[MOST_ROWS][NUM_TYPES] = { ENTRY(1, 4), ENT
                                                                 ENTRY(7, 1), ENTRY(8, 1) };
 static const int32_t num_several[MOST_ROWS] = { 4, 2, 2, 1, 1, 1, 1, 1 };
 #else
-enum { MANY_ROWS = 2, MOST_ROWS = 2 };
+enum { MANY_ROWS = 2, MOST_ROWS = 2, FEW_ROWS = 8 };
 static kernel_function *const single[MANY_ROWS][NUM_TYPES] = { ENTRY(1, 1), ENTRY(2, 1) };
 static kernel_function *const several[MANY_ROWS][NUM_TYPES] = { ENTRY(1, 1), ENTRY(2, 1) };
 static const int32_t num_several[MANY_ROWS] = { 1, 1 };
 #endif
+
+/* --- many rows ------------------------------------------------------------------------------ */
+
+/* Rows that pass over widened blocks; their sums wait in the second-level cache. */
+enum { PASS_ROWS = 256 };
+
+struct scratch {
+    struct quants_wide wide;
+    _Alignas(64) float totals[(PASS_ROWS + MANY_ROWS) * PANEL_ROWS];
+};
+
+/* Some rows at `num` blocks of a panel. */
+struct at_run {
+    const struct linear_args *args;
+    struct scratch *scratch;
+    int64_t row, first; /* first block */
+    int32_t num;
+    float *totals; /* of the rows */
+    int32_t panel;
+    bool is_last; /* no block behind these */
+};
+
+/* The integers of a part, scaled, onto the sums. */
+static ALWAYS_INLINE void scale_wide(const struct at_block *x, const struct quants_wide *wide,
+                                     int32_t lane, const enum dtype dtype, const int part,
+                                     const ivec *dots, vec *sums)
+{
+    enum { WIDTH = PANEL_VECS };
+    const bool has_minima = quants_has_minima(dtype);
+    UNROLLED
+    for (int i = 0; i < WIDTH; i++) {
+        const vec scale = vec_load(wide->scales + lane + i * VEC_LANES);
+        const vec minimum =
+            has_minima ? vec_load(wide->minima + lane + i * VEC_LANES) : vec_set(0.0f);
+        UNROLLED
+        for (int r = 0; r < MANY_ROWS; r++)
+            add_scaled(x, r, dtype, part, scale, minimum, dots[r * WIDTH + i],
+                       &sums[r * WIDTH + i]);
+    }
+}
+
+/* A part of the widened block `b`, times the rows' inputs. */
+static ALWAYS_INLINE void add_wide(const struct at_run *at, const struct at_block *x, int32_t b,
+                                   const enum dtype dtype, const int part, vec *sums)
+{
+    enum { WIDTH = PANEL_VECS };
+    const int terms = quant_forms[dtype].terms, groups = 8 / terms;
+    const struct quants_wide *wide = &at->scratch->wide;
+    const unsigned char *w = wide->w + b * QUANTS_BLOCK + part * groups * QUANTS_GROUP;
+    const int8_t *q = x->q + part * groups * 4;
+    ivec dots[MANY_ROWS * WIDTH];
+
+    UNROLLED
+    for (int i = 0; i < MANY_ROWS * WIDTH; i++)
+        dots[i] = ivec_set(start_of(x, i / WIDTH, dtype, part));
+    UNROLLED
+    for (int g = 0; g < groups; g++) {
+        ivec four[WIDTH];
+        UNROLLED
+        for (int i = 0; i < WIDTH; i++)
+            four[i] = ivec_load(w + g * QUANTS_GROUP + i * VEC_BYTES);
+        UNROLLED
+        for (int r = 0; r < MANY_ROWS; r++) {
+            const ivec inputs = four_of(q + r * x->stride + 4 * g);
+            UNROLLED
+            for (int i = 0; i < WIDTH; i++) {
+                ivec *dot = &dots[r * WIDTH + i];
+                *dot = dtype == DTYPE_Q8_0 ? ivec_dot_128(*dot, four[i], inputs)
+                                           : ivec_dot(*dot, four[i], inputs);
+            }
+        }
+    }
+    scale_wide(x, wide, (b * terms + part) * PANEL_ROWS, dtype, part, dots, sums);
+}
+
+static ALWAYS_INLINE void run_wide(const struct at_run *at, const enum dtype dtype)
+{
+    enum { WIDTH = PANEL_VECS };
+    const int64_t cols = at->args->weight->cols, blocks = cols / QUANT_BLOCK;
+    vec sums[MANY_ROWS * WIDTH];
+
+    UNROLLED
+    for (int i = 0; i < MANY_ROWS * WIDTH; i++)
+        sums[i] = at->first > 0 ? vec_load(at->totals + i * VEC_LANES) : vec_set(0.0f);
+    for (int32_t b = 0; b < at->num; b++) {
+        const int64_t block = at->row * blocks + at->first + b;
+        const struct at_block x = {
+            .q = at->args->quants.q + at->row * quant_stride(cols) + (at->first + b) * QUANT_BLOCK,
+            .scales = at->args->quants.scales + block,
+            .sums = at->args->quants.sums + 2 * block,
+            .stride = quant_stride(cols),
+            .blocks = blocks,
+        };
+        add_wide(at, &x, b, dtype, 0, sums);
+        if (quant_forms[dtype].terms == 2)
+            add_wide(at, &x, b, dtype, 1, sums);
+    }
+    if (at->is_last) {
+        store(at->args, at->row, at->panel, MANY_ROWS, WIDTH, sums);
+        return;
+    }
+    UNROLLED
+    for (int i = 0; i < MANY_ROWS * WIDTH; i++)
+        vec_store(at->totals + i * VEC_LANES, sums[i]);
+}
+
+/* A panel, widened some blocks at a time for all rows. The last rows, too few for a tile, are
+ * computed with some before them, to the same bits. */
+static ALWAYS_INLINE void run_panel(const struct linear_args *args, int32_t panel, int32_t row_from,
+                                    int32_t row_to, struct scratch *scratch, const enum dtype dtype)
+{
+    const int64_t blocks = args->weight->cols / QUANT_BLOCK;
+    for (int64_t first = 0; first < blocks; first += QUANTS_DEPTH) {
+        const int64_t left = blocks - first;
+        const int32_t num = left < QUANTS_DEPTH ? (int32_t)left : QUANTS_DEPTH;
+        quants_widen(dtype, weight_panel(args->weight, panel), first, num, false, &scratch->wide);
+        for (int32_t row = row_from; row < row_to; row += MANY_ROWS) {
+            const struct at_run at = {
+                .args = args,
+                .scratch = scratch,
+                .row = row + MANY_ROWS <= row_to ? row : row_to - MANY_ROWS,
+                .first = first,
+                .num = num,
+                .totals = scratch->totals + (row - row_from) * PANEL_ROWS,
+                .panel = panel,
+                .is_last = left <= QUANTS_DEPTH,
+            };
+            run_wide(&at, dtype);
+        }
+    }
+}
+
+#define WIDE(type)                                                                                 \
+    static void wide_##type(const struct linear_args *args, int32_t panel, int32_t row_from,       \
+                            int32_t row_to, struct scratch *scratch)                               \
+    {                                                                                              \
+        run_panel(args, panel, row_from, row_to, scratch, DTYPE_##type);                           \
+    }
+WIDE(Q8_0)
+WIDE(Q4_0)
+WIDE(Q4_K)
+WIDE(Q6_K)
+WIDE(Q4_1)
+WIDE(Q5_0)
+WIDE(Q5_1)
+WIDE(Q2_K)
+WIDE(Q3_K)
+WIDE(Q5_K)
+
+static void (*const wide[NUM_TYPES])(const struct linear_args *args, int32_t panel,
+                                     int32_t row_from, int32_t row_to, struct scratch *scratch) = {
+    OF(wide, Q8_0), OF(wide, Q4_0), OF(wide, Q4_K), OF(wide, Q6_K), OF(wide, Q4_1),
+    OF(wide, Q5_0), OF(wide, Q5_1), OF(wide, Q2_K), OF(wide, Q3_K), OF(wide, Q5_K),
+};
+
+static void run_many(const struct linear_args *args, int32_t panel_from, int32_t panel_to,
+                     int32_t row_from, int32_t row_to)
+{
+    struct scratch scratch;
+    for (int32_t row = row_from, end; row < row_to; row = end) {
+        end = row_to - row <= PASS_ROWS + MANY_ROWS ? row_to : row + PASS_ROWS;
+        for (int32_t panel = panel_from; panel < panel_to; panel++)
+            wide[args->weight->dtype - DTYPE_Q8_0](args, panel, row, end, &scratch);
+    }
+}
+
+/* --- the door ------------------------------------------------------------------------------- */
 
 /* Rows of a tile. MANY_ROWS keep all sums in registers; up to two tiles are as even as they can be
  * and have up to MOST_ROWS, for with so few rows the bytes of a panel take longer than the sums
@@ -317,6 +419,10 @@ void NAME(linear_quant)(const struct linear_args *args, int32_t panel_from, int3
     const int32_t whole_to = panel_to * PANEL_ROWS <= args->weight->rows ? panel_to : panel_to - 1;
     if (rows < 1)
         return;
+    if (row_to - row_from > FEW_ROWS) {
+        run_many(args, panel_from, panel_to, row_from, row_to);
+        return;
+    }
     const int32_t step = num_several[rows - 1];
     for (int32_t panel = panel_from; panel < panel_to;) {
         const bool is_several = panel + step <= whole_to;

@@ -58,8 +58,8 @@ static ALWAYS_INLINE void vec_load_panel(enum dtype dtype, const void *panel, in
 }
 
 /*
- * e^a to within 1.5 ulp: a = n ln 2 + r, |r| <= ln 2 / 2, the series to r^7, times 2^n
- * in two steps. Below -87 it is 0, e^0 is exactly 1, NaN stays NaN.
+ * e^a to within 1.5 ulp: a = n ln 2 + r, |r| <= ln 2 / 2, the series to r^7, times 2^n.
+ * Below -87 it is 0, e^0 is exactly 1, NaN stays NaN.
  */
 static ALWAYS_INLINE vec vec_exp(vec a)
 {
@@ -78,9 +78,7 @@ static ALWAYS_INLINE vec vec_exp(vec a)
     p = vec_fma(p, r, vec_set(1.0f));
     p = vec_fma(p, r, vec_set(1.0f));
 
-    /* n reaches 128, whose power of two has no float: halve it. */
-    const vec half = vec_round(vec_mul(n, vec_set(0.5f)));
-    return vec_zero_below(a, low, vec_scale(vec_scale(p, half), vec_sub(n, half)));
+    return vec_zero_below(a, low, vec_scale(p, n));
 }
 
 /* Within 2e-7 of the value: near 0 y + y z P(z) with z = y^2 (least squares, |y| <= 5 / 8), else

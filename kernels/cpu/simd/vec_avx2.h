@@ -89,11 +89,18 @@ static ALWAYS_INLINE vec vec_round(vec a)
     return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
-static ALWAYS_INLINE vec vec_scale(vec a, vec n)
+static ALWAYS_INLINE vec times_power(vec a, vec n)
 {
     const __m256i bias = _mm256_set1_epi32(127);
     const __m256i bits = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), bias), 23);
     return _mm256_mul_ps(a, _mm256_castsi256_ps(bits));
+}
+
+/* n reaches 128, whose power of two has no float: in two steps. */
+static ALWAYS_INLINE vec vec_scale(vec a, vec n)
+{
+    const vec half = vec_round(_mm256_mul_ps(n, _mm256_set1_ps(0.5f)));
+    return times_power(times_power(a, half), _mm256_sub_ps(n, half));
 }
 
 static ALWAYS_INLINE vec vec_zero_below(vec a, vec b, vec c)

@@ -92,12 +92,10 @@ static ALWAYS_INLINE vec vec_round(vec a)
     return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
-/* a 2^n, n whole within [-126, 127]. */
+/* a 2^n, n whole within [-126, 128]. */
 static ALWAYS_INLINE vec vec_scale(vec a, vec n)
 {
-    const __m512i bias = _mm512_set1_epi32(127);
-    const __m512i bits = _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), bias), 23);
-    return _mm512_mul_ps(a, _mm512_castsi512_ps(bits));
+    return _mm512_scalef_ps(a, n);
 }
 
 /* 0 where a < b (false for NaN), else c. */

@@ -102,10 +102,17 @@ static ALWAYS_INLINE vec vec_round(vec a)
     return vrndnq_f32(a);
 }
 
-static ALWAYS_INLINE vec vec_scale(vec a, vec n)
+static ALWAYS_INLINE vec times_power(vec a, vec n)
 {
     const int32x4_t bits = vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127)), 23);
     return vmulq_f32(a, vreinterpretq_f32_s32(bits));
+}
+
+/* n reaches 128, whose power of two has no float: in two steps. */
+static ALWAYS_INLINE vec vec_scale(vec a, vec n)
+{
+    const vec half = vec_round(vmulq_f32(n, vdupq_n_f32(0.5f)));
+    return times_power(times_power(a, half), vsubq_f32(n, half));
 }
 
 static ALWAYS_INLINE vec vec_zero_below(vec a, vec b, vec c)

@@ -10,13 +10,14 @@
 void linear_quant_amx_model(const struct linear_args *args, int32_t panel_from, int32_t panel_to,
                             int32_t row_from, int32_t row_to);
 
-static const enum dtype dtypes[] = { DTYPE_Q8_0, DTYPE_Q4_0, DTYPE_Q4_K, DTYPE_Q6_K };
+static const enum dtype dtypes[] = { DTYPE_Q8_0, DTYPE_Q4_0, DTYPE_Q4_1, DTYPE_Q5_0, DTYPE_Q5_1,
+                                     DTYPE_Q2_K, DTYPE_Q3_K, DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K };
 static const struct shape {
     int32_t rows, inputs, outputs;
 } shapes[] = {
-    { 24, 256, 32 }, { 31, 768, 33 }, { 48, 512, 17 }, { 57, 1280, 64 }, { 300, 256, 40 }
+    { 24, 256, 32 }, { 31, 768, 33 }, { 48, 512, 17 }, { 57, 1280, 64 }, { 530, 256, 40 }
 };
-enum { NUM_TYPES = 4, NUM_SHAPES = 5 };
+enum { NUM_TYPES = 10, NUM_SHAPES = 5 };
 
 /* Bytes of any value are weights; 16-bit scales stay finite without the highest exponents. */
 static struct weight *make_weight(struct device *device, enum dtype dtype,
