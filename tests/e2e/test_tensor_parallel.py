@@ -1,7 +1,10 @@
 """An engine of several ranks: the same tokens, one life, clear refusals."""
 
+import concurrent.futures
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +32,40 @@ def test_ranks_write_token_for_token_what_one_writes(ranks):
         one = generate(*args)
         assert one[0] == 0 and one[1].strip()
         assert generate("--tensor-parallel", ranks, *args)[:2] == one[:2]
+
+
+def with_tokenizer(name, folder):
+    """A golden model in a folder of its own, with a character for each token."""
+    model = os.path.join(folder, name)
+    shutil.copytree(os.path.join(SOURCE, "tests", "golden", "families", name), model)
+    with open(os.path.join(model, "config.json")) as f:
+        size = json.load(f)["vocab_size"]
+    with open(os.path.join(model, "tokenizer.json"), "w") as f:
+        json.dump({"added_tokens": [], "decoder": {"type": "Sequence", "decoders": [{"type": "Fuse"}]},
+                   "model": {"type": "BPE", "vocab": {chr(0x4e00 + i): i for i in range(size)}, "merges": []}}, f)
+    return model
+
+
+def ids_written(server):
+    """Of a short prompt and one of several windows, asked for together: token ids of each answer."""
+    bodies = [{"prompt": prompt, "max_tokens": 190, "temperature": 0, "ignore_eos": True, "return_token_ids": True}
+              for prompt in ([5, 9, 31, 7, 40, 2, 18], [(7 * i + 3) % 70 for i in range(60)])]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda body: server.post("/v1/completions", body), bodies))
+    assert [status for status, _, _ in answers] == [200, 200], answers
+    return [json.loads(data)["choices"][0]["token_ids"] for _, _, data in answers]
+
+
+@pytest.mark.parametrize("name", ["mistral_window", "qwen2_window"])  # 24 positions in all layers, 16 in some
+def test_ranks_write_far_beyond_a_window_what_one_writes(own_server, tmp_path, name):
+    options = (with_tokenizer(name, tmp_path), "--kv-cache-dtype", "f32", "--tensor-parallel")
+    found = []
+    for ranks in ("1", "2"):
+        s = own_server(*options, ranks)
+        found.append(ids_written(s))
+        s.wait_idle()
+        assert s.stop() == 0
+    assert found[0] == found[1] and all(len(ids) == 190 for ids in found[0])
 
 
 def test_titles_and_the_fingerprint_name_the_ranks(own_server):
