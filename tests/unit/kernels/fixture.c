@@ -8,7 +8,7 @@
 
 enum { GUARD_FLOATS = 64 };
 
-const char *const fixture_isas[] = { "scalar", "avx2", "avx512", "neon", NULL };
+const char *const fixture_isas[] = { "scalar", "avx2", "avx512", "neon", NULL }; /* scalar first */
 const char *const fixture_linear_isas[] = {
     "scalar", "avx2", "avx512", "avx512_amx", "neon", NULL
 };
@@ -30,10 +30,16 @@ struct device *fixture_open(const char *isa, int32_t num_threads)
     return r == 0 ? device : NULL;
 }
 
+bool fixture_is_sampled(void)
+{
+    return getenv("TEST_SAMPLE") != NULL;
+}
+
 static void each_of(const char *const *isas, void (*test)(struct device *device))
 {
-    for (int i = 0; isas[i]; i++)
-        for (int32_t num_threads = 1; num_threads <= 3; num_threads += 2) {
+    const bool is_sampled = fixture_is_sampled();
+    for (int i = is_sampled; isas[i]; i++)
+        for (int32_t num_threads = is_sampled ? 3 : 1; num_threads <= 3; num_threads += 2) {
             struct device *device = fixture_open(isas[i], num_threads);
             if (device)
                 test(device);

@@ -23,7 +23,11 @@ extern const char *const fixture_isas[], *const fixture_linear_isas[];
 /* A device, or NULL when the machine lacks the instruction set. */
 struct device *fixture_open(const char *isa, int32_t num_threads);
 
-/* Call test() with a device of each instruction set and 1 and 3 threads. */
+/* TEST_SAMPLE is set, as on an emulated machine, which is slow: some cases stand for all. */
+bool fixture_is_sampled(void);
+
+/* Call test() with a device of each instruction set and 1 and 3 threads; of a sample, with vectors
+ * on 3. */
 void fixture_each_device(void (*test)(struct device *device));
 void fixture_each_linear(void (*test)(struct device *device));
 

@@ -50,8 +50,9 @@ START_TEST(attention_gives_the_same_bits_for_any_number_of_threads)
     for (int i = 0; fixture_isas[i]; i++) {
         float *qkv = NULL;
         for (int32_t num_threads = 1; num_threads <= 8; num_threads++) {
-            struct device *device = fixture_open(fixture_isas[i], num_threads);
             outs[num_threads - 1] = fixture_guarded((size_t)(POSITIONS * row));
+            const bool is_left_out = fixture_is_sampled() && (i == 0 || num_threads % 3 != 1);
+            struct device *device = is_left_out ? NULL : fixture_open(fixture_isas[i], num_threads);
             if (!device)
                 continue;
             attention_rig_open(&run, device, model);

@@ -176,7 +176,7 @@ static void check_rows_alone(struct device *device)
         unsigned char *blocks = make_blocks(&forms[f], OUTPUTS, INPUTS);
         struct weight *weight = load(device, &forms[f], OUTPUTS, INPUTS, blocks);
         run_linear(device, together, weight, NULL, x, ROWS);
-        for (int32_t rows = 1; rows <= 17; rows++)
+        for (int32_t rows = 1; rows <= 17; rows += fixture_is_sampled() ? 4 : 1)
             for (int32_t first = 0; first + rows <= ROWS; first += 17) {
                 run_linear(device, part, weight, NULL, x + first * INPUTS, rows);
                 ck_assert(
