@@ -39,7 +39,8 @@ static void each_of(const char *const *isas, void (*test)(struct device *device)
 {
     const bool is_sampled = fixture_is_sampled();
     for (int i = is_sampled; isas[i]; i++)
-        for (int32_t num_threads = is_sampled ? 3 : 1; num_threads <= 3; num_threads += 2) {
+        for (int32_t num_threads = is_sampled || i == 0 ? 3 : 1; num_threads <= 3;
+             num_threads += 2) {
             struct device *device = fixture_open(isas[i], num_threads);
             if (device)
                 test(device);

@@ -26,8 +26,8 @@ struct device *fixture_open(const char *isa, int32_t num_threads);
 /* TEST_SAMPLE is set, as on an emulated machine, which is slow: some cases stand for all. */
 bool fixture_is_sampled(void);
 
-/* Call test() with a device of each instruction set and 1 and 3 threads; of a sample, with vectors
- * on 3. */
+/* Call test() with a device of each instruction set and 1 and 3 threads. The scalar one, which
+ * takes far longer than all others, is on 3 alone, and no part of a sample. */
 void fixture_each_device(void (*test)(struct device *device));
 void fixture_each_linear(void (*test)(struct device *device));
 

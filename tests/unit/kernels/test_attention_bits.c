@@ -10,8 +10,9 @@ static void check_chunks(struct device *device)
     enum { POSITIONS = 600 };
 
     const bool is_scalar = strcmp(fixture_backend->device_isa(device), "scalar") == 0;
+    const bool is_slow = is_scalar || fixture_is_sampled();
     for (int32_t m = 0; m < NUM_ATTENTION_MODELS; m++) {
-        if (is_scalar && m != 0 && m != 5 && m != 9) /* it is slow */
+        if (is_slow && m != 0 && m != 5 && m != 9)
             continue;
         struct attention_rig run;
         attention_rig_open(&run, device, &attention_models[m]);

@@ -308,7 +308,7 @@ struct law1_case law1_random(uint64_t seed, uint32_t number, int32_t num_ranks)
         .batch = PICK(&state, 1, 2, 5, 8, 16, 64),
         .chunk = PICK(&state, 1, 2, 7, 16, 17, 64, 512),
         .num_seqs = PICK(&state, 3, 16, 64),
-        .num_threads = PICK(&state, 1, 1, 1, 2, 2, 2, 3, 4),
+        .num_threads = PICK(&state, 1, 1, 1, 1, 1, 2, 2, 4),
         .start = (enum law1_start)pick(&state, NULL, LAW1_NUM_STARTS),
         .pest = (enum law1_pest)PICK(&state, LAW1_NO_PEST, LAW1_NO_PEST, LAW1_TINY_POOL,
                                      LAW1_FEW_SEATS),

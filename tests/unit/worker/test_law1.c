@@ -26,7 +26,7 @@ static struct law1_case some_of(int i)
     struct law1_case c = law1_usual(i % 2, law1_kv_types[i], 1);
     c.num = c.batch = 12;
     c.chunk = 64;
-    c.num_threads = 2;
+    c.num_threads = 1 + i % 2;
     c.start = LAW1_COLD;
     c.plans_ahead = true;
     return c;

@@ -18,7 +18,7 @@ static void try_some(int32_t model, int i)
     c.plans_ahead = true;
     c.num = c.batch = 10;
     c.chunk = chunks[i % NUM_CHUNKS];
-    c.num_threads = 2;
+    c.num_threads = 1 + i % 2;
     c.start = LAW1_COLD;
     law1_check(&c);
     c.chunk = chunks[(i + 4) % NUM_CHUNKS];
