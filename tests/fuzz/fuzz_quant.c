@@ -35,8 +35,8 @@ static void read_matrix(const struct checkpoint_tensor *tensor)
     const size_t loaded = rows * scaling_row_bytes(&groups.scaling, q->cols);
     void *buffer = malloc(loaded > rows * cols * 4 ? loaded : rows * cols * 4);
     part.groups = &groups;
-    if (buffer != NULL && (quant_read(&part, q->cols, 0, q->rows, q->dtype, buffer) < 0 ||
-                           quant_read(&part, q->cols, 0, q->rows, DTYPE_F32, buffer) < 0))
+    if (buffer != NULL && (quant_read(&part, q->cols, 0, q->rows, q->dtype, NULL, buffer) < 0 ||
+                           quant_read(&part, q->cols, 0, q->rows, DTYPE_F32, NULL, buffer) < 0))
         abort();
     free(buffer);
     quant_groups_finish(&groups);

@@ -9,6 +9,9 @@
 #include "worker/model/tensor_read.h"
 
 enum { PANEL_ROWS = 32, BLOCK_BYTES = 4 << 20, QUANT_BLOCK_BYTES = 16 << 20, MAX_THREADS = 16 };
+/* Of what is read ahead by all threads together; gaps that are read with what is near; and how many
+ * times what is wanted may be read. */
+enum { AHEAD_BYTES = 512 << 20, MIN_GAP = 4 << 10, MAX_GAP = 64 << 10, MOST_TIMES = 4 };
 
 struct block {
     const struct loader_matrix *matrix;
@@ -90,22 +93,44 @@ static void load_block(struct load *load, const struct block *block,
 
 /* --- reading ahead --------------------------------------------------------------------------- */
 
-/* The bytes of the part that has most of the block; false when they lie in several pieces. */
-static bool span_of_block(const struct block *block, const struct loader_part **ret_part,
-                          uint64_t *ret_begin, size_t *ret_bytes)
+/* The file that most of the block's rows lie in. */
+static const struct safetensors *file_of_block(const struct block *block)
+{
+    const struct safetensors *file = NULL;
+    int32_t most = 0;
+    for (int32_t p = 0; p < block->matrix->num_parts; p++) {
+        int32_t row;
+        const int32_t num = rows_in_part(block, &block->matrix->parts[p], &row);
+        if (num > most)
+            file = block->matrix->parts[p].tensor->file;
+        most = num > most ? num : most;
+    }
+    return file;
+}
+
+/* What of the block lies in that file. The more pieces there would be, the wider the gaps that are
+ * read too; false when that is too much. */
+static bool list_block(const struct block *block, struct read_list *list)
 {
     const struct loader_matrix *matrix = block->matrix;
-    int32_t most = 0, most_row = 0;
-    for (int32_t p = 0; p < matrix->num_parts; p++) {
-        int32_t row;
-        const int32_t num = rows_in_part(block, &matrix->parts[p], &row);
-        if (num > most) {
-            most = num;
-            most_row = row;
-            *ret_part = &matrix->parts[p];
+    const struct safetensors *file = file_of_block(block);
+    struct read_list empty = *list;
+    empty.fd = file != NULL ? file->fd : -1;
+    for (size_t gap = MIN_GAP; file != NULL && gap <= MAX_GAP; gap *= 4) {
+        *list = empty;
+        list->gap = gap;
+        for (int32_t p = 0; p < matrix->num_parts; p++) {
+            int32_t row;
+            const int32_t num = rows_in_part(block, &matrix->parts[p], &row);
+            if (num > 0)
+                tensor_list(&matrix->parts[p], matrix->cols, row, num, list);
         }
+        if (list->is_full)
+            continue;
+        read_list_sort(list);
+        return read_list_room(list) / MOST_TIMES <= list->wanted + MIN_GAP;
     }
-    return most > 0 && tensor_span(*ret_part, matrix->cols, most_row, most, ret_begin, ret_bytes);
+    return false;
 }
 
 static int direct_fd_of(const struct load *load, const struct safetensors *file)
@@ -117,14 +142,15 @@ static int direct_fd_of(const struct load *load, const struct safetensors *file)
 }
 
 static void begin_block(const struct load *load, struct read_ahead *ahead, int32_t slot,
-                        const struct block *block)
+                        const struct block *block, struct read_piece *pieces)
 {
-    const struct loader_part *part;
-    uint64_t begin = 0;
-    size_t bytes = 0;
-    const bool has_span = span_of_block(block, &part, &begin, &bytes);
-    const int fd = has_span ? direct_fd_of(load, part->tensor->file) : -1;
-    read_ahead_begin(ahead, slot, fd, has_span ? part->tensor->file->fd : -1, begin, bytes);
+    struct read_list list = { .pieces = pieces };
+    const struct safetensors *file = file_of_block(block);
+    const int fd = file != NULL ? direct_fd_of(load, file) : -1;
+    const bool is_listed = fd >= 0 && list_block(block, &list);
+    if (!is_listed)
+        list.num = 0;
+    read_ahead_begin(ahead, slot, fd, &list);
 }
 
 /* Number of a block that nobody has taken; -1 at the end. */
@@ -136,14 +162,15 @@ static int32_t take_block(struct load *load)
 }
 
 /* Blocks on their way are loaded in the order in which they were taken. */
-static void load_ahead(struct load *load, struct read_ahead *ahead, void *buffer)
+static void load_ahead(struct load *load, struct read_ahead *ahead, struct read_piece *pieces,
+                       void *buffer)
 {
     int32_t taken[READ_AHEAD_SLOTS], first = 0, num = 0, i;
     for (;;) {
         while (num < READ_AHEAD_SLOTS && (i = take_block(load)) >= 0) {
             const int32_t slot = (first + num++) % READ_AHEAD_SLOTS;
             taken[slot] = i;
-            begin_block(load, ahead, slot, &load->blocks[i]);
+            begin_block(load, ahead, slot, &load->blocks[i], pieces);
         }
         if (num == 0)
             return;
@@ -160,14 +187,17 @@ static void *load_blocks(void *argument)
 {
     struct load *load = argument;
     struct read_ahead *ahead = NULL;
+    struct read_piece *pieces = malloc(READ_AHEAD_PIECES * sizeof(*pieces));
     void *buffer = malloc(load->buffer_bytes);
     if (buffer == NULL)
         note_failure(load, -ENOMEM, NULL);
-    else if (load->window_bytes > 0 && read_ahead_open(load->window_bytes, &ahead) == 0)
-        load_ahead(load, ahead, buffer);
+    else if (pieces != NULL && load->window_bytes > 0 &&
+             read_ahead_open(load->window_bytes, &ahead) == 0)
+        load_ahead(load, ahead, pieces, buffer);
     for (int32_t i; buffer != NULL && (i = take_block(load)) >= 0;)
         load_block(load, &load->blocks[i], NULL, buffer);
     read_ahead_close(ahead);
+    free(pieces);
     free(buffer);
     return NULL;
 }
@@ -186,22 +216,34 @@ static void add_file(struct load *load, const struct safetensors *file, enum rea
         (struct direct_file){ .file = file, .fd = is_direct ? read_ahead_direct_fd(file->fd) : -1 };
 }
 
+/* Room for the greatest block, of those that fit what all threads may take. */
+static void measure_windows(struct load *load, int32_t num_threads)
+{
+    struct read_piece *pieces = malloc(READ_AHEAD_PIECES * sizeof(*pieces));
+    const size_t most = (size_t)AHEAD_BYTES / READ_AHEAD_SLOTS / (size_t)num_threads;
+    for (int32_t i = 0; pieces != NULL && i < load->num_blocks; i++) {
+        struct read_list list = { .pieces = pieces };
+        const struct safetensors *file = file_of_block(&load->blocks[i]);
+        if (file == NULL || direct_fd_of(load, file) < 0 || !list_block(&load->blocks[i], &list))
+            continue;
+        const size_t room = read_list_room(&list);
+        if (room > load->window_bytes && room <= most)
+            load->window_bytes = room;
+    }
+    free(pieces);
+}
+
 static void open_files(struct load *load, const struct loader_matrix *matrices,
-                       int32_t num_matrices, enum read_io io)
+                       int32_t num_matrices, const struct loader_options *options)
 {
     bool any = false;
-    for (int32_t m = 0; io != READ_IO_BUFFERED && m < num_matrices; m++)
+    for (int32_t m = 0; options->io != READ_IO_BUFFERED && m < num_matrices; m++)
         for (int32_t p = 0; p < matrices[m].num_parts; p++)
-            add_file(load, matrices[m].parts[p].tensor->file, io);
+            add_file(load, matrices[m].parts[p].tensor->file, options->io);
     for (int32_t i = 0; i < load->num_files; i++)
         any = any || load->files[i].fd >= 0;
-    for (int32_t i = 0; any && i < load->num_blocks; i++) {
-        const struct loader_part *part;
-        uint64_t begin;
-        size_t bytes;
-        if (span_of_block(&load->blocks[i], &part, &begin, &bytes) && bytes > load->window_bytes)
-            load->window_bytes = bytes;
-    }
+    if (any)
+        measure_windows(load, options->num_threads > 1 ? options->num_threads : 1);
 }
 
 static void close_files(struct load *load)
@@ -297,7 +339,7 @@ int loader_run(const struct backend *backend, const struct loader_matrix *matric
     struct block *blocks = cut_matrices(load, matrices, num_matrices);
     load->blocks = blocks;
     if (blocks != NULL) {
-        open_files(load, matrices, num_matrices, options->io);
+        open_files(load, matrices, num_matrices, options);
         run_threads(load, options->num_threads);
         close_files(load);
     }

@@ -8,18 +8,22 @@
 #include "base/e4m3.h"
 #include "worker/model/quant_groups.h"
 
-/* Rows and columns of a quantized tensor. */
+/* Rows and columns of a quantized tensor, and what of its file is in memory already. */
 struct window {
     const struct quant_tensor *tensor;
     int64_t row, num_rows, col, num_cols;
+    const struct read_window *ahead; /* may be NULL */
 };
 
 /* Columns that are unpacked at once: what a row gets of them is a line of the cache. */
 enum { STRIP = 64 };
 
-static int read_at(const struct checkpoint_tensor *tensor, int64_t first, int64_t num, size_t size,
-                   void *to)
+static int read_at(const struct window *w, const struct checkpoint_tensor *tensor, int64_t first,
+                   int64_t num, size_t size, void *to)
 {
+    const uint64_t begin = tensor->file->data_begin + tensor->info->begin + (uint64_t)first * size;
+    if (read_window_get(w->ahead, tensor->file->fd, begin, to, (size_t)num * size))
+        return 0;
     return safetensors_read(tensor->file, tensor->info, (uint64_t)first * size, to,
                             (size_t)num * size);
 }
@@ -43,7 +47,7 @@ static int read_bytes(const struct window *w, unsigned char *to, size_t stride)
 {
     int r = 0;
     for (int64_t i = 0; r == 0 && i < w->num_rows; i++)
-        r = read_at(&w->tensor->values, (w->row + i) * w->tensor->cols + w->col, w->num_cols, 1,
+        r = read_at(w, &w->tensor->values, (w->row + i) * w->tensor->cols + w->col, w->num_cols, 1,
                     to + (size_t)i * stride);
     return r;
 }
@@ -57,7 +61,8 @@ static int read_in_order(const struct window *w, unsigned char *to, size_t strid
     uint32_t *words = malloc((size_t)num * sizeof(*words));
     int r = words == NULL ? -ENOMEM : 0;
     for (int64_t i = 0; r == 0 && i < w->num_rows; i++) {
-        r = read_at(&w->tensor->values, (w->row + i) * width + first, num, sizeof(*words), words);
+        r = read_at(w, &w->tensor->values, (w->row + i) * width + first, num, sizeof(*words),
+                    words);
         for (int64_t k = 0; r == 0 && k < w->num_cols; k++)
             to[(size_t)i * stride + (size_t)k] =
                 (unsigned char)value_of(words, w->col - first * per + k, per);
@@ -75,7 +80,7 @@ static int read_strip_by_cols(const struct window *w, int64_t from, int64_t end,
     const int64_t first = from / per, num = (end + per - 1) / per - first;
     int r = 0;
     for (int64_t i = 0; r == 0 && i < num; i++)
-        r = read_at(&w->tensor->values, (first + i) * w->tensor->rows + w->row, w->num_rows,
+        r = read_at(w, &w->tensor->values, (first + i) * w->tensor->rows + w->row, w->num_rows,
                     sizeof(*words), words + i * w->num_rows);
     for (int64_t n = 0; r == 0 && n < w->num_rows; n++)
         for (int64_t k = from; k < end; k++)
@@ -93,7 +98,7 @@ static int read_strip_by_rows(const struct window *w, int64_t from, int64_t end,
     const int64_t num = (w->row + w->num_rows + 7) / 8 - first;
     int r = 0;
     for (int64_t k = from; r == 0 && k < end; k++)
-        r = read_at(&w->tensor->values, k * width + first, num, sizeof(*words),
+        r = read_at(w, &w->tensor->values, k * width + first, num, sizeof(*words),
                     words + (k - from) * num);
     for (int64_t n = 0; r == 0 && n < w->num_rows; n++) {
         const int64_t place = awq_place(w->row + n) - 8 * first;
@@ -118,6 +123,54 @@ static int read_strips(const struct window *w, unsigned char *to, size_t stride)
     }
     free(words);
     return r;
+}
+
+/* --- what would be read ----------------------------------------------------------------------- */
+
+static void add(struct read_list *list, const struct checkpoint_tensor *tensor, int64_t first,
+                int64_t num, size_t size)
+{
+    read_list_add(list, tensor->file->fd,
+                  tensor->file->data_begin + tensor->info->begin + (uint64_t)first * size,
+                  (size_t)num * size);
+}
+
+static void list_values(const struct window *w, struct read_list *list)
+{
+    const struct quant_tensor *t = w->tensor;
+    const int64_t per = t->packing == QUANT_BYTES ? 1 : t->per;
+    const int64_t width = (t->cols + per - 1) / per, col = w->col / per;
+    const int64_t cols = (w->col + w->num_cols + per - 1) / per - col;
+    switch (t->packing) {
+    case QUANT_BYTES:
+    case QUANT_IN_ORDER:
+        for (int64_t i = 0; i < w->num_rows; i++)
+            add(list, &t->values, (w->row + i) * width + col, cols,
+                t->packing == QUANT_BYTES ? 1 : sizeof(uint32_t));
+        return;
+    case QUANT_BY_COLS:
+        for (int64_t i = 0; i < cols; i++)
+            add(list, &t->values, (col + i) * t->rows + w->row, w->num_rows, sizeof(uint32_t));
+        return;
+    case QUANT_BY_ROWS:
+        for (int64_t k = w->col; k < w->col + w->num_cols; k++)
+            add(list, &t->values, k * (t->rows / 8) + w->row / 8,
+                (w->row + w->num_rows + 7) / 8 - w->row / 8, sizeof(uint32_t));
+        return;
+    }
+}
+
+/* Zeros are few and are read when they are wanted. */
+static void list_scales(const struct window *w, struct read_list *list)
+{
+    const struct quant_tensor *t = w->tensor;
+    const size_t size = (size_t)t->scales.info->dtype->bits / 8;
+    const int64_t groups = t->num_groups, first = w->row / t->scale_rows;
+    const int64_t num = (w->row + w->num_rows - 1) / t->scale_rows - first + 1;
+    if (!t->scales_by_group)
+        add(list, &t->scales, first * groups, num * groups, size);
+    for (int64_t g = 0; t->scales_by_group && g < groups; g++)
+        add(list, &t->scales, g * t->rows + w->row, num, size);
 }
 
 static int read_values(const struct window *w, unsigned char *to, size_t stride)
@@ -168,9 +221,10 @@ static int read_scales(const struct window *w, float *to)
     unsigned char *bytes = malloc((size_t)(num * groups) * size);
     int r = bytes == NULL ? -ENOMEM : 0;
     if (r == 0 && !t->scales_by_group)
-        r = read_at(&t->scales, first * groups, num * groups, size, bytes);
+        r = read_at(w, &t->scales, first * groups, num * groups, size, bytes);
     for (int64_t g = 0; r == 0 && t->scales_by_group && g < groups; g++)
-        r = read_at(&t->scales, g * t->rows + w->row, num, size, bytes + (size_t)(g * num) * size);
+        r = read_at(w, &t->scales, g * t->rows + w->row, num, size,
+                    bytes + (size_t)(g * num) * size);
     for (int64_t i = 0; r == 0 && i < w->num_rows; i++)
         for (int64_t g = 0; g < groups; g++) {
             const int64_t n = (w->row + i) / t->scale_rows - first;
@@ -191,7 +245,7 @@ static int read_zeros_by_group(const struct window *w, unsigned char *to)
     uint32_t *words = malloc((size_t)num * sizeof(*words));
     int r = words == NULL ? -ENOMEM : 0;
     for (int64_t g = 0; r == 0 && g < t->num_groups; g++) {
-        r = read_at(&t->zeros, g * width + first, num, sizeof(*words), words);
+        r = read_at(w, &t->zeros, g * width + first, num, sizeof(*words), words);
         for (int64_t i = 0; r == 0 && i < w->num_rows; i++) {
             const int64_t n = w->row + i;
             const int64_t place = t->packing == QUANT_BY_ROWS ? awq_place(n) : n;
@@ -212,7 +266,7 @@ static int read_zeros_by_row(const struct window *w, unsigned char *to)
     uint32_t *words = malloc((size_t)(num * groups) * sizeof(*words));
     int r = words == NULL ? -ENOMEM : 0;
     if (r == 0)
-        r = read_at(&t->zeros, first * groups, num * groups, sizeof(*words), words);
+        r = read_at(w, &t->zeros, first * groups, num * groups, sizeof(*words), words);
     for (int64_t i = 0; r == 0 && i < w->num_rows; i++)
         for (int64_t g = 0; g < groups; g++) {
             const int64_t n = w->row + i;
@@ -229,8 +283,8 @@ static int read_zeros_bytes(const struct window *w, unsigned char *to)
     const struct quant_tensor *t = w->tensor;
     const size_t num = (size_t)w->num_rows * (size_t)t->num_groups;
     if (t->scale_rows == 1)
-        return read_at(&t->zeros, w->row * t->num_groups, (int64_t)num, 1, to);
-    const int r = read_at(&t->zeros, 0, 1, 1, to);
+        return read_at(w, &t->zeros, w->row * t->num_groups, (int64_t)num, 1, to);
+    const int r = read_at(w, &t->zeros, 0, 1, 1, to);
     if (r == 0)
         memset(to, to[0], num);
     return r;
@@ -331,29 +385,49 @@ static int read_floats(const struct window *w, float *to)
 }
 
 /* The transpose of a window. */
-static int read_turned(const struct window *turned, float *to)
+static int read_turned(const struct window *w, float *to)
 {
-    const struct window w = { turned->tensor, turned->col, turned->num_cols, turned->row,
-                              turned->num_rows };
-    float *values = malloc((size_t)(w.num_rows * w.num_cols) * sizeof(*values));
-    const int r = values == NULL ? -ENOMEM : read_floats(&w, values);
-    for (int64_t n = 0; r == 0 && n < w.num_cols; n++)
-        for (int64_t k = 0; k < w.num_rows; k++)
-            to[n * w.num_rows + k] = values[k * w.num_cols + n];
+    float *values = malloc((size_t)(w->num_rows * w->num_cols) * sizeof(*values));
+    const int r = values == NULL ? -ENOMEM : read_floats(w, values);
+    for (int64_t n = 0; r == 0 && n < w->num_cols; n++)
+        for (int64_t k = 0; k < w->num_rows; k++)
+            to[n * w->num_rows + k] = values[k * w->num_cols + n];
     free(values);
     return r;
 }
 
-int quant_read(const struct loader_part *part, int32_t cols, int32_t row, int32_t num_rows,
-               enum dtype as, void *buffer)
+/* Of the tensor: of a part that is turned its columns are rows. */
+static struct window window_of(const struct loader_part *part, int32_t cols, int32_t row,
+                               int32_t num_rows)
 {
     const struct quant_tensor *t = part->tensor->info->quant;
     const int64_t skipped = part->offset / t->cols; /* rows of the blocks before */
-    struct window w = { t, part->tensor_row + row, num_rows, part->tensor_col, cols };
-    if (part->turned) {
-        w.col += skipped;
+    return part->turned ? (struct window){ .tensor = t,
+                                           .row = part->tensor_col + skipped,
+                                           .num_rows = cols,
+                                           .col = part->tensor_row + row,
+                                           .num_cols = num_rows }
+                        : (struct window){ .tensor = t,
+                                           .row = part->tensor_row + row + skipped,
+                                           .num_rows = num_rows,
+                                           .col = part->tensor_col,
+                                           .num_cols = cols };
+}
+
+int quant_read(const struct loader_part *part, int32_t cols, int32_t row, int32_t num_rows,
+               enum dtype as, const struct read_window *ahead, void *buffer)
+{
+    struct window w = window_of(part, cols, row, num_rows);
+    w.ahead = ahead;
+    if (part->turned)
         return read_turned(&w, buffer);
-    }
-    w.row += skipped;
     return as == DTYPE_F32 ? read_floats(&w, buffer) : read_loaded(&w, part->groups, buffer);
+}
+
+void quant_list(const struct loader_part *part, int32_t cols, int32_t row, int32_t num_rows,
+                struct read_list *list)
+{
+    const struct window w = window_of(part, cols, row, num_rows);
+    list_values(&w, list);
+    list_scales(&w, list);
 }

@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { READ_AHEAD_SLOTS = 4 };
+enum { READ_AHEAD_SLOTS = 4, READ_AHEAD_PIECES = 1024 };
 
 /* How files are read. */
 enum read_io {
@@ -25,18 +25,43 @@ enum read_io {
 
 struct read_ahead;
 
-/* A range of bytes of a file, in memory. */
-struct read_window {
-    int fd; /* the file's, as its reader knows it; -1: no window */
-    uint64_t begin;
+struct read_piece {
+    uint64_t begin; /* in the file */
     size_t bytes;
-    const unsigned char *data;
+    const unsigned char *data; /* in memory, or NULL before it is read */
 };
 
-/* Copy `bytes` bytes from `offset` of the file; false when they are not all in the window, which
- * may be NULL. */
+/* Ranges of bytes of a file, in memory, in the order of the file and apart. */
+struct read_window {
+    int fd; /* the file's, as its reader knows it; -1: no window */
+    int32_t num;
+    const struct read_piece *pieces;
+};
+
+/* Copy `bytes` bytes from `offset` of the file; false when no piece has them all, also of a window
+ * that is NULL. */
 bool read_window_get(const struct read_window *window, int fd, uint64_t offset, void *to,
                      size_t bytes);
+
+/* Ranges to be read, of one file. What lies within `gap` of a piece is read with it. */
+struct read_list {
+    int fd;
+    size_t gap;
+    struct read_piece *pieces; /* [READ_AHEAD_PIECES] of the caller's */
+    int32_t num;
+    bool is_full;  /* there were more */
+    size_t wanted; /* bytes, without the gaps */
+};
+
+/* Add a range behind those before, or one that another file or the list's length excludes: then
+ * nothing happens, but for is_full. */
+void read_list_add(struct read_list *list, int fd, uint64_t begin, size_t bytes);
+
+/* Put ranges that were added in any order in the file's, and join those that are near. */
+void read_list_sort(struct read_list *list);
+
+/* Room that the pieces take in a slot. */
+size_t read_list_room(const struct read_list *list);
 
 /* Is most of the file in the page cache? Then buffered reads are faster than the disk. */
 bool read_ahead_is_cached(int fd, uint64_t file_bytes);
@@ -45,19 +70,19 @@ bool read_ahead_is_cached(int fd, uint64_t file_bytes);
 int read_ahead_direct_fd(int fd);
 
 /*
- * READ_AHEAD_SLOTS buffers for ranges of at most `max_bytes`.
+ * READ_AHEAD_SLOTS buffers for lists of at most `room` bytes.
  *
  * Returns 0; -EPERM or -ENOSYS where io_uring is refused, -ENOMEM; ordinary, all of them.
  */
-int read_ahead_open(size_t max_bytes, struct read_ahead **ret_ahead);
+int read_ahead_open(size_t room, struct read_ahead **ret_ahead);
 void read_ahead_close(struct read_ahead *ahead); /* accepts NULL; waits for what is under way */
 
-/* Begin to read a range into a slot that is not under way: `direct_fd` is read, `fd` names the
- * file in the window. A range that is too long, or a read that cannot begin, gives no window. */
-void read_ahead_begin(struct read_ahead *ahead, int32_t slot, int direct_fd, int fd,
-                      uint64_t offset, size_t bytes);
+/* Begin to read a list into a slot that is not under way: `direct_fd` is read. A list that is too
+ * long, or a read that cannot begin, gives no window. */
+void read_ahead_begin(struct read_ahead *ahead, int32_t slot, int direct_fd,
+                      const struct read_list *list);
 
-/* Wait for a slot. The window is valid until the slot's next range begins. */
+/* Wait for a slot. The window is valid until the slot's next list begins. */
 struct read_window read_ahead_wait(struct read_ahead *ahead, int32_t slot);
 
 #endif

@@ -91,8 +91,9 @@ static bool has_whole_rows(const struct loader_part *part, size_t cols)
     return part->tensor_cols == 0 || (size_t)part->tensor_cols == cols;
 }
 
-bool tensor_span(const struct loader_part *part, int32_t cols, int32_t row, int32_t num_rows,
-                 uint64_t *ret_begin, size_t *ret_bytes)
+/* All that the rows need, where it lies in one piece: of interleaved ones their whole heads. */
+static bool find_span(const struct loader_part *part, int32_t cols, int32_t row, int32_t num_rows,
+                      struct read_piece *ret_piece)
 {
     const struct safetensors_tensor *info = part->tensor->info;
     const struct block_info *block = info->dtype->block;
@@ -104,9 +105,42 @@ bool tensor_span(const struct loader_part *part, int32_t cols, int32_t row, int3
         return false;
     const uint64_t at = (uint64_t)part->offset + (uint64_t)first * (uint64_t)cols;
     const uint64_t num = (uint64_t)(end - first) * (uint64_t)cols;
-    *ret_begin = place_in_file(part->tensor, tensor_stored_bytes(info->dtype, at));
-    *ret_bytes = (size_t)tensor_stored_bytes(info->dtype, num);
+    *ret_piece = (struct read_piece){ .begin = place_in_file(part->tensor,
+                                                             tensor_stored_bytes(info->dtype, at)),
+                                      .bytes = (size_t)tensor_stored_bytes(info->dtype, num) };
     return true;
+}
+
+/* Values from `first` on, with the blocks that hold them. */
+static void add_values(struct read_list *list, const struct checkpoint_tensor *tensor,
+                       uint64_t first, uint64_t num)
+{
+    const struct safetensors_dtype *dtype = tensor->info->dtype;
+    const uint64_t block = dtype->block != NULL ? (uint64_t)dtype->block->elements : 1;
+    const uint64_t begin = first / block * block;
+    const uint64_t end = (first + num + block - 1) / block * block;
+    read_list_add(list, tensor->file->fd, place_in_file(tensor, tensor_stored_bytes(dtype, begin)),
+                  (size_t)tensor_stored_bytes(dtype, end - begin));
+}
+
+void tensor_list(const struct loader_part *part, int32_t cols, int32_t row, int32_t num_rows,
+                 struct read_list *list)
+{
+    struct read_piece piece;
+    if (part->tensor->info->quant != NULL) {
+        quant_list(part, cols, row, num_rows, list);
+    } else if (part->turned) {
+        for (int32_t c = 0; c < cols; c++)
+            add_values(list, part->tensor,
+                       (uint64_t)part->offset + (uint64_t)(part->tensor_row + row) +
+                           (uint64_t)(part->tensor_col + c) * (uint64_t)part->tensor_cols,
+                       (uint64_t)num_rows);
+    } else if (find_span(part, cols, row, num_rows, &piece)) {
+        read_list_add(list, part->tensor->file->fd, piece.begin, piece.bytes);
+    } else {
+        for (int32_t i = 0; i < num_rows; i++)
+            add_values(list, part->tensor, row_begin(part, (size_t)cols, row + i), (uint64_t)cols);
+    }
 }
 
 static int read_row_by_row(const struct source *source, size_t cols, int32_t row, int32_t num_rows,
@@ -125,15 +159,16 @@ static int read_heads(const struct loader_part *part, size_t cols, int32_t row, 
                       char *to)
 {
     const struct checkpoint_tensor *tensor = part->tensor;
-    struct read_window window = { .fd = tensor->file->fd };
-    if (!tensor_span(part, (int32_t)cols, row, num_rows, &window.begin, &window.bytes))
+    struct read_piece piece;
+    const struct read_window window = { tensor->file->fd, 1, &piece };
+    if (!find_span(part, (int32_t)cols, row, num_rows, &piece))
         return read_row_by_row(&(struct source){ .part = part }, cols, row, num_rows, to);
-    char *heads = malloc(window.bytes);
+    char *heads = malloc(piece.bytes);
     if (heads == NULL)
         return -ENOMEM;
-    window.data = (const unsigned char *)heads;
-    int r = safetensors_read(tensor->file, tensor->info, window.begin - place_in_file(tensor, 0),
-                             heads, window.bytes);
+    piece.data = (const unsigned char *)heads;
+    int r = safetensors_read(tensor->file, tensor->info, piece.begin - place_in_file(tensor, 0),
+                             heads, piece.bytes);
     if (r == 0)
         r = read_row_by_row(&(struct source){ part, &window }, cols, row, num_rows, to);
     free(heads);
@@ -268,7 +303,7 @@ int tensor_read(const struct loader_part *part, int32_t cols, int32_t row, int32
     const size_t width = (size_t)cols, num = (size_t)num_rows * width;
     int r;
     if (part->tensor->info->quant != NULL)
-        return quant_read(part, cols, row, num_rows, as, buffer);
+        return quant_read(part, cols, row, num_rows, as, window, buffer);
     if (as != dtype->dtype && is_made(as, dtype)) {
         r = tensor_read(part, cols, row, num_rows, DTYPE_F32, window, buffer);
         return r < 0 ? r : requant_rows(as, num_rows, cols, buffer);

@@ -10,12 +10,11 @@
 #include "worker/model/loader.h"
 
 /*
- * Where the bytes of some rows of a part lie in its file; rows that are interleaved within heads
- * with all of their heads. False when they lie in several pieces: cut columns, transposes,
- * quantized tensors of safetensors.
+ * Add what tensor_read() of some rows of a part reads to a list: of interleaved rows whole heads,
+ * of cut columns and transposes a range for each row or column. The caller sorts the list.
  */
-bool tensor_span(const struct loader_part *part, int32_t cols, int32_t row, int32_t num_rows,
-                 uint64_t *ret_begin, size_t *ret_bytes);
+void tensor_list(const struct loader_part *part, int32_t cols, int32_t row, int32_t num_rows,
+                 struct read_list *list);
 
 /*
  * Read `num_rows` rows of `cols` values of a part, from its row `row` on, as `as`: the type the
@@ -23,8 +22,8 @@ bool tensor_span(const struct loader_part *part, int32_t cols, int32_t row, int3
  * In a type of blocks `cols` and the part's first column are whole blocks. The buffer has room for
  * as many floats, whatever `as` is. What lies in `window`, which may be NULL, is taken from there.
  *
- * Returns 0, -EIO, -ENOMEM, -ERANGE (a value that the type cannot hold), -ENOTSUP (a transpose in
- * blocks) or the errno of reading.
+ * Returns 0, -EIO, -ENOMEM, -ERANGE (a value that the type cannot hold) or the errno of
+ * reading.
  */
 int tensor_read(const struct loader_part *part, int32_t cols, int32_t row, int32_t num_rows,
                 enum dtype as, const struct read_window *window, void *buffer);

@@ -39,6 +39,7 @@ static int open_parts(struct rig *rig, const struct rig_options *options, struct
         .mu_clamp = options->mu_clamp,
         .no_mu_highway = options->no_mu_highway,
         .expert_bytes = options->expert_bytes,
+        .weight_io = options->weight_io,
         .quantization = options->quantization,
     };
     struct arch arch;

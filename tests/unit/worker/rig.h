@@ -24,6 +24,7 @@ struct rig_options {
     struct mu_clamp mu_clamp;
     bool no_mu_highway;
     size_t expert_bytes;
+    enum read_io weight_io;
 };
 
 struct rig {

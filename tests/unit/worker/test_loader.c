@@ -152,6 +152,45 @@ START_TEST(equal_dtypes_are_loaded_bit_for_bit)
 }
 END_TEST
 
+/* As ranks cut them: a range of each row, every way, and through io_uring where the file has direct
+ * reads. */
+START_TEST(cut_columns_are_those_of_the_file)
+{
+    enum { FIRST = COLS / 4 + 1, NUM = COLS / 2 };
+    bool used_direct = false;
+    create("BF16", "BF16");
+    const struct loader_options options = { .num_threads = 2,
+                                            .io = ways[_i],
+                                            .ret_direct = &used_direct };
+    const struct loader_part part = { .tensor = checkpoint_find(&checkpoint, "a"),
+                                      .num_rows = ROWS_A,
+                                      .tensor_col = FIRST,
+                                      .tensor_cols = COLS };
+    struct weight weight = { .row_bytes = NUM * 2 };
+    weight.bytes = calloc(ROWS_A, weight.row_bytes);
+    weight.num_loads = calloc(ROWS_A, 1);
+    const struct loader_matrix matrix = { .weight = &weight,
+                                          .dtype = DTYPE_BF16,
+                                          .rows = ROWS_A,
+                                          .cols = NUM,
+                                          .parts = &part,
+                                          .num_parts = 1 };
+    ck_assert_int_eq(loader_run(&backend, &matrix, 1, &options, &err), 0);
+    for (int32_t i = 0; i < ROWS_A; i++)
+        ck_assert_mem_eq(weight.bytes + (size_t)i * weight.row_bytes,
+                         (const char *)halves + ((size_t)i * COLS + FIRST) * 2, NUM * 2);
+    const int direct = read_ahead_direct_fd(checkpoint.files[0].fd);
+    struct read_ahead *ahead = NULL;
+    const bool has_ring = read_ahead_open(4096, &ahead) == 0;
+    ck_assert(used_direct == (ways[_i] == READ_IO_DIRECT && direct >= 0 && has_ring) ||
+              ways[_i] == READ_IO_AUTO);
+    read_ahead_close(ahead);
+    if (direct >= 0)
+        close(direct);
+    free_weight(&weight);
+}
+END_TEST
+
 START_TEST(different_dtypes_become_exact_floats)
 {
     struct weight weight;
@@ -206,6 +245,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 30);
     tcase_add_loop_test(tc, equal_dtypes_are_loaded_bit_for_bit, 0, 6);
+    tcase_add_loop_test(tc, cut_columns_are_those_of_the_file, 0, 3);
     tcase_add_test(tc, different_dtypes_become_exact_floats);
     tcase_add_test(tc, every_half_is_widened_exactly);
     tcase_add_loop_test(tc, a_file_that_shrinks_while_it_is_read_is_named, 0, 2);

@@ -104,11 +104,46 @@ START_TEST(a_bias_that_says_something_is_not_passed_over)
 }
 END_TEST
 
+static float *run_read_by(const char *dir, enum read_io io, size_t *ret_num)
+{
+    enum { NUM = 48 };
+    static const int32_t blocks[] = { 2, 0, 1 };
+    int32_t tokens[NUM];
+    struct rig rig;
+    struct error err = { 0 };
+    const struct rig_options options = { .dir = dir, .num_threads = 2, .weight_io = io };
+    ck_assert_msg(rig_open(&rig, &options, &err) == 0, "%s", err.message);
+    *ret_num = NUM * (size_t)rig.vocab_size;
+    float *logits = malloc(*ret_num * sizeof(*logits));
+    ck_assert_ptr_nonnull(logits);
+    for (int32_t i = 0; i < NUM; i++)
+        tokens[i] = (7 * i + 3) % rig.vocab_size;
+    rig_run(&rig, tokens, NUM, 16, blocks, logits);
+    rig_close(&rig);
+    return logits;
+}
+
+/* Pieces across the file, through io_uring where this file system has direct reads. */
+START_TEST(however_files_are_read_the_bits_are_the_same)
+{
+    char dir[256];
+    size_t num, same;
+    snprintf(dir, sizeof(dir), GOLDEN "/quantized/%s", models[_i].name);
+    float *buffered = run_read_by(dir, READ_IO_BUFFERED, &num);
+    float *direct = run_read_by(dir, READ_IO_DIRECT, &same);
+    ck_assert_uint_eq(num, same);
+    ck_assert_mem_eq(buffered, direct, num * sizeof(float));
+    free(buffered);
+    free(direct);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("quant_model");
     TCase *tc = tcase_create("quant_model");
     tcase_add_loop_test(tc, matrices_stay_quantized, 0, NUM_MODELS);
+    tcase_add_loop_test(tc, however_files_are_read_the_bits_are_the_same, 0, NUM_MODELS);
     tcase_add_loop_test(tc, a_bias_that_says_something_is_not_passed_over, 0, 2);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
