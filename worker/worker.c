@@ -205,8 +205,8 @@ static int open_model(struct worker *w, struct error *err)
     w->limits.max_model_len = model_max_len(w->model);
     if (model_num_widened(w->model) > 0)
         log_event(LOG_LEVEL_WARN,
-                  "%d quantized matrices are kept as f32: they lie transposed, or what is joined "
-                  "with them has other groups",
+                  "%d quantized matrices are kept as f32: they lie transposed, or experts of a "
+                  "layer differ in their groups",
                   model_num_widened(w->model));
     return 0;
 }

@@ -239,11 +239,21 @@ CHECKPOINTS = {
                       "weight_block_size": [16, 32], "scale_fmt": "ue8m0"}),
     "gptq_orders_apart": (LLAMA | dict(num_hidden_layers=1, dtype="float16"), gptq(4, 32, False, act_order=True),
                           GPTQ | {"desc_act": True}),
+    "awq_some": (LLAMA | dict(num_hidden_layers=1, dtype="float16"), awq(32),
+                 {"quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": True, "version": "gemm",
+                  "modules_to_not_convert": ["v_proj", "up_proj"]}),
+    "ct_fp8_some": (LLAMA | dict(num_hidden_layers=1), fp8_rows(torch.bfloat16),
+                    compressed("float-quantized", {"num_bits": 8, "type": "float", "symmetric": True,
+                                                   "strategy": "channel", "dynamic": False},
+                               ["lm_head", "model.layers.0.self_attn.q_proj", "model.layers.0.mlp.gate_proj"])),
+    "mixtral_awq_some": (MIXTRAL | dict(dtype="float16", num_hidden_layers=1, num_local_experts=2), awq(32),
+                         {"quant_method": "awq", "w_bit": 4, "q_group_size": 32, "zero_point": True, "version": "GEMM",
+                          "modules_to_not_convert": ["gate", "w3"]}),
 }
 
 
-def is_quantized(name):
-    plain = ("embed", "lm_head", "norm", "bias", ".gate.", "e_score")
+def is_quantized(name, spared=()):
+    plain = ("embed", "lm_head", "norm", "bias", ".gate.", "e_score", *spared)
     return name.endswith(".weight") and not any(part in name for part in plain)
 
 
@@ -264,12 +274,12 @@ def shapes_of(settings, folder):
     return {name: value.shape for name, value in sorted(load_file(folder / "model.safetensors").items())}
 
 
-def quantize_all(shapes, settings, quantize, apart=False):
+def quantize_all(shapes, settings, quantize, apart=False, spared=()):
     """The checkpoint's tensors, and what they mean as float32. Matrices that read the same have the same order."""
     tensors, meant, orders = {}, {}, {}
     for name, shape in shapes.items():
         value = random_tensor(name, shape)
-        if not is_quantized(name):
+        if not is_quantized(name, spared):
             tensors[name] = value.to(getattr(torch, settings["dtype"]))
             meant[name] = tensors[name].float()
             continue
@@ -317,7 +327,8 @@ def record(name):
     folder = HERE / "quantized" / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    tensors, meant = quantize_all(shapes_of(settings, folder), settings, quantize, name.endswith("apart"))
+    spared = config.get("modules_to_not_convert", config.get("ignore", [])) if name.endswith("some") else ()
+    tensors, meant = quantize_all(shapes_of(settings, folder), settings, quantize, name.endswith("apart"), spared)
     written = json.loads((folder / "config.json").read_text())
     written["dtype"] = settings["dtype"]
     del written["transformers_version"]

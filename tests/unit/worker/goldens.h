@@ -111,6 +111,9 @@ static const struct golden goldens[] = {
     GOLDEN_QUANTIZED("mixtral_awq"),
     GOLDEN_QUANTIZED("deepseek_fp8"),
     GOLDEN_QUANTIZED("gptq_orders_apart"),
+    GOLDEN_QUANTIZED("awq_some"),
+    GOLDEN_QUANTIZED("ct_fp8_some"),
+    GOLDEN_QUANTIZED("mixtral_awq_some"),
 };
 enum { NUM_GOLDENS = sizeof(goldens) / sizeof(goldens[0]) };
 

@@ -88,6 +88,10 @@ static const struct {
     { GOLDEN "/quantized/mixtral_awq", 4 },
     { GOLDEN "/quantized/deepseek_fp8", 4 },
     { GOLDEN "/quantized/gptq_orders_apart", 2 },
+    { GOLDEN "/quantized/awq_some", 2 },
+    { GOLDEN "/quantized/ct_fp8_some", 2 },
+    { GOLDEN "/quantized/mixtral_awq_some", 2 },
+    { GOLDEN "/quantized/mixtral_awq_some", 4 }, /* 16 wide: no whole panels to join */
 };
 enum { NUM_CASES = sizeof(cases) / sizeof(cases[0]) };
 

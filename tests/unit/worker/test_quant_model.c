@@ -12,7 +12,7 @@
 #include "worker/model/measure.h"
 
 /* Widened is the transposed half of kv_b_proj in each layer. Matrices that are one to the forward
- * may differ in the order of their groups: q, k and v, gate and up. */
+ * may differ in the order of their groups, or some be quantized alone: q, k and v, gate and up. */
 static const struct {
     const char *name, *described;
     int32_t num_widened;
@@ -31,6 +31,9 @@ static const struct {
     { "mixtral_awq", "AWQ, 4 bits, groups of 32", 0 },
     { "deepseek_fp8", "FP8, E4M3, blocks of 16 x 32", 2 },
     { "gptq_orders_apart", "GPTQ, 4 bits, groups of 32, act-order", 0 },
+    { "awq_some", "AWQ, 4 bits, groups of 32", 0 },
+    { "ct_fp8_some", "compressed-tensors, E4M3, a scale per channel", 0 },
+    { "mixtral_awq_some", "AWQ, 4 bits, groups of 32", 0 },
 };
 enum { NUM_MODELS = sizeof(models) / sizeof(models[0]) };
 
