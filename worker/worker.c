@@ -358,7 +358,7 @@ static void tell_facts(struct worker *w)
              "\nkv_dtype=%s\nweight_bytes=%zu\nbackend=%s\nisa=%s\nthreads=%d\nmax_num_seqs=%d\n"
              "max_num_batched_tokens=%d\nmax_num_queued_reqs=%d\nmax_num_queued_tokens=%" PRId64
              "\nmodel_type=%s\ndtype=%s\nquantization=%s\nidentity=%016" PRIx64
-             "\ntensor_parallel=%d\n"
+             "\nbackend=%s\ntensor_parallel=%d\n"
              "load_us=%" PRId64 "\nload_bytes=%" PRIu64 "\nload_from=%s\n",
              limits->max_model_len, limits->vocab_size, limits->num_blocks, limits->kv.block_size,
              (int64_t)kv_block_bytes(&w->arch.kv_block) * limits->num_blocks,
@@ -369,7 +369,7 @@ static void tell_facts(struct worker *w)
              limits->max_num_seqs, limits->max_num_batched_tokens, limits->max_num_queued_reqs,
              limits->max_num_queued_tokens, w->arch.model_type, dtype_name(w->arch.dtype),
              strcmp(w->settings.quantization, "auto") == 0 ? "none" : w->settings.quantization,
-             model_identity(w->model), w->ranks.num_ranks, w->load_us,
+             model_identity(w->model), w->backend->name, w->ranks.num_ranks, w->load_us,
              atomic_load(&w->child.page->load_total_bytes),
              model_is_attached(w->model)         ? "kept"
              : model_used_direct_reads(w->model) ? "direct"

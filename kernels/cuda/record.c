@@ -182,7 +182,7 @@ void record_activate(struct device *d, float *out, const float *in, enum activat
     struct activate_args *a = &device_record(d, act_activate)->args.activate;
     a->out = out;
     a->in = in;
-    a->activation = activation;
+    a->activation = (int32_t)activation;
     a->gated = gated;
     a->number = out == in ? NUMBER_F32 : device_narrow(d);
     a->rows = device_pad(d, rows);

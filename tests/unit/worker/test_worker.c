@@ -26,6 +26,8 @@ START_TEST(it_loads_tells_its_facts_answers_and_stops)
     ck_assert(status_fact_int(text, "max_num_batched_tokens", &number) && number >= 64);
     ck_assert(status_fact_text(text, "kv_dtype", value, sizeof(value)));
     ck_assert_str_eq(value, "f16");
+    ck_assert(status_fact_text(text, "backend", value, sizeof(value)));
+    ck_assert_str_eq(value, "cpu");
     ck_assert(status_fact_text(text, "identity", value, sizeof(value)));
     ck_assert_uint_eq(strspn(value, "0123456789abcdef"), 16);
     ck_assert_uint_gt(atomic_load((_Atomic uint64_t *)&page()->load_done_bytes), 4000000);
