@@ -20,7 +20,7 @@
 #include "tests/unit/worker/rig.h"
 
 enum { NUM_TOKENS = 40, CHUNK = 17, BLOCKS = NUM_TOKENS / RIG_BLOCK_SIZE + 1, MAX_VOCAB = 4096 };
-enum { AREA_FLOATS = 1 << 14, DEADLINE_US = 1000 * 1000 };
+enum { AREA_FLOATS = 1 << 14, DEADLINE_US = 8 * 1000 * 1000 };
 
 static const double most_off = 0.06;
 
