@@ -20,7 +20,7 @@ struct measure {
     uint64_t checkpoint_bytes;                                               /* of all tensors */
     struct measure_share stored[MEASURE_MAX_TYPES], kept[MEASURE_MAX_TYPES]; /* the most first */
     int32_t max_len;
-    size_t weight_bytes;     /* of one rank */
+    size_t weight_bytes;     /* of one rank; layouts of a device may add to odd widths */
     size_t table_bytes;      /* of one rank: angles of positions */
     size_t activation_bytes; /* of one rank: about, for options->max_rows */
     size_t kv_block_bytes;   /* of one rank: see kv_groups.h */
