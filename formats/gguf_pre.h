@@ -10,7 +10,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { GGUF_PRE_PATTERNS = 3 };
+enum { GGUF_PRE_PATTERNS = 6 };
+
+/* Each digit by itself: what tokenizer.json also calls Digits. */
+#define GGUF_PRE_DIGITS "\\p{N}"
 
 /* Values of tokenizer.ggml.token_type. */
 enum gguf_token_type {
@@ -25,7 +28,6 @@ enum gguf_token_type {
 /* Pieces are cut by each pattern in turn. */
 struct gguf_pre_style {
     const char *patterns[GGUF_PRE_PATTERNS];
-    bool digits; /* each by itself, before */
 };
 
 struct gguf_pre {

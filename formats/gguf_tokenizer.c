@@ -161,6 +161,11 @@ static json_t *make_split(const char *pattern)
                      "behavior", "Isolated", "invert", 0);
 }
 
+static json_t *make_digits(void)
+{
+    return json_pack("{s:s, s:b}", "type", "Digits", "individual_digits", 1);
+}
+
 static json_t *make_byte_level(void)
 {
     return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0,
@@ -170,11 +175,10 @@ static json_t *make_byte_level(void)
 static json_t *make_pre_tokenizer(const struct gguf_pre_style *style)
 {
     json_t *list = json_array();
-    if (style->digits)
-        json_array_append_new(list,
-                              json_pack("{s:s, s:b}", "type", "Digits", "individual_digits", 1));
     for (int i = 0; i < GGUF_PRE_PATTERNS && style->patterns[i] != NULL; i++)
-        json_array_append_new(list, make_split(style->patterns[i]));
+        json_array_append_new(list, strcmp(style->patterns[i], GGUF_PRE_DIGITS) == 0
+                                        ? make_digits()
+                                        : make_split(style->patterns[i]));
     json_array_append_new(list, make_byte_level());
     return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", list);
 }

@@ -186,10 +186,10 @@ static bool add_part(const json_t *part, struct gguf_pre_style *style, int *num)
     const char *pattern =
         json_string_value(json_object_get(json_object_get(part, "pattern"), "Regex"));
     if (strcmp(type, "Digits") == 0) {
-        style->digits = json_is_true(json_object_get(part, "individual_digits"));
-        return style->digits && *num == 0;
-    }
-    if (strcmp(type, "ByteLevel") == 0) {
+        if (!json_is_true(json_object_get(part, "individual_digits")))
+            return false;
+        pattern = GGUF_PRE_DIGITS;
+    } else if (strcmp(type, "ByteLevel") == 0) {
         if (json_is_true(json_object_get(part, "add_prefix_space")))
             return false;
         if (json_is_false(json_object_get(part, "use_regex")))
@@ -204,6 +204,13 @@ static bool add_part(const json_t *part, struct gguf_pre_style *style, int *num)
     return true;
 }
 
+static bool is_nothing(const json_t *normalizer)
+{
+    return normalizer == NULL || json_is_null(normalizer) ||
+           (strcmp(type_of(normalizer), "Sequence") == 0 &&
+            json_array_size(json_object_get(normalizer, "normalizers")) == 0);
+}
+
 static int put_pre(struct maker *m)
 {
     const json_t *pre = json_object_get(m->from->tokenizer, "pre_tokenizer");
@@ -212,7 +219,7 @@ static int put_pre(struct maker *m)
     const bool nfc = strcmp(type_of(normalizer), "NFC") == 0;
     struct gguf_pre_style style = { 0 };
     int num = 0;
-    bool is_known = nfc || normalizer == NULL || json_is_null(normalizer);
+    bool is_known = nfc || is_nothing(normalizer);
     for (size_t i = 0; i < json_array_size(parts); i++)
         is_known = is_known && add_part(json_array_get(parts, i), &style, &num);
     if (parts == NULL)
