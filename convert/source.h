@@ -4,8 +4,8 @@
  * Of a GGUF file all tensors and keys stay what they are but for the tensors' types. Of safetensors
  * each tensor gets its name in GGUF: rows of q and k are interleaved where the architecture wants
  * it, experts lie behind each other, Gemma's norms hold their one, and what GGUF has in tensors
- * alone (divisors of frequencies) is made. What makes keys and values of a latent becomes two, that of
- * the keys transposed. A quantized matrix is read as what it means.
+ * alone (divisors of frequencies) is made. What makes keys and values of a latent becomes two, that
+ * of the keys transposed. A quantized matrix is read as what it means.
  */
 #ifndef CONVERT_SOURCE_H
 #define CONVERT_SOURCE_H

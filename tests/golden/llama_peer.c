@@ -4,8 +4,8 @@
  *     cc -I PREFIX/include llama_peer.c -L PREFIX/lib -lllama -lggml -lggml-base
  *     llama_peer MODEL.gguf f32|f16 [POSITIONS]
  *
- * The second is the type of keys and values, the third the length of the context (1024). Each line of stdin is a command, each answer a line
- * of ids:
+ * The second is the type of keys and values, the third the length of the context (1024). Each line
+ * of stdin is a command, each answer a line of ids:
  *
  *     text TEXT              its tokens (\n stands for a line feed), control tokens recognised
  *     best ID...             behind each prefix the likeliest token

@@ -71,10 +71,14 @@ static ALWAYS_INLINE struct at_part first_part(const struct at_tile *at)
     const int64_t stride = quant_stride(at->args->weight->cols);
     const int8_t *x = at->args->quants.q + at->first * QUANT_BLOCK;
     const int32_t lane = at->half * TILE_OUTPUTS;
-    return (struct at_part){ x + at->row * stride,          x + at->next_row * stride,
-                             stride,                        scratch->wide.w + 4 * lane,
-                             scratch->wide.scales + lane,   scratch->wide.minima + lane,
-                             scratch->x_scales,             scratch->x_sums,
+    return (struct at_part){ x + at->row * stride,
+                             x + at->next_row * stride,
+                             stride,
+                             scratch->wide.w + 4 * lane,
+                             scratch->wide.scales + lane,
+                             scratch->wide.minima + lane,
+                             scratch->x_scales,
+                             scratch->x_sums,
                              scratch->dots };
 }
 

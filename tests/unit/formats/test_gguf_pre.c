@@ -5,10 +5,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "tests/unit/runner.h"
 #include "formats/gguf_model.h"
 #include "formats/gguf_value.h"
 #include "formats/gguf_vocab.h"
+#include "tests/unit/runner.h"
 
 /* Kinds of tests/golden/tokenizer_stress.py, and what llama.cpp calls them. */
 static const struct {
