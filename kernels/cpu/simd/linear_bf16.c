@@ -9,7 +9,8 @@
  *
  * one FMA each, subnormal numbers zero, nearest even. An output is 32 inputs after 32, a before b
  * before c, so it has the same bits in every number of rows; nothing else multiplies weights in
- * tiles. One row costs the unit less than its weights cost the memory.
+ * tiles. One row costs the unit less than its weights cost the memory; where they come from memory
+ * indeed, vectors take it (linear_bf16_row.c).
  *
  * What is infinite has parts 0 behind the first. A weight that is infinite makes NaN of the sums
  * it is in.
@@ -24,8 +25,9 @@ enum {
     LINE = INPUTS * 2,             /* bytes of a row in a tile of x */
     BLOCK = 2 * WEIGHT_TILE_BYTES, /* of a panel */
     AHEAD_BYTES = 4096,
-    NEAR_BLOCKS = 4, /* of a row that are cut at once: whole lines are read, few are written */
-    MIN_TILES = 8,   /* of rows that share a pass over the weights, where there are as many */
+    NEAR_BLOCKS = 4,      /* of a row that are cut at once: whole lines are read, few are written */
+    NEAR_BYTES = 4 << 20, /* of a matrix that may well lie in a cache: streams do not matter */
+    MIN_TILES = 8,        /* of rows that share a pass over the weights, where there are as many */
 };
 
 /* Numbers of tiles; the intrinsics want them spelled. */
@@ -339,7 +341,7 @@ void linear_bf16_avx512_amx(const struct linear_args *args, int32_t panel_from, 
     const int32_t tile_rows = min_i32(num_rows, TILE_ROWS);
     if (panel_from >= panel_to || num_rows <= 0)
         return;
-    if (num_rows == 1) {
+    if (num_rows == 1 && weight_bytes(args->weight) > NEAR_BYTES) {
         linear_bf16_row(args, panel_from, panel_to, row_from);
         return;
     }

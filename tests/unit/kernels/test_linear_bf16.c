@@ -13,6 +13,8 @@
 
 typedef void linear_function(const struct linear_args *args, int32_t panel_from, int32_t panel_to,
                              int32_t row_from, int32_t row_to);
+void linear_bf16_row(const struct linear_args *args, int32_t panel_from, int32_t panel_to,
+                     int32_t row);
 void linear_bf16_amx_model(const struct linear_args *args, int32_t panel_from, int32_t panel_to,
                            int32_t row_from, int32_t row_to);
 
@@ -22,9 +24,26 @@ struct shape {
 
 static void *room;
 
-static linear_function *unit(void)
+static void row_by_row(const struct linear_args *args, int32_t panel_from, int32_t panel_to,
+                       int32_t row_from, int32_t row_to)
 {
-    return isa_avx512_amx.is_supported() ? isa_avx512_amx.linear_tiles : NULL;
+    for (int32_t row = row_from; row < row_to; row++)
+        linear_bf16_row(args, panel_from, panel_to, row);
+}
+
+static const struct {
+    const char *name;
+    linear_function *run; /* NULL: what the set of the unit has */
+} forms[] = { { "tiles in plain C", linear_bf16_amx_model },
+              { "rows by FMA", row_by_row },
+              { "the unit", NULL } };
+enum { NUM_FORMS = sizeof(forms) / sizeof(forms[0]) };
+
+/* NULL where there is no unit. */
+static linear_function *form(int i)
+{
+    linear_function *unit = isa_avx512_amx.is_supported() ? isa_avx512_amx.linear_tiles : NULL;
+    return forms[i].run != NULL ? forms[i].run : unit;
 }
 
 /* What a number is made from: about 1, bits of any finite number, or of any at all. */
@@ -135,14 +154,12 @@ static void check_shape(const struct shape *shape, enum kind kind)
                                       .rows = shape->rows };
 
     expect(shape, x, values, args.bias, wanted);
-    linear_bf16_amx_model(&args, 0, weight->num_panels, 0, shape->rows);
-    ck_assert_msg(are_same(got, wanted, num_out), "%d rows, %d inputs, %d outputs, numbers %d",
-                  shape->rows, shape->inputs, shape->outputs, kind);
-    if (unit() != NULL) {
+    for (int i = 0; i < NUM_FORMS && form(i) != NULL; i++) {
         memset(got, 0xff, num_out * sizeof(float));
-        unit()(&args, 0, weight->num_panels, 0, shape->rows);
-        ck_assert_msg(are_same(got, wanted, num_out), "the unit: %d rows, %d inputs, %d outputs",
-                      shape->rows, shape->inputs, shape->outputs);
+        form(i)(&args, 0, weight->num_panels, 0, shape->rows);
+        ck_assert_msg(are_same(got, wanted, num_out),
+                      "%s: %d rows, %d inputs, %d outputs, numbers %d", forms[i].name, shape->rows,
+                      shape->inputs, shape->outputs, kind);
     }
     weight_free(weight);
     free(values);
@@ -209,9 +226,8 @@ static void check_shares(linear_function *linear)
 
 START_TEST(a_row_has_its_bits_in_every_number_of_rows)
 {
-    check_shares(linear_bf16_amx_model);
-    if (unit() != NULL)
-        check_shares(unit());
+    for (int i = 0; i < NUM_FORMS && form(i) != NULL; i++)
+        check_shares(form(i));
 }
 END_TEST
 
