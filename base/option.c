@@ -443,13 +443,15 @@ void option_print_help(const struct option_set *set, bool all, FILE *out)
             continue;
         flag_name(row, flag);
         snprintf(left, sizeof(left), "%s %s", flag,
-                 row->choices != NULL ? row->choices
-                 : row->value != NULL ? row->value
-                                      : "");
+                 row->value != NULL     ? row->value
+                 : row->choices != NULL ? row->choices
+                                        : "");
         fprintf(out, "  %-34s %s", left, row->help);
         if (row->initial != NULL && row->type != OPTION_BOOL)
             fprintf(out, " [%s]", row->initial);
         fprintf(out, "\n");
+        if (all && row->value != NULL && row->choices != NULL)
+            fprintf(out, "  %-34s %s\n", "", row->choices);
         if (all && row->aliases != NULL)
             fprintf(out, "  %-34s also %s\n", "", row->aliases);
     }

@@ -34,8 +34,8 @@ const struct option_row settings_rows[] = {
       .help = "Most tokens computed in one step; 0: what fits in 250 ms." },
     { ROW(quantization), ALL, .aliases = "-q --quantize", .initial = "auto",
       .choices = "auto|fp8|q8_0|q4_0|q4_1|q5_0|q5_1|q2_k|q3_k|q3_k_s|q3_k_m|q3_k_l|"
-                 "q4_k|q4_k_s|q4_k_m|q5_k|q5_k_s|q5_k_m|q6_k", .brief = true,
-      .help = "Round plain weights to this type while loading." },
+                 "q4_k|q4_k_s|q4_k_m|q5_k|q5_k_s|q5_k_m|q6_k", .value = "TYPE", .brief = true,
+      .help = "Round plain weights while loading, to fp8, q8_0, q4_k_m ...: --help=all has each." },
     { ROW(kv_cache_memory), ALL, .aliases = "--kv-cache-memory-bytes --kv-cache-size", .initial = "0", .min = 0, .max = 1e15,
       .value = "BYTES", .brief = true, .help = "Memory of the KV cache, as 512M or 8G; 0: from what is free." },
     { ROW(kv_cache_dtype), ALL, .aliases = "-ctk -ctv --cache-type-k --cache-type-v", .initial = "auto",
