@@ -99,10 +99,10 @@ def test_answers_in_company_are_those_given_alone(own_server):
 @pytest.mark.parametrize("victim", ["worker 0.1", "worker 0.0"])
 def test_a_rank_takes_its_engine_along_and_streams_go_on(own_server, victim):
     s = own_server("--tensor-parallel", "2")
-    requests = [request(i, 400) for i in range(8)]
+    requests = [request(i, 1000) for i in range(8)]
     expected = Run(s.port, requests).join()
     run = Run(s.port, requests)
-    for share in (0, 0.2):
+    for share in (0, 0.1):
         run.wait_received(share * received(expected))
         ranks = [s.child("worker 0.0"), s.child("worker 0.1")]
         os.kill(s.child(victim), signal.SIGKILL)
