@@ -30,7 +30,7 @@ static int place_tensors(struct convert_source *source, struct gguf_writer *writ
     return 0;
 }
 
-/* Into the open file `fd`, which is called `path` for now. */
+/* Into the open file `fd`, whose name until it is whole is `path`. */
 static int fill(struct convert_source *source, const struct convert_options *options,
                 const char *path, int fd, struct convert_result *result, struct error *err)
 {

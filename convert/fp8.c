@@ -28,7 +28,7 @@ enum {
 
 struct job {
     const struct convert_options *options;
-    char path[PATH_BYTES - 64]; /* of the new directory, for now */
+    char path[PATH_BYTES - 64]; /* of the new directory until it is whole */
     struct config_quant quant;  /* of what is read */
     struct checkpoint checkpoint;
     struct strbuf header;

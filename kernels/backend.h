@@ -29,40 +29,14 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "kernels/dtype.h"
+#include "kernels/kv_layout.h"
 
 enum { BACKEND_ABI = 9, BACKEND_SPAN = 256, BACKEND_MAX_LOGPROBS = 20 };
 enum { MOE_MAX_EXPERTS = 1024 };
 /* Most that a token which penalties count, or a bias, takes of device_options.max_input_bytes, and
  * a row to sample beside them and its mask. */
 enum { BACKEND_EDIT_BYTES = 20, BACKEND_SAMPLE_BYTES = 512 };
-
-/* Q are of weights in blocks of inputs as GGUF files have them; the last three are of weights with
- * scales (struct scaling). Q8_0 and F8_E4M3 are of KV pages too. */
-enum dtype {
-    DTYPE_F32,
-    DTYPE_F16,
-    DTYPE_BF16,
-    DTYPE_Q8_0,
-    DTYPE_Q4_0,
-    DTYPE_Q4_K,
-    DTYPE_Q6_K,
-    DTYPE_Q4_1,
-    DTYPE_Q5_0,
-    DTYPE_Q5_1,
-    DTYPE_Q2_K,
-    DTYPE_Q3_K,
-    DTYPE_Q5_K,
-    DTYPE_F8_E4M3,
-    DTYPE_I8,
-    DTYPE_I4,
-};
-
-size_t dtype_bytes(enum dtype dtype);                   /* of one element; 0 for a type of blocks */
-size_t dtype_row_bytes(enum dtype dtype, int32_t cols); /* cols: whole blocks */
-bool dtype_is_quant(enum dtype dtype);                  /* of blocks */
-bool dtype_is_scaled(enum dtype dtype);                 /* with scales */
-int32_t dtype_block(enum dtype dtype);                  /* inputs of a block, 1 for the others */
-const char *dtype_name(enum dtype dtype);               /* "f32", "bf16", "q4_k", "fp8", "i4" ... */
 
 struct device;
 struct weight; /* a repacked matrix [rows][cols], y = W x */
@@ -74,37 +48,6 @@ struct store_key {
     uint64_t identity; /* of the model */
     int32_t rank, num_ranks;
 };
-
-/*
- * Weights with scales: w = scale (q - zero), with a scale and a zero for each row and each group
- * of inputs. q is a code of E4M3, a signed byte, or 0 to 15; without zeros they are 0, of I4 8.
- * A scale that is NaN, or a code that is, makes its row NaN. What is multiplied is w as a float,
- * rounded once where the scale is f16 or bf16 or no zeros are given.
- */
-struct scaling {
-    enum dtype scales; /* DTYPE_F32, F16 or BF16: what scales are kept as */
-    bool has_zeros;
-    int32_t num_groups;
-    const int32_t *groups; /* [cols], copied: the group of each input; every group has some */
-};
-
-/* A matrix, or with cols 0 a vector of `rows` floats. */
-struct store_object {
-    enum dtype dtype; /* of a matrix */
-    int32_t rows, cols;
-    struct scaling scaling; /* of a type with scales */
-    /* Its outputs lie behind those of the matrix before it in the list, which has as many columns
-     * and may be of another type: linear() and moe_linear() of the first one multiply all. Each is
-     * loaded by itself. Of experts, each one's rows are a multiple of 32. */
-    bool is_joined;
-};
-
-/* Bytes of one row of a type with scales, as weight_load() takes it: cols bytes of q in the order
- * of inputs, num_groups floats, and with zeros as many bytes (of I8 signed). */
-size_t scaling_row_bytes(const struct scaling *scaling, int32_t cols);
-
-/* Bytes that 32 rows of such a type take in memory. */
-size_t scaling_panel_bytes(const struct store_object *object);
 
 struct device_options {
     int32_t num_threads; /* 0: as many as this process may run on, shared with the other ranks */
@@ -134,46 +77,6 @@ struct memory_use {
     const char *what; /* "weights", "KV cache" ... */
     size_t bytes;
 };
-
-/*
- * A pool of KV pages. A page holds K and V of `block_size` positions of all its layers, a part of
- * the model's, and heads: kv_block_bytes(), in an order of the backend's own. Multiples of 16 are
- * the fast block sizes. Values are rounded to the nearest of the type when they are written and
- * read as that: F8_E4M3 ends at +-448; Q8_0 has for each 32 values of a head (the last ones may be
- * fewer) a scale in f16, the largest / 127. What is not finite stays so, or becomes NaN.
- */
-struct kv_layout {
-    int32_t num_layers, num_kv_heads, head_dim, block_size;
-    enum dtype dtype; /* F32, F16, BF16, F8_E4M3 or Q8_0 */
-    /* > 0: V is the first latent_dim values of K and not stored again (one KV head): a latent
-     * that all heads share. 0: V is as wide as K. */
-    int32_t latent_dim;
-};
-
-enum { KV_QUANT = 32 }; /* values that share a scale, of Q8_0 */
-
-/* Scales of one position of a head. */
-static inline int32_t kv_num_scales(const struct kv_layout *layout)
-{
-    return layout->dtype == DTYPE_Q8_0 ? (layout->head_dim + KV_QUANT - 1) / KV_QUANT : 0;
-}
-
-/* Bytes of one head's K in a page, and of its V: scales and values. Even. */
-static inline size_t kv_plane_bytes(const struct kv_layout *layout)
-{
-    const size_t size = layout->dtype == DTYPE_Q8_0 ? 1 : dtype_bytes(layout->dtype);
-    const size_t values = (size_t)layout->block_size * (size_t)layout->head_dim * size;
-    const size_t scales = (size_t)layout->block_size * (size_t)kv_num_scales(layout) * 2;
-    return scales + (values + 1) / 2 * 2;
-}
-
-/* Bytes of one page. The sizes are checked: no product of them overflows. */
-static inline size_t kv_block_bytes(const struct kv_layout *layout)
-{
-    const size_t planes = (size_t)layout->num_layers * (size_t)layout->num_kv_heads *
-                          (layout->latent_dim > 0 ? 1 : 2);
-    return planes * kv_plane_bytes(layout);
-}
 
 /* One sequence's part of a ragged batch. */
 struct attention_seq {

@@ -1,4 +1,4 @@
-#include "kernels/backend.h"
+#include "kernels/dtype.h"
 
 static const struct dtype_row {
     const char *name;

@@ -6,6 +6,7 @@
 #include "base/half.h"
 #include "kernels/cpu/device.h"
 #include "kernels/cpu/memory.h"
+#include "kernels/unpack.h"
 
 enum { MIN_ROOM = 32, MAX_ROOM = 8192 };
 
@@ -64,29 +65,16 @@ struct quant_rows quant_rows_from(const struct quant_rows *rows, int64_t row, in
 
 /* --- loading: a row's block of the file into its lane of the panel ------------------------ */
 
-/* Elements that lie together in a panel are handled four at a time, a byte each. */
-static uint32_t get_four(const uint8_t *from)
-{
-    uint32_t four;
-    memcpy(&four, from, sizeof(four));
-    return four;
-}
-
-static void put_four(unsigned char *to, uint32_t four)
-{
-    memcpy(to, &four, sizeof(four));
-}
-
 static uint32_t join_nibbles(const uint8_t *q)
 {
-    return (get_four(q) & 0x0f0f0f0fU) | (get_four(q + 16) & 0x0f0f0f0fU) << 4;
+    return (unpack_four(q) & 0x0f0f0f0fU) | (unpack_four(q + 16) & 0x0f0f0f0fU) << 4;
 }
 
 static uint32_t join_pairs(const uint8_t *q)
 {
     uint32_t four = 0;
     for (int32_t g = 0; g < 4; g++)
-        four |= (get_four(q + 4 * g) & 0x03030303U) << 2 * g;
+        four |= (unpack_four(q + 4 * g) & 0x03030303U) << 2 * g;
     return four;
 }
 
@@ -95,17 +83,17 @@ static void place_low(int low, unsigned char *plane, int32_t lane, const uint8_t
 {
     unsigned char *to = plane + (size_t)lane * 4;
     for (int32_t g = 0; g < low; g++, to += PANEL_ROWS * 4)
-        put_four(to, low == 8   ? get_four(q + 4 * g)
-                     : low == 4 ? join_nibbles(q + 4 * g)
-                                : join_pairs(q + 16 * g));
+        unpack_put_four(to, low == 8   ? unpack_four(q + 4 * g)
+                            : low == 4 ? join_nibbles(q + 4 * g)
+                                       : join_pairs(q + 16 * g));
 }
 
 static void place_one_above(int low, unsigned char *plane, int32_t lane, const uint8_t *q)
 {
     uint32_t four = 0;
     for (int32_t g = 0; g < 8; g++)
-        four |= (get_four(q + 4 * g) >> low & 0x01010101U) << g;
-    put_four(plane + (size_t)lane * 4, four);
+        four |= (unpack_four(q + 4 * g) >> low & 0x01010101U) << g;
+    unpack_put_four(plane + (size_t)lane * 4, four);
 }
 
 static void place_two_above(int low, unsigned char *plane, int32_t lane, const uint8_t *q)
@@ -113,9 +101,9 @@ static void place_two_above(int low, unsigned char *plane, int32_t lane, const u
     for (int32_t p = 0; p < 2; p++) {
         uint32_t four = 0;
         for (int32_t g = 0; g < 4; g++) /* half g / 2, group 2 p + g % 2 */
-            four |= (get_four(q + 16 * (g / 2) + 4 * (2 * p + g % 2)) >> low & 0x03030303U)
+            four |= (unpack_four(q + 16 * (g / 2) + 4 * (2 * p + g % 2)) >> low & 0x03030303U)
                     << 2 * g;
-        put_four(plane + (size_t)(p * PANEL_ROWS + lane) * 4, four);
+        unpack_put_four(plane + (size_t)(p * PANEL_ROWS + lane) * 4, four);
     }
 }
 
@@ -129,150 +117,7 @@ static void place(enum dtype dtype, unsigned char *block, int32_t lane, const ui
         place_two_above(form->low, block + quant_low_bytes(dtype), lane, q);
 }
 
-/* --- the file's blocks: quants from 0 on, and what lies behind and in front of them --------- */
-
-enum { MOST = QUANT_BLOCK * QUANT_SUPER };
-
-/* Scales of 32 inputs as two bytes each, or one and one. */
-struct unpacked {
-    uint8_t q[MOST];
-    unsigned char head[4], tails[QUANT_SUPER][4];
-};
-
-/* Of 32 bytes the bits from `shift` on that `mask` leaves, as they are or `up` higher beside what
- * is there. */
-static void take_bits(const unsigned char *from, int shift, uint32_t mask, uint8_t *q)
-{
-    for (int32_t l = 0; l < QUANT_BLOCK; l += 4)
-        put_four(q + l, get_four(from + l) >> shift & mask);
-}
-
-static void add_bits(const unsigned char *from, int shift, uint32_t mask, int up, uint8_t *q)
-{
-    for (int32_t l = 0; l < QUANT_BLOCK; l += 4)
-        put_four(q + l, get_four(q + l) | (get_four(from + l) >> shift & mask) << up);
-}
-
-#define NIBBLES 0x0f0f0f0fU
-#define PAIRS   0x03030303U
-#define ONES    0x01010101U
-
-static void unpack_nibbles(const unsigned char *from, uint8_t *q)
-{
-    for (int32_t j = 0; j < 16; j += 4) {
-        put_four(q + j, get_four(from + j) & NIBBLES);
-        put_four(q + 16 + j, get_four(from + j) >> 4 & NIBBLES);
-    }
-}
-
-/* Bit e of four bytes above nibble e. */
-static void add_fifth(const unsigned char *bits, uint8_t *q)
-{
-    for (int32_t e = 0; e < QUANT_BLOCK; e++)
-        q[e] = (uint8_t)(q[e] | (bits[e / 8] >> e % 8 & 1) << 4);
-}
-
-static void unpack_q8_0(const unsigned char *from, struct unpacked *to)
-{
-    memcpy(to->tails[0], from, 2);
-    for (int32_t k = 0; k < QUANT_BLOCK; k += 4)
-        put_four(to->q + k, get_four(from + 2 + k) ^ 0x80808080U);
-}
-
-static void unpack_q4_0(const unsigned char *from, struct unpacked *to)
-{
-    memcpy(to->tails[0], from, 2);
-    unpack_nibbles(from + 2, to->q);
-}
-
-static void unpack_q4_1(const unsigned char *from, struct unpacked *to)
-{
-    memcpy(to->tails[0], from, 4);
-    unpack_nibbles(from + 4, to->q);
-}
-
-static void unpack_q5_0(const unsigned char *from, struct unpacked *to)
-{
-    memcpy(to->tails[0], from, 2);
-    unpack_nibbles(from + 6, to->q);
-    add_fifth(from + 2, to->q);
-}
-
-static void unpack_q5_1(const unsigned char *from, struct unpacked *to)
-{
-    memcpy(to->tails[0], from, 4);
-    unpack_nibbles(from + 8, to->q);
-    add_fifth(from + 4, to->q);
-}
-
-/* Sub-scale and sub-minimum of 12 bytes: six bits each. */
-static void unpack_pairs(const unsigned char *s, struct unpacked *to)
-{
-    for (int32_t j = 0; j < QUANT_SUPER; j++) {
-        to->tails[j][0] = (unsigned char)(j < 4 ? s[j] & 63 : (s[j + 4] & 15) | s[j - 4] >> 6 << 4);
-        to->tails[j][1] = (unsigned char)(j < 4 ? s[j + 4] & 63 : s[j + 4] >> 4 | s[j] >> 6 << 4);
-    }
-}
-
-static void unpack_q4_k(const unsigned char *from, struct unpacked *to)
-{
-    memcpy(to->head, from, 4);
-    unpack_pairs(from + 4, to);
-    for (int32_t sub = 0; sub < QUANT_SUPER; sub++)
-        take_bits(from + 16 + sub / 2 * 32, sub % 2 * 4, NIBBLES, to->q + 32 * sub);
-}
-
-static void unpack_q5_k(const unsigned char *from, struct unpacked *to)
-{
-    memcpy(to->head, from, 4);
-    unpack_pairs(from + 4, to);
-    for (int32_t sub = 0; sub < QUANT_SUPER; sub++) {
-        take_bits(from + 48 + sub / 2 * 32, sub % 2 * 4, NIBBLES, to->q + 32 * sub);
-        add_bits(from + 16, sub, ONES, 4, to->q + 32 * sub);
-    }
-}
-
-static void unpack_q6_k(const unsigned char *from, struct unpacked *to)
-{
-    memcpy(to->head, from + 208, 2);
-    for (int32_t sub = 0; sub < QUANT_SUPER; sub++) {
-        const int32_t half = sub / 4, part = sub % 4;
-        take_bits(from + 64 * half + 32 * (part % 2), 4 * (part / 2), NIBBLES, to->q + 32 * sub);
-        add_bits(from + 128 + 32 * half, 2 * part, PAIRS, 4, to->q + 32 * sub);
-    }
-    for (int32_t j = 0; j < QUANT_SUPER; j++)
-        memcpy(to->tails[j], from + 192 + 2 * j, 2);
-}
-
-static void unpack_q2_k(const unsigned char *from, struct unpacked *to)
-{
-    memcpy(to->head, from + 80, 4);
-    for (int32_t sub = 0; sub < QUANT_SUPER; sub++)
-        take_bits(from + 16 + sub / 4 * 32, sub % 4 * 2, PAIRS, to->q + 32 * sub);
-    for (int32_t j = 0; j < QUANT_SUPER; j++)
-        memcpy(to->tails[j], from + 2 * j, 2);
-}
-
-static void unpack_q3_k(const unsigned char *from, struct unpacked *to)
-{
-    const unsigned char *s = from + 96;
-    memcpy(to->head, from + 108, 2);
-    for (int32_t sub = 0; sub < QUANT_SUPER; sub++) {
-        take_bits(from + 32 + sub / 4 * 32, sub % 4 * 2, PAIRS, to->q + 32 * sub);
-        add_bits(from, sub, ONES, 2, to->q + 32 * sub);
-    }
-    for (int32_t k = 0; k < 2 * QUANT_SUPER; k++) {
-        const int32_t low = k < 8 ? s[k] & 15 : s[k - 8] >> 4, high = s[8 + k % 4] >> k / 4 * 2 & 3;
-        to->tails[k / 2][k % 2] = (unsigned char)((low | high << 4) - 32);
-    }
-}
-
-static void (*const unpackers[])(const unsigned char *from, struct unpacked *to) = {
-    [DTYPE_Q8_0] = unpack_q8_0, [DTYPE_Q4_0] = unpack_q4_0, [DTYPE_Q4_1] = unpack_q4_1,
-    [DTYPE_Q5_0] = unpack_q5_0, [DTYPE_Q5_1] = unpack_q5_1, [DTYPE_Q2_K] = unpack_q2_k,
-    [DTYPE_Q3_K] = unpack_q3_k, [DTYPE_Q4_K] = unpack_q4_k, [DTYPE_Q5_K] = unpack_q5_k,
-    [DTYPE_Q6_K] = unpack_q6_k,
-};
+/* --- the file's blocks -------------------------------------------------------------------- */
 
 /* Two bytes of a 16-bit float lie together, bytes for themselves [32 rows] behind each other. */
 static void put_tail(const struct quant_form *form, unsigned char *to, int32_t lane,
@@ -289,7 +134,7 @@ static void load_block(enum dtype dtype, unsigned char *panel, int32_t b, int32_
     const struct quant_form *form = &quant_forms[dtype];
     struct unpacked block;
     unsigned char *head = panel + quant_head_at(dtype, b);
-    unpackers[dtype](from, &block);
+    unpack_block(dtype, from, &block);
     for (size_t i = 0; i < (size_t)form->head / 2; i++)
         memcpy(head + (i * PANEL_ROWS + (size_t)lane) * 2, block.head + 2 * i, 2);
     for (int32_t i = 0; i < dtype_block(dtype) / QUANT_BLOCK; i++) {

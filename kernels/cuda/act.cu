@@ -5,19 +5,7 @@
  * with 2,048 rows of 14,336 that is 294 MB, 75 us at 90 % of the bandwidth.
  */
 #include "kernels/backend.h"
-#include "kernels/cuda/device.cuh"
-
-enum { THREADS = 256 };
-
-static dim3 grid_of(int64_t num)
-{
-    const int64_t blocks = (num + THREADS - 1) / THREADS;
-    return dim3((unsigned)(blocks < 65535 ? blocks : 65535));
-}
-
-#define EACH(i, num)                                                                               \
-    for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < (num);                       \
-         i += (int64_t)gridDim.x * THREADS)
+#include "kernels/cuda/each.cuh"
 
 DEVICE float activation_of(int activation, float x)
 {

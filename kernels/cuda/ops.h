@@ -242,8 +242,7 @@ launch_function linear_i8, linear_e4m3, linear_u4, linear_u5, linear_u6, linear_
 launch_function linear_i8_expand, linear_e4m3_expand, linear_u4_expand, linear_u5_expand,
     linear_u6_expand, linear_u3_expand, linear_u2_expand;
 
-/* --- attention.cu
- * ---------------------------------------------------------------------------------- */
+/* --- attention.cu -------------------------------------------------------------------------- */
 
 enum { ATTENTION_TILE = 64, ATTENTION_SPAN_TILES = 4, ATTENTION_QUERIES = 16 };
 
@@ -286,8 +285,7 @@ enum { LATENT_PREFILL_BYTES = 190976 };
 
 launch_function attention_decode, attention_prefill, attention_latent, attention_latent_prefill;
 
-/* --- moe.cu
- * -------------------------------------------------------------------------------------------- */
+/* --- moe.cu -------------------------------------------------------------------------------- */
 
 struct route_args {
     int32_t *experts;
@@ -311,8 +309,7 @@ struct combine_args {
 
 launch_function moe_choose, moe_sort, moe_add;
 
-/* --- sample.cu
- * ------------------------------------------------------------------------------------------- */
+/* --- sample.cu ----------------------------------------------------------------------------- */
 
 enum { RESULT_LOGPROBS = 21 };
 
@@ -368,8 +365,7 @@ struct sample_args {
 
 launch_function sample_scan, sample_rows;
 
-/* --- gather of ranks: ranks.cu
- * ------------------------------------------------------------------------------ */
+/* --- gather of ranks: ranks.cu ------------------------------------------------------------- */
 
 /* in: [ranks][rows][most] with the columns of each rank; out: [rows][total]. */
 struct spread_args {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "kernels/unpack.h"
 
 /* The row's part of a unit of 32 inputs. */
 struct unit {
@@ -110,146 +111,35 @@ static void put_scales(const struct pack_image *image, const struct matrix *m, i
         image->mins[at] = half_to_f16(u->min);
 }
 
-/* --- the blocks of GGUF: one unit of a block each ----------------------------------------------
- */
+/* --- blocks of GGUF --------------------------------------------------------------------------- */
 
-static void read_q8_0(const unsigned char *block, int32_t unit, struct unit *u)
+/* Unit `i` of a block; `is_super`: it has a head. */
+static void take_unit(const struct unpacked *block, int32_t i, enum dtype dtype, bool is_super,
+                      struct unit *u)
 {
-    (void)unit;
-    u->scale = f16_at(block);
-    memcpy(u->q, block + 2, 32);
+    const unsigned char *tail = block->tails[i];
+    const float first = f16_at(is_super ? block->head : tail);
+    const float second = f16_at(is_super ? block->head + 2 : tail + 2);
+    u->scale = is_super ? first * (float)tail[0] : first;
+    u->min = is_super ? second * (float)tail[1] : -second;
+    u->d = half_at(block->head);
+    u->d_min = half_at(block->head + 2);
+    memcpy(u->tail, tail, sizeof(u->tail));
+    for (int k = 0; k < 32; k++)
+        u->q[k] = (int8_t)(block->q[32 * i + k] ^ (dtype == DTYPE_Q8_0 ? 0x80 : 0));
 }
-
-static void read_nibbles(const unsigned char *from, struct unit *u)
-{
-    for (int i = 0; i < 16; i++) {
-        u->q[i] = from[i] & 15;
-        u->q[i + 16] = (int8_t)(from[i] >> 4);
-    }
-}
-
-static void read_q4_0(const unsigned char *block, int32_t unit, struct unit *u)
-{
-    (void)unit;
-    u->scale = f16_at(block);
-    read_nibbles(block + 2, u);
-}
-
-static void read_q4_1(const unsigned char *block, int32_t unit, struct unit *u)
-{
-    (void)unit;
-    u->scale = f16_at(block);
-    u->min = -f16_at(block + 2);
-    read_nibbles(block + 4, u);
-}
-
-/* Nibbles behind 32 fifth bits. */
-static void read_fives(const unsigned char *bits, struct unit *u)
-{
-    uint32_t high;
-    memcpy(&high, bits, sizeof(high));
-    read_nibbles(bits + 4, u);
-    for (int i = 0; i < 32; i++)
-        u->q[i] = (int8_t)(u->q[i] | (int)(high >> i & 1) << 4);
-}
-
-static void read_q5_0(const unsigned char *block, int32_t unit, struct unit *u)
-{
-    (void)unit;
-    u->scale = f16_at(block);
-    read_fives(block + 2, u);
-}
-
-static void read_q5_1(const unsigned char *block, int32_t unit, struct unit *u)
-{
-    (void)unit;
-    u->scale = f16_at(block);
-    u->min = -f16_at(block + 2);
-    read_fives(block + 4, u);
-}
-
-/* Six bits each, of Q4_K and Q5_K. */
-static void read_sixes(const unsigned char *s, int j, struct unit *u)
-{
-    u->tail[0] = (uint8_t)(j < 4 ? s[j] & 63 : (s[j + 4] & 15) | (s[j - 4] >> 6) << 4);
-    u->tail[1] = (uint8_t)(j < 4 ? s[j + 4] & 63 : s[j + 4] >> 4 | (s[j] >> 6) << 4);
-}
-
-static void read_q4_k(const unsigned char *block, int32_t unit, struct unit *u)
-{
-    const unsigned char *q = block + 16 + 32 * (unit / 2);
-    read_sixes(block + 4, unit, u);
-    u->scale = f16_at(block) * (float)u->tail[0];
-    u->min = f16_at(block + 2) * (float)u->tail[1];
-    for (int i = 0; i < 32; i++)
-        u->q[i] = (int8_t)(unit % 2 == 0 ? q[i] & 15 : q[i] >> 4);
-}
-
-static void read_q5_k(const unsigned char *block, int32_t unit, struct unit *u)
-{
-    const unsigned char *high = block + 16, *q = block + 48 + 32 * (unit / 2);
-    read_sixes(block + 4, unit, u);
-    u->d = half_at(block);
-    u->d_min = half_at(block + 2);
-    for (int i = 0; i < 32; i++)
-        u->q[i] = (int8_t)((unit % 2 == 0 ? q[i] & 15 : q[i] >> 4) | (high[i] >> unit & 1) << 4);
-}
-
-/* Unit 4 h + j of the others: inputs 128 h + 32 j on. */
-static void read_q2_k(const unsigned char *block, int32_t unit, struct unit *u)
-{
-    const int h = unit / 4, j = unit % 4;
-    const unsigned char *q = block + 16 + 32 * h;
-    memcpy(u->tail, block + 8 * h + 2 * j, sizeof(u->tail));
-    u->d = half_at(block + 80);
-    u->d_min = half_at(block + 82);
-    for (int i = 0; i < 32; i++)
-        u->q[i] = (int8_t)(q[i] >> (2 * j) & 3);
-}
-
-static void read_q3_k(const unsigned char *block, int32_t unit, struct unit *u)
-{
-    const int h = unit / 4, j = unit % 4;
-    const unsigned char *q = block + 32 + 32 * h, *s = block + 96;
-    for (int r = 0; r < 2; r++) {
-        const int k = 8 * h + 2 * j + r;
-        const int low = k < 8 ? s[k] & 15 : s[k - 8] >> 4;
-        u->tail[r] = (uint8_t)((low | (s[8 + k % 4] >> (2 * (k / 4)) & 3) << 4) - 32);
-    }
-    u->d = half_at(block + 108);
-    for (int i = 0; i < 32; i++)
-        u->q[i] = (int8_t)((q[i] >> (2 * j) & 3) | (block[i] >> (4 * h + j) & 1) << 2);
-}
-
-static void read_q6_k(const unsigned char *block, int32_t unit, struct unit *u)
-{
-    const int h = unit / 4, j = unit % 4;
-    const unsigned char *low = block + 64 * h + 32 * (j & 1), *high = block + 128 + 32 * h;
-    memcpy(u->tail, block + 192 + 8 * h + 2 * j, sizeof(u->tail));
-    u->d = half_at(block + 208);
-    for (int i = 0; i < 32; i++) {
-        const int four = j < 2 ? low[i] & 15 : low[i] >> 4, two = high[i] >> (2 * j) & 3;
-        u->q[i] = (int8_t)(four | two << 4);
-    }
-}
-
-typedef void read_function(const unsigned char *block, int32_t unit, struct unit *u);
-
-static read_function *const readers[] = {
-    [DTYPE_Q8_0] = read_q8_0, [DTYPE_Q4_0] = read_q4_0, [DTYPE_Q4_1] = read_q4_1,
-    [DTYPE_Q5_0] = read_q5_0, [DTYPE_Q5_1] = read_q5_1, [DTYPE_Q2_K] = read_q2_k,
-    [DTYPE_Q3_K] = read_q3_k, [DTYPE_Q4_K] = read_q4_k, [DTYPE_Q5_K] = read_q5_k,
-    [DTYPE_Q6_K] = read_q6_k,
-};
 
 void pack_row(const struct pack_image *image, const struct matrix *matrix, enum dtype dtype,
               int32_t row, const unsigned char *from)
 {
     const int32_t per_block = dtype_block(dtype) / 32;
     const size_t block_bytes = dtype_row_bytes(dtype, dtype_block(dtype));
+    struct unpacked block = { .head = { 0 } };
+    struct unit u;
     for (int32_t unit = 0; unit < matrix->cols / 32; unit++) {
-        struct unit u = { .min = 0.0f };
-        readers[dtype](from + (size_t)(unit / per_block) * block_bytes, unit % per_block, &u);
+        if (unit % per_block == 0)
+            unpack_block(dtype, from + (size_t)(unit / per_block) * block_bytes, &block);
+        take_unit(&block, unit % per_block, dtype, per_block > 1, &u);
         put_numbers(image, matrix, row, unit, u.q);
         put_scales(image, matrix, row, unit, &u);
     }

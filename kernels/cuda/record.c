@@ -72,8 +72,7 @@ void record_embed(struct device *d, float *out, const struct weight *weight, flo
     device_set_number(d, out, NUMBER_F32);
 }
 
-/* --- norms
- * ----------------------------------------------------------------------------------------- */
+/* --- norms --------------------------------------------------------------------------------- */
 
 static void record_norm(struct device *d, float *out, float *x, const float *delta, const float *w,
                         const float *bias, float eps, int32_t rows, int32_t cols)
@@ -117,8 +116,7 @@ void record_squares(struct device *d, float *out, const float *qkv, int32_t q_co
     a->rows = device_pad(d, rows);
 }
 
-/* --- positions
- * ------------------------------------------------------------------------------------- */
+/* --- positions ----------------------------------------------------------------------------- */
 
 void record_rope(struct device *d, float *qkv, const struct qk_norm *norm,
                  const struct rope_table *rope, const int32_t *positions, const int64_t *slots,
@@ -173,8 +171,7 @@ void record_latent(struct device *d, const struct latent_write *args, int32_t ro
     a->rows = device_pad(d, rows);
 }
 
-/* --- elements
- * ---------------------------------------------------------------------------------------- */
+/* --- elements ------------------------------------------------------------------------------ */
 
 void record_activate(struct device *d, float *out, const float *in, enum activation activation,
                      bool gated, int32_t rows, int32_t cols)
@@ -242,8 +239,7 @@ void record_inl(struct device *d, const struct inl_dynamics *args, int32_t rows,
     a->cols = cols;
 }
 
-/* --- rows and pages
- * -------------------------------------------------------------------------------- */
+/* --- rows and pages ------------------------------------------------------------------------ */
 
 /* Indices of the host's are those of rows with logits: behind them nothing is padded. */
 void record_gather(struct device *d, float *out, const float *x, const int32_t *indices,
@@ -280,8 +276,7 @@ void record_copy_blocks(struct device *d, struct kv_pool *pool, const int32_t *f
     op->args.copy_blocks.num = num;
 }
 
-/* --- ranks
- * ------------------------------------------------------------------------------------------- */
+/* --- ranks --------------------------------------------------------------------------------- */
 
 void record_all_reduce(struct device *d, const struct communicator *communicator, float *x,
                        int32_t rows, int32_t cols)

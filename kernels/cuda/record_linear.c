@@ -247,8 +247,7 @@ void record_heads(struct device *d, const struct heads_linear *h, int32_t rows)
     device_set_number(d, h->out, NUMBER_F32);
 }
 
-/* --- experts
- * ----------------------------------------------------------------------------------------- */
+/* --- experts ------------------------------------------------------------------------------- */
 
 void record_moe_linear(struct device *d, float *out, const struct weight *weight, int32_t out_dim,
                        const float *x, const struct moe_plan *plan, int32_t rows)

@@ -4,19 +4,8 @@
  * Each thread takes elements in turn, neighbours next to each other; nothing is shared. All are
  * bound by bandwidth when large and by the launch when small.
  */
+#include "kernels/cuda/each.cuh"
 #include "kernels/cuda/matrix.cuh"
-
-enum { THREADS = 256 };
-
-static dim3 grid_of(int64_t num)
-{
-    const int64_t blocks = (num + THREADS - 1) / THREADS;
-    return dim3((unsigned)(blocks < 65535 ? blocks : 65535));
-}
-
-#define EACH(i, num)                                                                               \
-    for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < (num);                       \
-         i += (int64_t)gridDim.x * THREADS)
 
 KERNEL(THREADS, 4) embed_kernel(const struct embed_args args)
 {

@@ -146,8 +146,7 @@ const void *device_row_array(struct device *d, const void *host, int32_t rows, s
                         fill);
 }
 
-/* --- running
- * -------------------------------------------------------------------------------------- */
+/* --- running ------------------------------------------------------------------------------- */
 
 /* 1 when the event is over, 0 when it is not within `us`, or an error, which is final. */
 static int look(struct device *d, int32_t event, int64_t us)

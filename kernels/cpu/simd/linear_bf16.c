@@ -204,6 +204,20 @@ static ALWAYS_INLINE void ask_for(const unsigned char *w)
         __builtin_prefetch(w + AHEAD_BYTES + i, 0, 2);
 }
 
+static ALWAYS_INLINE void load_weights(const unsigned char *w)
+{
+    _tile_loadd(W_0, w, 64);
+    _tile_loadd(W_1, w + WEIGHT_TILE_BYTES, 64);
+}
+
+/* A part of a tile of rows times both halves of a panel's block. */
+#define MULTIPLY(x_tile, from, one, two)                                                           \
+    do {                                                                                           \
+        _tile_loadd(x_tile, from, LINE);                                                           \
+        _tile_dpbf16ps(one, x_tile, W_0);                                                          \
+        _tile_dpbf16ps(two, x_tile, W_1);                                                          \
+    } while (0)
+
 /* Two tiles of rows, one panel. */
 static ALWAYS_INLINE void multiply_rows(const struct product *p, const unsigned char *w,
                                         int32_t row_tile, const bool is_first)
@@ -215,16 +229,11 @@ static ALWAYS_INLINE void multiply_rows(const struct product *p, const unsigned 
     for (int32_t b = 0; b < p->blocks; b++, w += BLOCK, x += parts_bytes, below += parts_bytes) {
         if (is_first)
             ask_for(w);
-        _tile_loadd(W_0, w, 64);
-        _tile_loadd(W_1, w + WEIGHT_TILE_BYTES, 64);
+        load_weights(w);
         UNROLLED
         for (int part = 0; part < PARTS; part++) {
-            _tile_loadd(X_0, x + part * tile_bytes, LINE);
-            _tile_dpbf16ps(SUMS_0, X_0, W_0);
-            _tile_dpbf16ps(SUMS_1, X_0, W_1);
-            _tile_loadd(X_1, below + part * tile_bytes, LINE);
-            _tile_dpbf16ps(SUMS_2, X_1, W_0);
-            _tile_dpbf16ps(SUMS_3, X_1, W_1);
+            MULTIPLY(X_0, x + part * tile_bytes, SUMS_0, SUMS_1);
+            MULTIPLY(X_1, below + part * tile_bytes, SUMS_2, SUMS_3);
         }
     }
 }
@@ -239,25 +248,17 @@ static ALWAYS_INLINE void multiply_panels(const struct product *p, const unsigne
 
     for (int32_t b = 0; b < p->blocks; b++, w += BLOCK, next += BLOCK, x += parts_bytes) {
         ask_for(w);
-        _tile_loadd(W_0, w, 64);
-        _tile_loadd(W_1, w + WEIGHT_TILE_BYTES, 64);
+        load_weights(w);
         UNROLLED
-        for (int part = 0; part < PARTS; part++) {
-            _tile_loadd(X_0, x + part * tile_bytes, LINE);
-            _tile_dpbf16ps(SUMS_0, X_0, W_0);
-            _tile_dpbf16ps(SUMS_1, X_0, W_1);
-        }
+        for (int part = 0; part < PARTS; part++)
+            MULTIPLY(X_0, x + part * tile_bytes, SUMS_0, SUMS_1);
         if (panels == 1)
             continue;
         ask_for(next);
-        _tile_loadd(W_0, next, 64);
-        _tile_loadd(W_1, next + WEIGHT_TILE_BYTES, 64);
+        load_weights(next);
         UNROLLED
-        for (int part = 0; part < PARTS; part++) {
-            _tile_loadd(X_1, x + part * tile_bytes, LINE);
-            _tile_dpbf16ps(SUMS_2, X_1, W_0);
-            _tile_dpbf16ps(SUMS_3, X_1, W_1);
-        }
+        for (int part = 0; part < PARTS; part++)
+            MULTIPLY(X_1, x + part * tile_bytes, SUMS_2, SUMS_3);
     }
 }
 
