@@ -161,7 +161,7 @@ int ncclCommInitRankConfig(struct ncclComm **ret_comm, int num_ranks, struct ncc
     snprintf(path, sizeof(path), "/proc/%lld/fd/%d", (long long)place.pid, (int)place.fd);
     comm->rank = rank;
     comm->num_ranks = num_ranks;
-    comm->id_fd = place.pid == getpid() ? place.fd : -1;
+    comm->id_fd = rank == 0 ? place.fd : -1;
     comm->fd = open(path, O_RDWR | O_CLOEXEC);
     comm->area = mmap(NULL, sizeof(*comm->area), PROT_READ | PROT_WRITE, MAP_SHARED, comm->fd, 0);
     if (!is_valid(config) || comm->area == MAP_FAILED || fcntl(comm->fd, F_OFD_SETLK, &lock) < 0) {
