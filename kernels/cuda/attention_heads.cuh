@@ -1,8 +1,10 @@
 /*
  * attention_heads.cuh - what prompts and single rows have in common when each head has keys
  *
- * DIM is 64, 128 or 256; a smaller head is padded with zeros. Shared memory, DIM = 128: decode
- * 4 x 34 KB + 4 KB of queries; prefill 2 x 34 KB + 17 KB of queries + 33 KB of sums.
+ * DIM is 64, 128 or 256; a smaller head is padded with zeros. Shared memory, DIM = 128: a tile is
+ * 17 KB. Decode: one for each warp, 4 KB of queries, 8 KB of sums, 81 KB; prefill: two, 17 KB of
+ * queries, 33 KB of sums, 84 KB. So two blocks share an SM of an H200, and one computes while the
+ * other waits for memory.
  */
 #ifndef KERNELS_CUDA_ATTENTION_HEADS_CUH
 #define KERNELS_CUDA_ATTENTION_HEADS_CUH
@@ -11,29 +13,31 @@
 
 enum { WARPS = 4, THREADS = 32 * WARPS };
 
-/* Wide heads: V takes the place of K, and a prompt's block has two warps and one stage. */
+/* Of wide heads two warps of a prompt take the same queries, and half of the values' columns each:
+ * more sums than that do not fit into registers. */
 template <int DIM> struct plan {
-    static constexpr bool is_wide = DIM > 128;
     static constexpr int stride = DIM + PAD, tile = ATTENTION_TILE * stride;
-    static constexpr int per_warp = is_wide ? tile : 2 * tile; /* of decode */
-    static constexpr int decode_bytes = (WARPS * per_warp + 16 * stride) * 2 + 16 * (DIM + 2) * 4;
-    static constexpr int warps = is_wide ? 2 : 4, stages = is_wide ? 1 : 2; /* of prefill */
-    static constexpr int threads = 32 * warps;
+    static constexpr int decode_bytes = (WARPS * tile + 16 * stride) * 2 + 16 * (DIM + 2) * 4;
+    static constexpr int columns = DIM > 128 ? 128 : DIM, share = DIM / columns; /* of prefill */
+    static constexpr int queries = 16 * WARPS / share;
     static constexpr int prefill_bytes =
-        (stages * 2 * tile + 16 * warps * stride) * 2 + warps * 16 * (DIM + 2) * 4;
+        (2 * tile + queries * stride) * 2 + WARPS * 16 * (columns + 2) * 4;
+    static constexpr int blocks = DIM > 128 ? 1 : 2; /* on an SM */
     static_assert(decode_bytes <= LEAST_SHARED_BYTES && prefill_bytes <= LEAST_SHARED_BYTES, "");
 };
 
-/* The tile of a warp: its scores become weights. */
+/* A warp's tile: scores become weights, the A of the product with V. */
 template <int DIM>
-DEVICE void score_tile(const struct attention_args &args, const struct scope &s, int first_query,
+DEVICE void weigh_tile(const struct attention_args &args, const struct scope &s, int first_query,
                        int pos, const uint16_t *queries, const uint16_t *keys, int dim,
-                       float c[SCORE_TILES][4], struct pair_of *max, struct pair_of *sum)
+                       uint32_t a[ATTENTION_TILE / 16][4], struct pair_of *max, struct pair_of *sum)
 {
-#pragma unroll
-    for (int n = 0; n < SCORE_TILES; n++)
-        score_block(c[n], queries, keys + 8 * n * (DIM + PAD), dim, DIM + PAD, lane_of());
+    float c[SCORE_TILES][4];
+    score<SCORE_TILES>(c, queries, keys, dim, DIM + PAD);
     soften_tile(args, s, first_query, pos, c, max, sum);
+#pragma unroll
+    for (int k = 0; k < ATTENTION_TILE / 16; k++)
+        weights_of(c, k, a[k]);
 }
 
 static int tiles_of_heads(const struct attention_args *a)

@@ -1,20 +1,21 @@
 /*
- * attention_latent.cu - attention over latents (MLA): one key for all heads, its first part the value
+ * attention_latent.cu - attention over latents (MLA): one key for all heads, its first part the
+ * value
  *
- * A group of 4 warps takes 16 queries. A tile of 64 positions lies in shared memory once, as key and
- * as value. Each warp scores 16 of its positions over the whole width; the weights meet in shared
- * memory as f16; then each warp sums its quarter of the values' columns.
+ * A group of 4 warps takes 16 queries. A tile of 64 positions lies in shared memory once, as key
+ * and as value. Each warp scores 16 of its positions over the whole width; the weights meet in
+ * shared memory as f16; then each warp sums its quarter of the values' columns.
  *
  * decode  : a block is one group, its queries heads of one row (or of few, where there are few
  *           heads), and one span of 256 positions; in a row that has no room for partial sums, all
  *           of them in turn.
- * prefill : two groups share each tile, 32 queries of neighbouring rows, and walk all spans in turn.
- *           The arithmetic is the same, so are the bits.
+ * prefill : two groups share each tile, 32 queries of neighbouring rows, and walk all spans in
+ * turn. The arithmetic is the same, so are the bits.
  *
- * Bytes: 2 x 576 per position in f16, for each 16 or 32 queries, through L2. 128 heads of a row are 8
- * tiles: bound by mma and shared memory rather than by bandwidth; expected 35 % of mma.sync's peak
- * for one group, 50 % for two, since twice as many products wait for a tile. Shared memory: 75 KB
- * tile; of each group 19 KB queries, 33 KB sums, 6 KB scores and weights.
+ * Bytes: 2 x 576 per position in f16, for each 16 or 32 queries, through L2. 128 heads of a row are
+ * 8 tiles: bound by mma and shared memory rather than by bandwidth; expected 35 % of mma.sync's
+ * peak for one group, 50 % for two, since twice as many products wait for a tile. Shared memory: 75
+ * KB tile; of each group 19 KB queries, 33 KB sums, 6 KB scores and weights.
  */
 #include "kernels/cuda/attention.cuh"
 
@@ -58,13 +59,11 @@ DEVICE void weigh_tile(const struct attention_args &args, const struct scope &s,
                        const struct space &p, int pos, int dim)
 {
     const int lane = lane_of();
-    for (int n = 2 * p.warp; n < 2 * p.warp + 2; n++) {
-        float c[4];
-        score_block(c, p.queries, p.tile + 8 * n * STRIDE, dim, STRIDE, lane);
-        for (int i = 0; i < 4; i++)
-            p.scores[(lane / 4 + i / 2 * 8) * ATTENTION_TILE + 8 * n + 2 * (lane & 3) + (i & 1)] =
-                c[i];
-    }
+    float c[2][4];
+    score<2>(c, p.queries, p.tile + 16 * p.warp * STRIDE, dim, STRIDE);
+    for (int i = 0; i < 8; i++)
+        p.scores[(lane / 4 + i % 4 / 2 * 8) * ATTENTION_TILE + 16 * p.warp + i / 4 * 8 +
+                 2 * (lane & 3) + (i & 1)] = c[i / 4][i % 4];
     block_sync();
     for (int q = p.warp; q < 16; q += WARPS) {
         int low, high;
@@ -73,13 +72,14 @@ DEVICE void weigh_tile(const struct attention_args &args, const struct scope &s,
         for (int i = 0; i < 2; i++) {
             const int at = pos + lane + 32 * i;
             const float score = p.scores[q * ATTENTION_TILE + lane + 32 * i];
-            x[i] = at >= low && at <= high ? capped(args, score) : -INFINITY;
+            x[i] = args.softcap > 0.0f ? capped(args, score) : score;
+            x[i] = at >= low && at <= high ? x[i] : -INFINITY;
         }
         const float max = warp_max(fmaxf(x[0], x[1]));
-        const float a = exp_below(x[0], max), b = exp_below(x[1], max);
+        const float a = exp_of(x[0] - base_of(max)), b = exp_of(x[1] - base_of(max));
         const float sum = warp_sum(a + b);
-        p.weights[q * WEIGHT_STRIDE + lane] = (uint16_t)pack_f16(a, 0.0f);
-        p.weights[q * WEIGHT_STRIDE + lane + 32] = (uint16_t)pack_f16(b, 0.0f);
+        p.weights[q * WEIGHT_STRIDE + lane] = (uint16_t)pack_f16_within(a, 0.0f);
+        p.weights[q * WEIGHT_STRIDE + lane + 32] = (uint16_t)pack_f16_within(b, 0.0f);
         if (lane == 0) {
             p.most[q] = max;
             p.total[q] = sum;
@@ -89,32 +89,17 @@ DEVICE void weigh_tile(const struct attention_args &args, const struct scope &s,
 }
 
 /* A warp's quarter of the columns: the tile's weighted values join its running sums. */
-DEVICE void add_values(const struct space &p, struct running<QUARTER> &r, int num_columns)
+DEVICE void add_quarter(const struct space &p, struct running<QUARTER> &r, int num_columns)
 {
-    const int lane = lane_of(), g = lane / 4, t = lane & 3;
-    const struct joint low = join(r.max.low, p.most[g]), high = join(r.max.high, p.most[g + 8]);
-    const uint16_t *row = p.tile + (lane & 15) * STRIDE + p.warp * QUARTER;
+    const int lane = lane_of(), g = lane / 4;
+    const shared_place w = place_of(p.weights + (lane & 15) * WEIGHT_STRIDE + lane / 16 * 8);
+    uint32_t a[ATTENTION_TILE / 16][4];
 #pragma unroll
-    for (int n = 0; n < QUARTER / 8; n++) {
-        float part[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
-        if (p.warp * QUARTER + 8 * n < num_columns) {
-#pragma unroll
-            for (int k = 0; k < ATTENTION_TILE / 16; k++) {
-                const uint16_t *w = p.weights + g * WEIGHT_STRIDE + 16 * k + 2 * t;
-                const uint32_t a[4] = { pair_at(w), pair_at(w + 8 * WEIGHT_STRIDE), pair_at(w + 8),
-                                        pair_at(w + 8 * WEIGHT_STRIDE + 8) };
-                uint32_t b0, b1;
-                load_turned(&b0, &b1, row + 16 * k * STRIDE + 8 * n);
-                mma_f16(part, a, b0, b1);
-            }
-        }
-        r.acc[n][0] = joined(low, r.acc[n][0], part[0]);
-        r.acc[n][1] = joined(low, r.acc[n][1], part[1]);
-        r.acc[n][2] = joined(high, r.acc[n][2], part[2]);
-        r.acc[n][3] = joined(high, r.acc[n][3], part[3]);
-    }
-    r.sum = pair_of{ joined(low, r.sum.low, p.total[g]), joined(high, r.sum.high, p.total[g + 8]) };
-    r.max = pair_of{ low.max, high.max };
+    for (int k = 0; k < ATTENTION_TILE / 16; k++)
+        load_rows(a[k], w + 32 * k);
+    add_values<QUARTER>(r, a, pair_of{ p.most[g], p.most[g + 8] },
+                        pair_of{ p.total[g], p.total[g + 8] }, p.tile + p.warp * QUARTER, STRIDE,
+                        num_columns - p.warp * QUARTER);
 }
 
 /* A span's sums from registers: they join those in shared memory, or are the first. */
@@ -129,8 +114,8 @@ DEVICE void end_span(const struct space &p, struct running<QUARTER> &r)
     for (int n = 0; n < QUARTER / 8; n++)
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            float *at = p.sums + (g + i / 2 * 8) * MAX_VALUE + p.warp * QUARTER + 8 * n + 2 * t +
-                        (i & 1);
+            float *at =
+                p.sums + (g + i / 2 * 8) * MAX_VALUE + p.warp * QUARTER + 8 * n + 2 * t + (i & 1);
             *at = joined(i < 2 ? low : high, *at, r.acc[n][i]);
         }
     block_sync();
@@ -160,14 +145,15 @@ DEVICE void walk_span(const struct attention_args &args, const struct scope &s,
         widen_tile(args.pages, p.tile, STRIDE, (int)threadIdx.x, threads);
         block_sync();
         weigh_tile(args, s, p, pos, dim);
-        add_values(p, r, args.pages.latent_dim);
+        add_quarter(p, r, args.pages.latent_dim);
     }
     block_sync();
     end_span(p, r);
 }
 
 template <int GROUPS>
-KERNEL(GROUPS * GROUP_THREADS, 1) latent_kernel(const struct attention_args args)
+KERNEL(GROUPS *GROUP_THREADS, 1)
+latent_kernel(const struct attention_args args)
 {
     DYNAMIC_SHARED(shared);
     constexpr int THREADS = GROUPS * GROUP_THREADS;
@@ -189,7 +175,7 @@ KERNEL(GROUPS * GROUP_THREADS, 1) latent_kernel(const struct attention_args args
         if (GROUPS == 1)
             finish_part(args, s, p.sums, MAX_VALUE, args.pages.latent_dim, y, THREADS);
         else
-            write_out(args, s, 16 * p.group, p.sums, MAX_VALUE, args.pages.latent_dim, p.thread,
+            write_out(args, s, 16 * p.group, p.sums, MAX_VALUE, 0, args.pages.latent_dim, p.thread,
                       GROUP_THREADS);
     }
 }

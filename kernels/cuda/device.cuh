@@ -105,6 +105,12 @@ DEVICE uint32_t pack_f16(float low, float high) /* beyond the greatest: the grea
     return (low != low || high != high) ? 0x7e007e00u : *(const uint32_t *)&pair;
 }
 
+DEVICE uint32_t pack_f16_within(float low, float high) /* neither is beyond it */
+{
+    const __half2 pair = __floats2half2_rn(low, high);
+    return *(const uint32_t *)&pair;
+}
+
 DEVICE float f16_to_float(uint16_t half)
 {
     return __half2float(*(const __half *)&half);
@@ -130,18 +136,19 @@ DEVICE void copy_async(void *shared, const void *global, bool there)
     const uint32_t at = (uint32_t)__cvta_generic_to_shared(shared);
     const int bytes = there ? 16 : 0;
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(at), "l"(global),
-                 "r"(bytes));
+                 "r"(bytes)
+                 : "memory");
 }
 
 DEVICE void copy_commit(void)
 {
-    asm volatile("cp.async.commit_group;\n");
+    asm volatile("cp.async.commit_group;\n" ::: "memory");
 }
 
 /* All but the newest `left` groups have arrived, of this thread's. */
 template <int left> DEVICE void copy_wait(void)
 {
-    asm volatile("cp.async.wait_group %0;\n" ::"n"(left));
+    asm volatile("cp.async.wait_group %0;\n" ::"n"(left) : "memory");
 }
 
 /* Weights are read once: they need no place in L1. */
@@ -173,6 +180,11 @@ DEVICE float exp_of(float x)
 {
     return __expf(x);
 }
+
+DEVICE float divide_of(float a, float b)
+{
+    return __fdividef(a, b);
+}
 #endif
 
 /* --- the same everywhere ---------------------------------------------------------------------- */
@@ -203,6 +215,13 @@ DEVICE void number_store(void *array, enum number number, int64_t i, float value
     else
         ((uint16_t *)array)[i] =
             (uint16_t)(number == NUMBER_F16 ? pack_f16(value, 0.0f) : pack_bf16(value, 0.0f));
+}
+
+/* To 2^-23 of 1, by a few instructions. */
+DEVICE float tanh_of(float x)
+{
+    const float e = exp_of(-2.0f * fabsf(x));
+    return copysignf(divide_of(1.0f - e, 1.0f + e), x);
 }
 
 DEVICE float sigmoid(float x)

@@ -29,14 +29,31 @@ DEVICE void mma_f16(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-/* Two matrices of 8 x 8, turned over: lanes 0-7 name the rows of the first, 8-15 of the second. A
- * lane gets rows 2t, 2t + 1 of column g: b0 and b1 of a B whose rows lie in memory. */
-DEVICE void load_turned(uint32_t *b0, uint32_t *b1, const void *row)
+/* A place in shared memory, in bytes: what is added to it costs nothing. */
+typedef uint32_t shared_place;
+
+DEVICE shared_place place_of(const void *at)
 {
-    const uint32_t at = (uint32_t)__cvta_generic_to_shared(row);
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];\n"
-                 : "=r"(*b0), "=r"(*b1)
-                 : "r"(at));
+    return (uint32_t)__cvta_generic_to_shared(at);
+}
+
+/* Four matrices of 8 x 8 from shared memory; lanes 8 m to 8 m + 7 name the rows of matrix m, 16 bytes
+ * each. A lane gets of each row g, columns 2t, 2t + 1 ... */
+DEVICE void load_rows(uint32_t to[4], shared_place row)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(row)
+                 : "memory");
+}
+
+/* ... or, turned over, rows 2t, 2t + 1 of column g. */
+DEVICE void load_turned(uint32_t to[4], shared_place row)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];\n"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(row)
+                 : "memory");
 }
 #endif
 

@@ -126,16 +126,16 @@ static bool is_decode(const struct form *f, const struct attention_seq *seq)
     return seq->num_rows < f->least_rows;
 }
 
-/* Parts lie one behind the other: nothing else is staged between them. Long rows first would be
- * better balanced; the order of the batch is good enough while spans are small. */
+/* Parts lie one behind the other: nothing else is staged between them. A prompt's last rows, which
+ * see most, come first: what is left for the end is small. */
 static int32_t add_parts(struct device *d, struct form *f, const struct attention_seq *seqs,
                          const int64_t *blocks, int32_t num_seqs, bool decode)
 {
     const int32_t step = decode ? f->decode_rows : f->prefill_rows;
     int32_t num = 0;
     for (int32_t s = 0; s < num_seqs; s++)
-        for (int32_t row = 0; is_decode(f, &seqs[s]) == decode && row < seqs[s].num_rows;
-             row += step) {
+        for (int32_t row = (seqs[s].num_rows - 1) / step * step;
+             is_decode(f, &seqs[s]) == decode && row >= 0 && row < seqs[s].num_rows; row -= step) {
             const struct attention_part part =
                 part_of(f, &seqs[s], blocks[s], row, min_of(step, seqs[s].num_rows - row));
             num += decode ? add_spans(d, f, part) : add_part(d, &part);

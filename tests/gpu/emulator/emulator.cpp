@@ -3,15 +3,26 @@
 #include <cstdlib>
 #include <mutex>
 #include <sys/mman.h>
+#include <vector>
 
 enum { STACK_BYTES = 256 << 10, MAX_THREADS = 1024, MAX_WORDS = 8, SHARED_BYTES = 256 << 10 };
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
 unsigned char *emulator_shared;
 
+/* 16 bytes on their way to shared memory; NULL: zeros. */
+struct copy {
+    void *to;
+    const void *from;
+    int group;
+};
+
 struct fiber {
     void *stack_pointer;
     bool is_done;
+    int barrier; /* that it waits at, or -1 */
+    int groups;  /* of copies, closed */
+    std::vector<copy> copies;
 };
 
 struct warp {
@@ -28,8 +39,7 @@ static struct {
     int num, live, current, arrived, barrier;
 } block;
 
-/* --- fibers
- * --------------------------------------------------------------------------------------- */
+/* --- fibers -------------------------------------------------------------------------------- */
 
 /* Save what a call must keep, change stacks, take it back. */
 extern "C" void emulator_switch(void **save, void *load);
@@ -48,12 +58,22 @@ static void give_way(void)
     threadIdx.x = (unsigned)block.current;
 }
 
+/* Those that have ended are not waited for. */
+static void release_barrier(void)
+{
+    if (block.arrived > 0 && block.arrived >= block.live) {
+        block.arrived = 0;
+        block.barrier++;
+    }
+}
+
 static void run_fiber(void)
 {
     threadIdx.x = (unsigned)block.current;
     (*block.kernel)();
     block.fibers[block.current].is_done = true;
     block.live--;
+    release_barrier();
     give_way();
     std::abort();
 }
@@ -65,23 +85,42 @@ static void start_fiber(int i)
     *--top = (void *)run_fiber; /* where the first switch returns to */
     for (int k = 0; k < 6; k++)
         *--top = nullptr;
-    block.fibers[i] = { top, false };
+    block.fibers[i].stack_pointer = top;
+    block.fibers[i].is_done = false;
+    block.fibers[i].barrier = -1;
+    block.fibers[i].groups = 0;
+    block.fibers[i].copies.clear();
 }
 
-static void run_block(int threads)
+/* Until all of a warp have ended or wait at the block's barrier. */
+static void run_warp(int first, int end)
 {
+    for (bool has_run = true; has_run;) {
+        has_run = false;
+        for (int i = first; i < end; i++)
+            if (!block.fibers[i].is_done && block.fibers[i].barrier != block.barrier) {
+                block.current = i;
+                emulator_switch(&block.scheduler, block.fibers[i].stack_pointer);
+                has_run = true;
+            }
+    }
+}
+
+/* One warp after the other goes as far as it can: who misses a barrier is seen by those behind. */
+static void run_block(int threads, bool backwards)
+{
+    const int warps = (threads + 31) / 32;
     block.num = block.live = threads;
     block.arrived = block.barrier = 0;
-    for (int w = 0; w < (threads + 31) / 32; w++)
+    for (int w = 0; w < warps; w++)
         block.warps[w].arrived = block.warps[w].meeting = 0;
     for (int i = 0; i < threads; i++)
         start_fiber(i);
     while (block.live > 0)
-        for (int i = 0; i < threads; i++)
-            if (!block.fibers[i].is_done) {
-                block.current = i;
-                emulator_switch(&block.scheduler, block.fibers[i].stack_pointer);
-            }
+        for (int k = 0; k < warps; k++) {
+            const int w = backwards ? warps - 1 - k : k;
+            run_warp(32 * w, 32 * w + 32 < threads ? 32 * w + 32 : threads);
+        }
 }
 
 static void *map_pages(size_t bytes)
@@ -114,22 +153,19 @@ void emulator_run(dim3 grid, int threads, int shared_bytes, const std::function<
         blockIdx = dim3((unsigned)(i % grid.x), (unsigned)(i / grid.x % grid.y),
                         (unsigned)(i / grid.x / grid.y));
         std::memset(emulator_shared, 0xff, (size_t)shared_bytes);
-        run_block(threads);
+        run_block(threads, backwards);
     }
 }
 
 void emulator_block_sync(void)
 {
-    const int barrier = block.barrier;
+    struct fiber *f = &block.fibers[block.current];
+    f->barrier = block.barrier;
     block.arrived++;
-    while (block.barrier == barrier) {
-        if (block.arrived >= block.live) { /* those that have ended are not waited for */
-            block.arrived = 0;
-            block.barrier++;
-            break;
-        }
+    release_barrier();
+    while (f->barrier == block.barrier)
         give_way();
-    }
+    f->barrier = -1;
 }
 
 void emulator_meet(uint32_t *words, int num, int from, void (*all)(uint32_t *lanes, int num))
@@ -149,8 +185,7 @@ void emulator_meet(uint32_t *words, int num, int from, void (*all)(uint32_t *lan
     std::memcpy(words, lanes + from * num, sizeof(uint32_t) * (size_t)num);
 }
 
-/* --- what lanes do together ----------------------------------------------------------------------
- */
+/* --- what lanes do together ---------------------------------------------------------------- */
 
 void warp_sync(void)
 {
@@ -225,22 +260,64 @@ void mma_f16(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
     mma<false>(c, a, b0, b1);
 }
 
-/* Lanes 0 to 7 name the rows of one matrix, 8 to 15 of the other. */
-void load_turned(uint32_t *b0, uint32_t *b1, const void *row)
+/* Lanes 8 m to 8 m + 7 name the rows of matrix m. */
+template <bool IS_TURNED> static void load_four(uint32_t to[4], shared_place row)
 {
-    uint32_t words[2];
-    std::memcpy(words, &row, sizeof(row));
-    emulator_meet(words, 2, (int)threadIdx.x & 31, [](uint32_t *lanes, int num) {
-        const uint16_t *rows[16];
-        for (int i = 0; i < 16; i++)
+    if ((uintptr_t)row % 16 != 0)
+        std::abort();
+    std::memcpy(to, &row, sizeof(row));
+    emulator_meet(to, 4, (int)threadIdx.x & 31, [](uint32_t *lanes, int num) {
+        const uint16_t *rows[32];
+        for (int i = 0; i < 32; i++)
             std::memcpy(&rows[i], lanes + i * num, sizeof(rows[i]));
         for (int lane = 0; lane < 32; lane++)
-            for (int m = 0; m < 2; m++) {
-                const int g = lane / 4, t = lane % 4;
-                const uint32_t low = rows[8 * m + 2 * t][g], high = rows[8 * m + 2 * t + 1][g];
+            for (int m = 0; m < 4; m++) {
+                const int g = lane / 4, t = 2 * (lane % 4);
+                const uint16_t *const *of = rows + 8 * m;
+                const uint32_t low = IS_TURNED ? of[t][g] : of[g][t];
+                const uint32_t high = IS_TURNED ? of[t + 1][g] : of[g][t + 1];
                 lanes[lane * num + m] = low | high << 16;
             }
     });
-    *b0 = words[0];
-    *b1 = words[1];
+}
+
+void load_rows(uint32_t to[4], shared_place row)
+{
+    load_four<false>(to, row);
+}
+
+void load_turned(uint32_t to[4], shared_place row)
+{
+    load_four<true>(to, row);
+}
+
+/* --- copies -------------------------------------------------------------------------------- */
+
+/* What is not yet there is NaN; it comes as late as it may. */
+void copy_async(void *shared, const void *global, bool there)
+{
+    struct fiber *f = &block.fibers[block.current];
+    if ((uintptr_t)shared % 16 != 0 || (there && (uintptr_t)global % 16 != 0))
+        std::abort();
+    std::memset(shared, 0xff, 16);
+    f->copies.push_back({ shared, there ? global : nullptr, f->groups });
+}
+
+void copy_commit(void)
+{
+    block.fibers[block.current].groups++;
+}
+
+void emulator_copy_wait(int left)
+{
+    struct fiber *f = &block.fibers[block.current];
+    size_t num = 0;
+    for (const struct copy &c : f->copies)
+        if (c.group >= f->groups - left)
+            f->copies[num++] = c;
+        else if (c.from != nullptr)
+            std::memcpy(c.to, c.from, 16);
+        else
+            std::memset(c.to, 0, 16);
+    f->copies.resize(num);
 }

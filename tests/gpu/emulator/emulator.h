@@ -5,10 +5,12 @@
  * barrier, a shuffle, a product of the tensor cores: the fiber gives way until those that take part
  * have come. Products and conversions follow the PTX manual: fragments lie in lanes as they do on
  * the device, numbers of 16 bits are rounded to the nearest, ties to even. So indices, layouts,
- * barriers and arithmetic are tested; speed, races and what a compiler does of it are not.
+ * barriers and arithmetic are tested; speed and what a compiler does of it are not.
  *
- * Dynamic shared memory is full of NaN when a block begins. Launches run their blocks forwards and
- * backwards in turn: what depends on their order gives itself away.
+ * Dynamic shared memory is full of NaN when a block begins, and so is what a copy has not brought
+ * yet: it comes when it is waited for. A warp goes as far as the block's barrier before the next
+ * one begins, and launches run blocks and warps forwards and backwards in turn: a barrier that is
+ * missing, or a copy waited for too little, gives itself away.
  */
 #ifndef TESTS_GPU_EMULATOR_H
 #define TESTS_GPU_EMULATOR_H
@@ -22,6 +24,7 @@
 #include "kernels/cuda/ops.h"
 #include "tests/gpu/emulator/queue.h"
 
+using std::copysignf;
 using std::fmaxf;
 using std::fminf;
 using std::isnan;
@@ -79,8 +82,7 @@ static void launch_kernel(void (*kernel)(Parameters...), dim3 grid, int threads,
     });
 }
 
-/* --- lanes -------------------------------------------------------------------------------------
- */
+/* --- lanes ---------------------------------------------------------------------------------- */
 
 template <typename T> static inline T emulator_from(T x, int lane)
 {
@@ -143,8 +145,7 @@ static inline int __clz(int x)
     return x == 0 ? 32 : __builtin_clz((unsigned)x);
 }
 
-/* --- numbers
- * -------------------------------------------------------------------------------------- */
+/* --- numbers -------------------------------------------------------------------------------- */
 
 static inline uint32_t float_bits(float x)
 {
@@ -178,6 +179,11 @@ static inline uint32_t pack_f16(float low, float high)
            (uint32_t)half_to_f16(fminf(fmaxf(high, -most), most)) << 16;
 }
 
+static inline uint32_t pack_f16_within(float low, float high)
+{
+    return half_to_f16(low) | (uint32_t)half_to_f16(high) << 16;
+}
+
 static inline float f16_to_float(uint16_t half)
 {
     return half_from_f16(half);
@@ -205,35 +211,39 @@ static inline float exp_of(float x)
     return std::exp(x);
 }
 
+static inline float divide_of(float a, float b)
+{
+    return a / b;
+}
+
 static inline uint4 load_once(const uint4 *at)
 {
     return *at;
 }
 
-/* --- copies: done at once; what waits for too few is not found
- * ---------------------------------------- */
+/* --- copies: done when they are waited for ------------------------------------------------- */
 
-static inline void copy_async(void *shared, const void *global, bool there)
-{
-    if (there)
-        std::memcpy(shared, global, 16);
-    else
-        std::memset(shared, 0, 16);
-}
-
-static inline void copy_commit(void)
-{
-}
+void copy_async(void *shared, const void *global, bool there);
+void copy_commit(void);
+void emulator_copy_wait(int left);
 
 template <int left> static inline void copy_wait(void)
 {
+    emulator_copy_wait(left);
 }
 
-/* --- tensor cores
- * --------------------------------------------------------------------------------------- */
+/* --- tensor cores --------------------------------------------------------------------------- */
 
 void mma_bf16(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1);
 void mma_f16(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1);
-void load_turned(uint32_t *b0, uint32_t *b1, const void *row);
+typedef const unsigned char *shared_place;
+
+static inline shared_place place_of(const void *at)
+{
+    return (shared_place)at;
+}
+
+void load_rows(uint32_t to[4], shared_place row);
+void load_turned(uint32_t to[4], shared_place row);
 
 #endif
