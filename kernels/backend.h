@@ -32,7 +32,7 @@
 #include "kernels/dtype.h"
 #include "kernels/kv_layout.h"
 
-enum { BACKEND_ABI = 9, BACKEND_SPAN = 256, BACKEND_MAX_LOGPROBS = 20 };
+enum { BACKEND_ABI = 10, BACKEND_SPAN = 256, BACKEND_MAX_LOGPROBS = 20 };
 enum { MOE_MAX_EXPERTS = 1024 };
 /* Most that a token which penalties count, or a bias, takes of device_options.max_input_bytes, and
  * a row to sample beside them and its mask. */
@@ -76,6 +76,19 @@ struct device_options {
 struct memory_use {
     const char *what; /* "weights", "KV cache" ... */
     size_t bytes;
+};
+
+/* Memory of the host that a device copies from by itself, lent to whoever reads files into it. */
+struct load_room {
+    unsigned char *memory; /* at a multiple of 4,096 */
+    size_t bytes;
+};
+
+/* By which way weights came to a device with memory of its own, in bytes there. */
+struct load_report {
+    uint64_t sent;   /* from where they were read */
+    uint64_t copied; /* through memory that the device copies from */
+    uint64_t packed; /* made into the device's form there */
 };
 
 /* One sequence's part of a ragged batch. */
@@ -299,6 +312,23 @@ struct backend {
                         const void *from);
     void (*weight_free)(struct weight *weight);
     size_t (*weight_bytes)(const struct weight *weight);
+
+    /* Loading without a copy by the host, of a device with memory of its own; NULL, all of them,
+     * where weight_load() reads rows where they lie.
+     *
+     * A room is the borrower's, one thread at a time, from open to close; what was sent from it is
+     * under way until room_wait(), and stays unchanged until then. All are closed before the
+     * device is.
+     * room_open: 0; -ENOMEM, ordinary: weight_load() takes rows from any memory.
+     * weight_send: as weight_load(), of rows that lie `stride` bytes apart in a room. False where
+     * they have to be packed first: nothing is done then, and weight_load() is the way. Whether
+     * they arrived is said by store_seal(). */
+    int (*room_open)(struct device *device, size_t bytes, struct load_room **ret_room);
+    void (*room_wait)(struct load_room *room);
+    void (*room_close)(struct load_room *room); /* accepts NULL; waits */
+    bool (*weight_send)(struct weight *weight, int32_t first_row, int32_t num_rows,
+                        struct load_room *room, const void *from, size_t stride);
+    void (*load_report)(const struct device *device, struct load_report *ret_report);
 
     /* All weights of a rank in one piece of memory that outlives the process: who made it fills its
      * zeroed objects and seals it, which makes them read-only here too; the descriptor goes to a

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "worker/capture.h"
+#include "worker/load_report.h"
 #include "worker/memory.h"
 #include "worker/memory_report.h"
 #include "worker/worker_internal.h"
@@ -49,6 +50,16 @@ static void tell_facts(struct worker *w)
              : model_used_direct_reads(w->model) ? "direct"
                                                  : "buffered");
     status_set_texts(w->child.page, text, NULL);
+}
+
+static void tell_load(const struct worker *w)
+{
+    const struct load_rate rate = { .bytes = atomic_load(&w->child.page->load_total_bytes),
+                                    .us = w->load_us,
+                                    .was_direct = model_used_direct_reads(w->model) };
+    char text[LOAD_REPORT_BYTES];
+    if (!model_is_attached(w->model) && load_report(w->backend, w->device, &rate, text))
+        log_event(LOG_LEVEL_INFO, "weights of rank %d: %s", w->ranks.rank, text);
 }
 
 static void tell_memory(const struct worker *w)
@@ -160,6 +171,7 @@ static int run(struct worker *w, struct error *err)
         return r;
     worker_load_leave(w);
     tell_facts(w);
+    tell_load(w);
     tell_memory(w);
     inbox_end_loading(w->inbox);
     set_state(w, STATUS_READY);

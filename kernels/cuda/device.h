@@ -15,6 +15,7 @@
 
 #include "kernels/cuda/inputs.h"
 #include "kernels/cuda/kv.h"
+#include "kernels/cuda/room.h"
 #include "kernels/cuda/weight.h"
 
 enum {
@@ -22,7 +23,8 @@ enum {
     DEVICE_MAX_GRAPHS = 48,
     DEVICE_MAX_RETIRED = 64,
     DEVICE_MAX_PLANS = 64,
-    DEVICE_NUM_UPLOADS = 16
+    DEVICE_NUM_UPLOADS = 16,
+    DEVICE_FIRST_UPLOAD = 4 /* their events; those before are of steps */
 };
 enum { DEVICE_UPLOAD_BYTES = 2 << 20, DEVICE_PARTIAL_BYTES = 64 << 20 };
 
@@ -156,11 +158,16 @@ struct device {
     size_t expanded_bytes;
     uint32_t *counts; /* [max_vocab], zeros between uses */
 
+    struct rooms rooms;
     struct upload uploads[DEVICE_NUM_UPLOADS];
     _Atomic int32_t next_upload;
     pthread_mutex_t dirty_lock;
     struct weight *dirty;
     _Atomic int load_error;
+    _Atomic bool is_loading; /* something may not have arrived */
+    struct {
+        _Atomic uint64_t sent, copied, packed;
+    } loaded; /* struct load_report */
 };
 
 int device_open(const struct device_options *options, struct device **ret_device,
@@ -178,17 +185,27 @@ void device_free(struct device *device, void *memory);
 void device_upload(struct device *device, void *to, const void *from, size_t bytes);
 void device_download(struct device *device, void *to, const void *from, size_t bytes);
 
-/* load.c: rows through pinned buffers, from any thread. */
-void device_copy_rows(struct device *device, unsigned char *to, size_t to_stride,
-                      const unsigned char *from, size_t from_stride, int32_t num_rows);
+/* load.c: through pinned buffers, from any thread. From begin to end a buffer is the caller's, to
+ * be filled; the device copies pieces of it then. */
+struct load_piece {
+    unsigned char *to, *from;
+    size_t bytes; /* may be 0 */
+};
+struct upload *load_begin(struct device *device);
+void load_end(struct device *device, struct upload *upload, const struct load_piece *pieces,
+              int num);
+void load_bytes(struct device *device, unsigned char *to, const unsigned char *from, size_t bytes);
+/* Rows of from_stride bytes each, zeros behind them. */
+void load_rows(struct device *device, unsigned char *to, size_t to_stride,
+               const unsigned char *from, size_t from_stride, int32_t num_rows);
+
 void device_note_dirty(struct device *device, struct weight *weight);
 void device_forget_dirty(struct device *device, struct weight *weight);
-/* So many of its rows are in its image; that is sent with the last one. */
-void device_note_packed(struct device *device, struct weight *weight, int32_t num_rows);
 void device_note_failure(struct device *device, int error);
 void device_note_weight(struct device *device, const struct weight *weight);
 int device_flush(struct device *device); /* all that was loaded has arrived: 0 or an error */
 int device_failure(const struct device *device);
+void device_load_report(const struct device *device, struct load_report *ret_report);
 int load_open(struct device *device);
 void load_close(struct device *device);
 

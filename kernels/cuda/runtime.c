@@ -385,12 +385,36 @@ void runtime_pinned_free(struct runtime *rt, void *memory)
     cudaFreeHost(memory);
 }
 
+int runtime_pin(struct runtime *rt, void *memory, size_t bytes)
+{
+    cudaSetDevice(rt->ordinal);
+    if (cudaHostRegister(memory, bytes, cudaHostRegisterDefault) == cudaSuccess)
+        return 0;
+    (void)cudaGetLastError(); /* known now, and no failure of a kernel */
+    return -ENOMEM;
+}
+
+void runtime_unpin(struct runtime *rt, void *memory)
+{
+    cudaSetDevice(rt->ordinal);
+    cudaHostUnregister(memory);
+}
+
 int runtime_copy(struct runtime *rt, enum runtime_queue queue, void *to, const void *from,
                  size_t bytes)
 {
     cudaSetDevice(rt->ordinal); /* a thread's own; costs nothing when it is set */
     stamp_begin(rt, queue);
     return note(rt, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, rt->streams[queue]));
+}
+
+int runtime_copy_rows(struct runtime *rt, enum runtime_queue queue, void *to, size_t to_stride,
+                      const void *from, size_t from_stride, size_t bytes, size_t num_rows)
+{
+    cudaSetDevice(rt->ordinal);
+    stamp_begin(rt, queue);
+    return note(rt, cudaMemcpy2DAsync(to, to_stride, from, from_stride, bytes, num_rows,
+                                      cudaMemcpyDefault, rt->streams[queue]));
 }
 
 /* --- time ------------------------------------------------------------------------------------ */

@@ -27,7 +27,7 @@ struct runtime_graph;
 /* Two queues: what is computed, and what weights are loaded by. */
 enum runtime_queue { RUNTIME_COMPUTE, RUNTIME_LOAD, RUNTIME_NUM_QUEUES };
 
-enum { RUNTIME_NUM_EVENTS = 32, RUNTIME_MIN_ARCH = 80 };
+enum { RUNTIME_NUM_EVENTS = 96, RUNTIME_MIN_ARCH = 80 };
 
 struct runtime_info {
     char name[64];
@@ -56,9 +56,17 @@ size_t runtime_free_bytes(struct runtime *runtime);
 void *runtime_pinned_alloc(struct runtime *runtime, size_t bytes);
 void runtime_pinned_free(struct runtime *runtime, void *memory);
 
+/* Make whole pages of the process's own memory such memory, until they are unpinned. 0 or -ENOMEM.
+ */
+int runtime_pin(struct runtime *runtime, void *memory, size_t bytes);
+void runtime_unpin(struct runtime *runtime, void *memory);
+
 /* Between any two memories. */
 int runtime_copy(struct runtime *runtime, enum runtime_queue queue, void *to, const void *from,
                  size_t bytes);
+/* Rows of `bytes` bytes, so far apart. */
+int runtime_copy_rows(struct runtime *runtime, enum runtime_queue queue, void *to, size_t to_stride,
+                      const void *from, size_t from_stride, size_t bytes, size_t num_rows);
 
 /* An event is over when what its queue was given before it is. */
 int runtime_record(struct runtime *runtime, enum runtime_queue queue, int32_t event);

@@ -59,17 +59,20 @@ int store_create(struct device *device, const struct store_key *key,
         r = describe(store, objects, &bytes, err);
     if (r == 0 && (store->memory = memory_take(&device->memory, MEMORY_WEIGHTS, bytes)) == NULL)
         r = device_out_of_memory(device, "weights", bytes, err);
+    unsigned char *at = store->memory;
+    for (int32_t i = 0; r == 0 && i < num_objects; i++) {
+        weight_place(&store->weights[i], at);
+        at += weight_total(&store->weights[i]);
+        if (weight_load_tables(&store->weights[i]) < 0)
+            r = error_set(err, -ENOMEM, "no memory for the tables of a weight");
+    }
     if (r < 0) {
         store_close(store);
         return r;
     }
-    unsigned char *at = store->memory;
-    for (int32_t i = 0; i < num_objects; i++) {
-        weight_place(&store->weights[i], at);
-        at += weight_total(&store->weights[i]);
+    for (int32_t i = 0; i < num_objects; i++)
         if (objects[i].cols > 0)
             device_note_weight(device, &store->weights[i]);
-    }
     *ret_store = store;
     return 0;
 }

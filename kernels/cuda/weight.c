@@ -3,10 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "kernels/cuda/device.h"
-#include "kernels/cuda/pack.h"
 
 enum { TILE = 32, ALIGN = 256 };
 
@@ -145,18 +143,36 @@ static int describe_scaled(const struct store_object *object, struct weight *w, 
     return 0;
 }
 
-/* Tables that go to the device with the rest; only who made the image writes them. */
-static void put_tables(const struct weight *w, int32_t *unit_groups, int32_t *order)
+static void make_order(const struct weight *w, int32_t *order)
 {
     const struct matrix *m = &w->matrix;
-    if (unit_groups != NULL)
-        group_units(&w->scaling, m->cols, m->stride / TILE, unit_groups);
-    for (int32_t i = 0; order != NULL && i < m->stride; i++)
+    for (int32_t i = 0; i < m->stride; i++)
         order[i] = -1;
-    for (int32_t k = 0; order != NULL && k < m->cols; k++) {
+    for (int32_t k = 0; k < m->cols; k++) {
         order[w->scaling.places[k]] = k;
         order[m->stride + k] = w->scaling.places[k];
     }
+}
+
+int weight_load_tables(struct weight *w)
+{
+    const struct matrix *m = &w->matrix;
+    const size_t groups = w->part_bytes[WEIGHT_UNIT_GROUPS], order = w->part_bytes[WEIGHT_ORDER];
+    int32_t *table = groups + order > 0 ? malloc(groups > order ? groups : order) : NULL;
+    if (groups + order == 0)
+        return 0;
+    if (table == NULL)
+        return -ENOMEM;
+    if (groups > 0) {
+        group_units(&w->scaling, m->cols, m->stride / TILE, table);
+        load_bytes(w->device, (unsigned char *)m->unit_groups, (unsigned char *)table, groups);
+    }
+    if (order > 0) {
+        make_order(w, table);
+        load_bytes(w->device, (unsigned char *)m->order, (unsigned char *)table, order);
+    }
+    free(table);
+    return 0;
 }
 
 /* --- form and place ----------------------------------------------------------------------------
@@ -228,10 +244,9 @@ int weight_describe(const struct store_object *object, struct weight *ret_weight
 
 void weight_forget(struct weight *w)
 {
-    if (w->image != NULL) {
+    if (w->is_dirty)
         device_forget_dirty(w->device, w);
-        munmap(w->image, weight_total(w));
-    }
+    weight_drop_edges(w);
     free(w->scaling.groups);
     free(w->scaling.places);
 }
@@ -294,101 +309,6 @@ int weight_alloc(struct device *device, enum dtype dtype, int32_t rows, int32_t 
     device_note_weight(device, w);
     *ret_weight = w;
     return 0;
-}
-
-/* Zeros, which the kernel backs when they are touched: several threads may be first. */
-static unsigned char *image_of(struct weight *w)
-{
-    unsigned char *image = __atomic_load_n(&w->image, __ATOMIC_ACQUIRE), *none = NULL;
-    unsigned char *parts[WEIGHT_NUM_PARTS];
-    if (image != NULL)
-        return image;
-    image = mmap(NULL, weight_total(w), PROT_READ | PROT_WRITE,
-                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (image == MAP_FAILED)
-        return NULL;
-    lay_out(w, image, parts);
-    put_tables(w, (int32_t *)(void *)parts[WEIGHT_UNIT_GROUPS],
-               (int32_t *)(void *)parts[WEIGHT_ORDER]);
-    if (__atomic_compare_exchange_n(&w->image, &none, image, false, __ATOMIC_ACQ_REL,
-                                    __ATOMIC_ACQUIRE)) {
-        device_note_dirty(w->device, w);
-        return image;
-    }
-    munmap(image, weight_total(w));
-    return none;
-}
-
-static void pack_rows(struct weight *w, const struct pack_image *image, int32_t first_row,
-                      int32_t num_rows, const unsigned char *from)
-{
-    const size_t row_bytes = dtype_row_bytes(w->dtype, w->matrix.cols);
-    for (int32_t r = 0; r < num_rows; r++)
-        pack_row(image, &w->matrix, w->dtype, first_row + r, from + (size_t)r * row_bytes);
-}
-
-static void pack_scaled_rows(struct weight *w, const struct pack_image *image, int32_t first_row,
-                             int32_t num_rows, const unsigned char *from)
-{
-    const struct scaling form = { .has_zeros = w->scaling.has_zeros,
-                                  .num_groups = w->scaling.num_groups };
-    const struct pack_scaling scaling = { .num_groups = w->scaling.num_groups,
-                                          .groups = w->scaling.groups,
-                                          .places = w->scaling.places };
-    const size_t row_bytes = scaling_row_bytes(&form, w->matrix.cols);
-    unsigned char *space = malloc((size_t)w->matrix.stride);
-    if (space == NULL)
-        device_note_failure(w->device, -ENOMEM);
-    for (int32_t r = 0; space != NULL && r < num_rows; r++)
-        pack_scaled_row(image, &w->matrix, &scaling, first_row + r, from + (size_t)r * row_bytes,
-                        space);
-    free(space);
-}
-
-static void load_packed(struct weight *w, int32_t first_row, int32_t num_rows,
-                        const unsigned char *from)
-{
-    unsigned char *at = image_of(w), *parts[WEIGHT_NUM_PARTS];
-    if (at == NULL) {
-        device_note_failure(w->device, -ENOMEM);
-        return;
-    }
-    lay_out(w, at, parts);
-    const struct pack_image image = { .data = parts[WEIGHT_DATA],
-                                      .high = parts[WEIGHT_HIGH],
-                                      .tails = parts[WEIGHT_TAILS],
-                                      .zeros = parts[WEIGHT_ZEROS],
-                                      .scales = parts[WEIGHT_SCALES],
-                                      .mins = (uint16_t *)(void *)parts[WEIGHT_MINS] };
-    (dtype_is_scaled(w->dtype) ? pack_scaled_rows : pack_rows)(w, &image, first_row, num_rows,
-                                                               from);
-    device_note_packed(w->device, w, num_rows);
-}
-
-static void load_plain(struct weight *w, int32_t first_row, int32_t num_rows,
-                       const unsigned char *from)
-{
-    const struct matrix *m = &w->matrix;
-    const size_t size = m->number == NUMBER_F32 ? 4 : 2;
-    device_copy_rows(w->device,
-                     (unsigned char *)m->data + (size_t)first_row * (size_t)m->stride * size,
-                     (size_t)m->stride * size, from, (size_t)m->cols * size, num_rows);
-}
-
-void weight_load(struct weight *w, int32_t first_row, int32_t num_rows, const void *from)
-{
-    (w->matrix.form == MATRIX_PLAIN ? load_plain : load_packed)(w, first_row, num_rows, from);
-}
-
-int weight_flush(struct weight *w)
-{
-    if (w->image == NULL)
-        return 0;
-    const size_t bytes = weight_total(w);
-    device_copy_rows(w->device, (unsigned char *)w->matrix.data, bytes, w->image, bytes, 1);
-    munmap(w->image, bytes);
-    w->image = NULL;
-    return device_failure(w->device);
 }
 
 void weight_free(struct weight *w)

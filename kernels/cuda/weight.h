@@ -27,9 +27,8 @@
  * order first. A scale is kept as what it was, a zero point as a byte. A code of E4M3 that is NaN
  * makes its group's scale NaN.
  *
- * Rows are rounded up to 32, zeros. What is not plain is packed on the host, in an image that is
- * copied when its last row is there: by weight_flush(), at the latest before the next list runs.
- * Plain rows go through pinned buffers as they come.
+ * Rows are rounded up to 32, zeros. Each part but the last two lies tile after tile: what is not
+ * plain is packed on the host, some tiles at a time (weight_load.c).
  */
 #ifndef KERNELS_CUDA_WEIGHT_H
 #define KERNELS_CUDA_WEIGHT_H
@@ -44,7 +43,7 @@ enum weight_part {
     WEIGHT_MINS,
     WEIGHT_TAILS,
     WEIGHT_ZEROS,
-    WEIGHT_UNIT_GROUPS,
+    WEIGHT_UNIT_GROUPS, /* this and what follows: tables of the whole matrix */
     WEIGHT_ORDER,
     WEIGHT_NUM_PARTS
 };
@@ -63,12 +62,12 @@ struct weight {
     struct matrix matrix;
     size_t data_bytes;                   /* of the device: of the first part */
     size_t part_bytes[WEIGHT_NUM_PARTS]; /* of the others */
-    unsigned char *image;                /* of all parts, while they are being packed */
     bool is_owner;                       /* of its memory: no store's */
     struct weight_scaling scaling;
+    struct weight_edge *edges; /* tiles of which rows are missing */
     struct weight *next_dirty;
-    const struct weight *next;   /* whose outputs lie behind these, or NULL */
-    _Atomic int32_t rows_packed; /* in the image */
+    bool is_dirty;             /* in the device's list of those that have had edges */
+    const struct weight *next; /* whose outputs lie behind these, or NULL */
 };
 
 static inline int32_t weight_all_rows(const struct weight *weight)
@@ -85,13 +84,18 @@ int weight_describe(const struct store_object *object, struct weight *ret_weight
 void weight_forget(struct weight *weight);        /* what weight_describe() and loading took */
 size_t weight_total(const struct weight *weight); /* bytes, parts rounded up to 256 */
 void weight_place(struct weight *weight, unsigned char *at);
+int weight_load_tables(struct weight *weight); /* to where it was placed; 0 or -ENOMEM */
 
 int weight_alloc(struct device *device, enum dtype dtype, int32_t rows, int32_t cols,
                  struct weight **ret_weight, struct error *err);
-void weight_load(struct weight *weight, int32_t first_row, int32_t num_rows, const void *from);
 void weight_free(struct weight *weight);
 size_t weight_bytes(const struct weight *weight);
-/* Copy what was packed. 0 or -EIO. */
-int weight_flush(struct weight *weight);
+
+/* weight_load.c: as in backend.h, and tiles that came in pieces. */
+void weight_load(struct weight *weight, int32_t first_row, int32_t num_rows, const void *from);
+bool weight_send(struct weight *weight, int32_t first_row, int32_t num_rows, struct load_room *room,
+                 const void *from, size_t stride);
+void weight_send_edges(struct weight *weight); /* as if the missing rows were zeros */
+void weight_drop_edges(struct weight *weight);
 
 #endif

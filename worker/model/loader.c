@@ -26,9 +26,11 @@ struct direct_file {
 
 struct load {
     const struct backend *backend;
+    struct device *device;
     const struct block *blocks;
     int32_t num_blocks;
     size_t buffer_bytes; /* of the greatest block, as f32 */
+    size_t room_bytes;   /* of the greatest that a device may take as it is; 0: it lends no rooms */
     _Atomic int32_t next;
     _Atomic int32_t result; /* the first error, or 0 */
     _Atomic(const struct loader_part *) failed_part;
@@ -55,19 +57,100 @@ static int32_t rows_in_part(const struct block *block, const struct loader_part 
     return end - begin;
 }
 
+/* --- what one thread reads into --------------------------------------------------------------- */
+
+enum { NUM_ROOMS = 2 };
+
+/* Rows that no window has go to a room of the device, in turn with one that it copies from, or to a
+ * buffer. */
+struct space {
+    void *buffer;
+    struct load_room *rooms[NUM_ROOMS];
+    int turn;
+    bool has_none; /* a room was refused */
+};
+
+static struct load_room *next_room(struct load *load, struct space *space)
+{
+    if (load->room_bytes == 0 || space->has_none)
+        return NULL;
+    space->turn = (space->turn + 1) % NUM_ROOMS;
+    struct load_room **room = &space->rooms[space->turn];
+    if (*room != NULL)
+        load->backend->room_wait(*room);
+    else if (load->backend->room_open(load->device, load->room_bytes, room) < 0)
+        space->has_none = true;
+    return *room;
+}
+
+static void close_space(struct load *load, struct space *space)
+{
+    for (int i = 0; i < NUM_ROOMS; i++)
+        if (space->rooms[i] != NULL)
+            load->backend->room_close(space->rooms[i]);
+    free(space->buffer);
+}
+
+/* --- rows ------------------------------------------------------------------------------------- */
+
+/* May a device take the rows of a matrix as they are? */
+static bool is_plain(const struct loader_matrix *matrix)
+{
+    return !dtype_is_quant(matrix->dtype) && !dtype_is_scaled(matrix->dtype);
+}
+
+/* Where the rows of a block are looked for first; `room` is what the window lies in, or NULL. */
+struct found {
+    const struct read_window *window; /* may be NULL */
+    struct load_room *room;
+};
+
+/* From where they were read ahead; false where they are not there as they should be. */
+static bool send_found(const struct load *load, const struct loader_matrix *matrix,
+                       const struct loader_part *part, int32_t row, int32_t num_rows,
+                       const struct found *found)
+{
+    size_t stride;
+    const unsigned char *from =
+        found->room != NULL
+            ? tensor_find(part, matrix->cols, row, num_rows, matrix->dtype, found->window, &stride)
+            : NULL;
+    return from != NULL && load->backend->weight_send(matrix->weight, part->first_row + row,
+                                                      num_rows, found->room, from, stride);
+}
+
+static int read_rows(struct load *load, const struct loader_matrix *matrix,
+                     const struct loader_part *part, int32_t row, int32_t num_rows,
+                     const struct found *found, struct space *space)
+{
+    struct load_room *room = is_plain(matrix) ? next_room(load, space) : NULL;
+    void *buffer = room != NULL ? room->memory : space->buffer;
+    const int32_t first_row = part->first_row + row;
+    const int r =
+        tensor_read(part, matrix->cols, row, num_rows, matrix->dtype, found->window, buffer);
+    if (r < 0)
+        return r;
+    if (room == NULL ||
+        !load->backend->weight_send(matrix->weight, first_row, num_rows, room, buffer,
+                                    dtype_row_bytes(matrix->dtype, matrix->cols)))
+        load->backend->weight_load(matrix->weight, first_row, num_rows, buffer);
+    return 0;
+}
+
 static int load_rows(struct load *load, const struct block *block, const struct loader_part *part,
-                     const struct read_window *window, void *buffer)
+                     const struct found *found, struct space *space)
 {
     const struct loader_matrix *matrix = block->matrix;
     int32_t row;
     const int32_t num_rows = rows_in_part(block, part, &row);
     if (num_rows <= 0)
         return 0;
+    if (!send_found(load, matrix, part, row, num_rows, found)) {
+        const int r = read_rows(load, matrix, part, row, num_rows, found, space);
+        if (r < 0)
+            return r;
+    }
     const uint64_t num = (uint64_t)num_rows * (uint64_t)matrix->cols;
-    const int r = tensor_read(part, matrix->cols, row, num_rows, matrix->dtype, window, buffer);
-    if (r < 0)
-        return r;
-    load->backend->weight_load(matrix->weight, part->first_row + row, num_rows, buffer);
     if (load->progress_bytes != NULL)
         atomic_fetch_add(load->progress_bytes, tensor_stored_bytes(part->tensor->info->dtype, num));
     return 0;
@@ -80,12 +163,12 @@ static void note_failure(struct load *load, int result, const struct loader_part
         atomic_store(&load->failed_part, part);
 }
 
-static void load_block(struct load *load, const struct block *block,
-                       const struct read_window *window, void *buffer)
+static void load_block(struct load *load, const struct block *block, const struct found *found,
+                       struct space *space)
 {
     const struct loader_matrix *matrix = block->matrix;
     for (int32_t p = 0; p < matrix->num_parts; p++) {
-        const int r = load_rows(load, block, &matrix->parts[p], window, buffer);
+        const int r = load_rows(load, block, &matrix->parts[p], found, space);
         if (r < 0)
             note_failure(load, r, &matrix->parts[p]);
     }
@@ -161,23 +244,74 @@ static int32_t take_block(struct load *load)
     return i < load->num_blocks ? i : -1;
 }
 
-/* Blocks on their way are loaded in the order in which they were taken. */
-static void load_ahead(struct load *load, struct read_ahead *ahead, struct read_piece *pieces,
-                       void *buffer)
+/* A thread's reads under way, into rooms of the device where it lends some. */
+struct lane {
+    struct read_ahead *ahead;
+    struct load_room *rooms[READ_AHEAD_SLOTS]; /* NULL, all of them: buffers of its own */
+    struct read_piece *pieces;
+};
+
+static void close_rooms(const struct load *load, struct lane *lane)
 {
+    for (int i = 0; i < READ_AHEAD_SLOTS; i++) {
+        if (lane->rooms[i] != NULL)
+            load->backend->room_close(lane->rooms[i]);
+        lane->rooms[i] = NULL;
+    }
+}
+
+static bool open_rooms(const struct load *load, struct lane *lane,
+                       unsigned char *buffers[READ_AHEAD_SLOTS])
+{
+    const size_t bytes = read_ahead_buffer_bytes(load->window_bytes);
+    for (int i = 0; load->room_bytes > 0 && i < READ_AHEAD_SLOTS; i++) {
+        if (load->backend->room_open(load->device, bytes, &lane->rooms[i]) < 0) {
+            close_rooms(load, lane);
+            return false;
+        }
+        buffers[i] = lane->rooms[i]->memory;
+    }
+    return load->room_bytes > 0;
+}
+
+static bool open_lane(const struct load *load, struct lane *lane)
+{
+    unsigned char *buffers[READ_AHEAD_SLOTS];
+    lane->pieces = malloc(READ_AHEAD_PIECES * sizeof(*lane->pieces));
+    if (lane->pieces == NULL || load->window_bytes == 0)
+        return false;
+    const bool has_rooms = open_rooms(load, lane, buffers);
+    return read_ahead_open(load->window_bytes, has_rooms ? buffers : NULL, &lane->ahead) == 0;
+}
+
+static void close_lane(const struct load *load, struct lane *lane)
+{
+    read_ahead_close(lane->ahead);
+    close_rooms(load, lane);
+    free(lane->pieces);
+}
+
+/* Blocks on their way are loaded in the order in which they were taken. What the device copies from
+ * is not read into: a room rests for a block, that the wait for it be short. */
+static void load_ahead(struct load *load, struct lane *lane, struct space *space)
+{
+    const int32_t most = lane->rooms[0] != NULL ? READ_AHEAD_SLOTS - 1 : READ_AHEAD_SLOTS;
     int32_t taken[READ_AHEAD_SLOTS], first = 0, num = 0, i;
     for (;;) {
-        while (num < READ_AHEAD_SLOTS && (i = take_block(load)) >= 0) {
+        while (num < most && (i = take_block(load)) >= 0) {
             const int32_t slot = (first + num++) % READ_AHEAD_SLOTS;
             taken[slot] = i;
-            begin_block(load, ahead, slot, &load->blocks[i], pieces);
+            if (lane->rooms[slot] != NULL)
+                load->backend->room_wait(lane->rooms[slot]);
+            begin_block(load, lane->ahead, slot, &load->blocks[i], lane->pieces);
         }
         if (num == 0)
             return;
-        const struct read_window window = read_ahead_wait(ahead, first);
+        const struct read_window window = read_ahead_wait(lane->ahead, first);
         if (window.fd >= 0)
             atomic_store(&load->used_direct, true);
-        load_block(load, &load->blocks[taken[first]], &window, buffer);
+        load_block(load, &load->blocks[taken[first]],
+                   &(struct found){ &window, lane->rooms[first] }, space);
         first = (first + 1) % READ_AHEAD_SLOTS;
         num--;
     }
@@ -186,19 +320,16 @@ static void load_ahead(struct load *load, struct read_ahead *ahead, struct read_
 static void *load_blocks(void *argument)
 {
     struct load *load = argument;
-    struct read_ahead *ahead = NULL;
-    struct read_piece *pieces = malloc(READ_AHEAD_PIECES * sizeof(*pieces));
-    void *buffer = malloc(load->buffer_bytes);
-    if (buffer == NULL)
+    struct lane lane = { .ahead = NULL };
+    struct space space = { .buffer = malloc(load->buffer_bytes) };
+    if (space.buffer == NULL)
         note_failure(load, -ENOMEM, NULL);
-    else if (pieces != NULL && load->window_bytes > 0 &&
-             read_ahead_open(load->window_bytes, &ahead) == 0)
-        load_ahead(load, ahead, pieces, buffer);
-    for (int32_t i; buffer != NULL && (i = take_block(load)) >= 0;)
-        load_block(load, &load->blocks[i], NULL, buffer);
-    read_ahead_close(ahead);
-    free(pieces);
-    free(buffer);
+    else if (open_lane(load, &lane))
+        load_ahead(load, &lane, &space);
+    for (int32_t i; space.buffer != NULL && (i = take_block(load)) >= 0;)
+        load_block(load, &load->blocks[i], &(struct found){ NULL, NULL }, &space);
+    close_lane(load, &lane);
+    close_space(load, &space);
     return NULL;
 }
 
@@ -297,6 +428,8 @@ static void cut_matrix(struct load *load, struct block *blocks, const struct loa
                                     .num_rows = min_rows(rows, matrix->rows - i * rows) };
     const size_t bytes = (size_t)rows * row_room(matrix);
     load->buffer_bytes = bytes > load->buffer_bytes ? bytes : load->buffer_bytes;
+    if (load->backend->room_open != NULL && is_plain(matrix) && bytes > load->room_bytes)
+        load->room_bytes = bytes;
 }
 
 static int fail(int result, const struct loader_part *part, struct error *err)
@@ -328,13 +461,15 @@ static struct block *cut_matrices(struct load *load, const struct loader_matrix 
     return blocks;
 }
 
-int loader_run(const struct backend *backend, const struct loader_matrix *matrices,
-               int32_t num_matrices, const struct loader_options *options, struct error *err)
+int loader_run(const struct backend *backend, struct device *device,
+               const struct loader_matrix *matrices, int32_t num_matrices,
+               const struct loader_options *options, struct error *err)
 {
     struct load *load = calloc(1, sizeof(*load));
     if (load == NULL)
         return fail(-ENOMEM, NULL, err);
     load->backend = backend;
+    load->device = device;
     load->progress_bytes = options->progress_bytes;
     struct block *blocks = cut_matrices(load, matrices, num_matrices);
     load->blocks = blocks;

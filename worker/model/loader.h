@@ -5,6 +5,8 @@
  * blocks of whole panels (32 rows), which threads read and hand to the backend. A block that
  * touches two tensors is one thread's. What lies in the page cache is read with pread; of files
  * that do not, each thread has some blocks on their way (read_ahead.h) while it repacks another.
+ * Where the device lends rooms (backend.h), what it takes as the file has it is read into these and
+ * copied from there by the device alone.
  */
 #ifndef WORKER_MODEL_LOADER_H
 #define WORKER_MODEL_LOADER_H
@@ -50,13 +52,14 @@ struct loader_options {
 };
 
 /*
- * Fill all matrices. Where direct reads are refused, by the file system or the host, buffered ones
- * are made.
+ * Fill all matrices of a device. Where direct reads are refused, by the file system or the host,
+ * buffered ones are made.
  *
  * Returns 0, -ENOMEM, -EIO (a file became shorter) or the errno of reading.
  */
-int loader_run(const struct backend *backend, const struct loader_matrix *matrices,
-               int32_t num_matrices, const struct loader_options *options, struct error *err);
+int loader_run(const struct backend *backend, struct device *device,
+               const struct loader_matrix *matrices, int32_t num_matrices,
+               const struct loader_options *options, struct error *err);
 
 /* Read a part of a tensor of one dimension as float into to[first_row ..]. Errors as above. */
 int loader_read_vector(const struct loader_part *part, float *to, struct error *err);

@@ -22,9 +22,9 @@ struct slot {
 
 struct read_ahead {
     struct io_uring ring;
-    bool has_fixed; /* the kernel knows the buffers */
-    bool is_lost;   /* nobody can say when a buffer is whole */
-    unsigned char *memory;
+    bool has_fixed;        /* the kernel knows the buffers */
+    bool is_lost;          /* nobody can say when a buffer is whole */
+    unsigned char *memory; /* NULL: the buffers are the caller's */
     size_t slot_bytes;
     struct slot slots[READ_AHEAD_SLOTS];
 };
@@ -45,17 +45,25 @@ static const struct read_piece *find_piece(const struct read_window *window, uin
     return low > 0 ? &window->pieces[low - 1] : NULL;
 }
 
-bool read_window_get(const struct read_window *window, int fd, uint64_t offset, void *to,
-                     size_t bytes)
+const unsigned char *read_window_find(const struct read_window *window, int fd, uint64_t offset,
+                                      size_t bytes)
 {
     if (window == NULL || window->fd != fd)
-        return false;
+        return NULL;
     const struct read_piece *piece = find_piece(window, offset);
     if (piece == NULL || piece->data == NULL || offset - piece->begin > piece->bytes ||
         bytes > piece->bytes - (offset - piece->begin))
-        return false;
-    memcpy(to, piece->data + (offset - piece->begin), bytes);
-    return true;
+        return NULL;
+    return piece->data + (offset - piece->begin);
+}
+
+bool read_window_get(const struct read_window *window, int fd, uint64_t offset, void *to,
+                     size_t bytes)
+{
+    const unsigned char *from = read_window_find(window, fd, offset, bytes);
+    if (from != NULL)
+        memcpy(to, from, bytes);
+    return from != NULL;
 }
 
 /* Does a piece end so near before `begin` that both become one? */
@@ -143,26 +151,49 @@ static void register_buffers(struct read_ahead *ahead)
     ahead->has_fixed = io_uring_register_buffers(&ahead->ring, buffers, READ_AHEAD_SLOTS) == 0;
 }
 
-int read_ahead_open(size_t room, struct read_ahead **ret_ahead)
+size_t read_ahead_buffer_bytes(size_t room)
 {
-    struct read_ahead *ahead;
-    if (room > SIZE_MAX / READ_AHEAD_SLOTS - 3 * ALIGNMENT)
-        return -ENOMEM;
-    ahead = calloc(1, sizeof(*ahead));
-    if (ahead == NULL)
-        return -ENOMEM;
-    ahead->slot_bytes = (room + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    return (room + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+static int map_buffers(struct read_ahead *ahead)
+{
     const size_t bytes = ahead->slot_bytes * READ_AHEAD_SLOTS;
-    ahead->memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    int r = ahead->memory == MAP_FAILED ? -ENOMEM : io_uring_queue_init(DEPTH, &ahead->ring, 0);
-    if (r < 0) {
-        if (ahead->memory != MAP_FAILED)
-            munmap(ahead->memory, bytes);
-        free(ahead);
-        return r;
-    }
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return -ENOMEM;
+    ahead->memory = memory;
     for (size_t i = 0; i < READ_AHEAD_SLOTS; i++)
         ahead->slots[i].buffer = ahead->memory + i * ahead->slot_bytes;
+    return 0;
+}
+
+static void free_buffers(struct read_ahead *ahead)
+{
+    if (ahead->memory != NULL)
+        munmap(ahead->memory, ahead->slot_bytes * READ_AHEAD_SLOTS);
+    free(ahead);
+}
+
+int read_ahead_open(size_t room, unsigned char *const *buffers, struct read_ahead **ret_ahead)
+{
+    int r = 0;
+    if (room > SIZE_MAX / READ_AHEAD_SLOTS - 3 * ALIGNMENT)
+        return -ENOMEM;
+    struct read_ahead *ahead = calloc(1, sizeof(*ahead));
+    if (ahead == NULL)
+        return -ENOMEM;
+    ahead->slot_bytes = read_ahead_buffer_bytes(room);
+    for (int i = 0; buffers != NULL && i < READ_AHEAD_SLOTS; i++)
+        ahead->slots[i].buffer = buffers[i];
+    if (buffers == NULL)
+        r = map_buffers(ahead);
+    if (r == 0)
+        r = io_uring_queue_init(DEPTH, &ahead->ring, 0);
+    if (r < 0) {
+        free_buffers(ahead);
+        return r;
+    }
     register_buffers(ahead);
     *ret_ahead = ahead;
     return 0;
@@ -175,8 +206,7 @@ void read_ahead_close(struct read_ahead *ahead)
     for (int32_t i = 0; i < READ_AHEAD_SLOTS; i++)
         (void)read_ahead_wait(ahead, i);
     io_uring_queue_exit(&ahead->ring);
-    munmap(ahead->memory, ahead->slot_bytes * READ_AHEAD_SLOTS);
-    free(ahead);
+    free_buffers(ahead);
 }
 
 /* The end of a file makes a read short; anything else that does leaves the piece without data. */

@@ -2,7 +2,8 @@
  * read_ahead.h - bytes of a file that are on their way while others are repacked
  *
  * Direct reads through io_uring into buffers of one thread, a few at once: they cost a tenth of
- * the CPU time of buffered ones and leave the page cache to others. Whoever finds no window, or
+ * the CPU time of buffered ones and leave the page cache to others. The buffers may be memory that
+ * a device copies from by itself. Whoever finds no window, or
  * one without what it needs, reads the file itself: so nothing here is an error of the load.
  *
  * One thread for each struct.
@@ -38,8 +39,12 @@ struct read_window {
     const struct read_piece *pieces;
 };
 
-/* Copy `bytes` bytes from `offset` of the file; false when no piece has them all, also of a window
- * that is NULL. */
+/* Where `bytes` bytes from `offset` of the file lie; NULL when no piece has them all, also of a
+ * window that is NULL. */
+const unsigned char *read_window_find(const struct read_window *window, int fd, uint64_t offset,
+                                      size_t bytes);
+
+/* Copy them; false when there are none. */
 bool read_window_get(const struct read_window *window, int fd, uint64_t offset, void *to,
                      size_t bytes);
 
@@ -69,12 +74,16 @@ bool read_ahead_is_cached(int fd, uint64_t file_bytes);
 /* A second descriptor of an open file for direct reads; -1 where it cannot be read so. */
 int read_ahead_direct_fd(int fd);
 
+/* Bytes of a buffer for lists of at most `room` bytes. */
+size_t read_ahead_buffer_bytes(size_t room);
+
 /*
- * READ_AHEAD_SLOTS buffers for lists of at most `room` bytes.
+ * READ_AHEAD_SLOTS buffers for lists of at most `room` bytes; `buffers` are the caller's, at
+ * multiples of 4,096 and there until close, or NULL.
  *
  * Returns 0; -EPERM or -ENOSYS where io_uring is refused, -ENOMEM; ordinary, all of them.
  */
-int read_ahead_open(size_t room, struct read_ahead **ret_ahead);
+int read_ahead_open(size_t room, unsigned char *const *buffers, struct read_ahead **ret_ahead);
 void read_ahead_close(struct read_ahead *ahead); /* accepts NULL; waits for what is under way */
 
 /* Begin to read a list into a slot that is not under way: `direct_fd` is read. A list that is too

@@ -323,3 +323,28 @@ int tensor_read(const struct loader_part *part, int32_t cols, int32_t row, int32
         widen(dtype->dtype, buffer, at, num);
     return r;
 }
+
+const unsigned char *tensor_find(const struct loader_part *part, int32_t cols, int32_t row,
+                                 int32_t num_rows, enum dtype as, const struct read_window *window,
+                                 size_t *ret_stride)
+{
+    const struct checkpoint_tensor *tensor = part->tensor;
+    const struct safetensors_dtype *dtype = tensor->info->dtype;
+    const size_t bytes = (size_t)tensor_stored_bytes(dtype, (uint64_t)cols);
+    const unsigned char *first = NULL;
+    if (tensor->info->quant != NULL || dtype->block != NULL || part->turned || as != dtype->dtype)
+        return NULL;
+    *ret_stride = bytes;
+    for (int32_t i = 0; i < num_rows; i++) {
+        const uint64_t value = row_begin(part, (size_t)cols, row + i);
+        const uint64_t at = place_in_file(tensor, tensor_stored_bytes(dtype, value));
+        const unsigned char *found = read_window_find(window, tensor->file->fd, at, bytes);
+        if (i == 0)
+            first = found;
+        else if (i == 1 && found > first)
+            *ret_stride = (size_t)(found - first);
+        if (found == NULL || found != first + (size_t)i * *ret_stride)
+            return NULL;
+    }
+    return first;
+}

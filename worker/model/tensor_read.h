@@ -28,6 +28,14 @@ void tensor_list(const struct loader_part *part, int32_t cols, int32_t row, int3
 int tensor_read(const struct loader_part *part, int32_t cols, int32_t row, int32_t num_rows,
                 enum dtype as, const struct read_window *window, void *buffer);
 
+/*
+ * Where rows lie in a window just as tensor_read() would give them, *ret_stride bytes from one to
+ * the next. NULL where they have to be read, put in order or converted first.
+ */
+const unsigned char *tensor_find(const struct loader_part *part, int32_t cols, int32_t row,
+                                 int32_t num_rows, enum dtype as, const struct read_window *window,
+                                 size_t *ret_stride);
+
 /* Bytes that `num` values take in the file; whole blocks. */
 uint64_t tensor_stored_bytes(const struct safetensors_dtype *dtype, uint64_t num);
 

@@ -188,7 +188,7 @@ static int fill(struct load *load, const struct model_options *options, struct e
                                         .progress_bytes = options->progress_bytes,
                                         .ret_direct = &load->weights->used_direct };
     if (r == 0)
-        r = loader_run(load->backend, load->matrices, load->num_matrices, &how, err);
+        r = loader_run(load->backend, load->device, load->matrices, load->num_matrices, &how, err);
     return r < 0 ? r
                  : load->backend->store_seal(load->weights->store, &load->weights->sealed_fd, err);
 }

@@ -14,8 +14,8 @@ struct queue_own {
     std::mutex lock;
     std::condition_variable changed;
     std::deque<std::function<void()>> waiting;
-    uint64_t num_given, num_done;
-    bool is_over;
+    uint64_t num_given, num_done, num_wanted;
+    bool is_over, is_late;
     std::thread thread;
 };
 
@@ -26,7 +26,10 @@ static void work(struct queue_own *own)
 {
     std::unique_lock<std::mutex> guard(own->lock);
     for (;;) {
-        own->changed.wait(guard, [=] { return own->is_over || !own->waiting.empty(); });
+        own->changed.wait(guard, [=] {
+            const bool is_wanted = !own->is_late || own->num_done < own->num_wanted;
+            return own->is_over || (!own->waiting.empty() && is_wanted);
+        });
         if (own->waiting.empty())
             return;
         const std::function<void()> what = own->waiting.front();
@@ -66,9 +69,10 @@ static int keeps(void)
     return keeping != nullptr;
 }
 
-struct queue *queue_open(void)
+struct queue *queue_open(int is_late)
 {
     struct queue_own *own = new struct queue_own();
+    own->is_late = is_late != 0;
     own->thread = std::thread(work, own);
     struct queue *queue = new struct queue();
     queue->call = call;
@@ -104,6 +108,10 @@ int queue_wait(struct queue *queue, uint64_t mark, int64_t us)
 {
     struct queue_own *own = queue->own;
     std::unique_lock<std::mutex> guard(own->lock);
+    if (mark > own->num_wanted) {
+        own->num_wanted = mark;
+        own->changed.notify_all();
+    }
     const auto is_over = [=] { return own->num_done >= mark; };
     if (us >= 0)
         return own->changed.wait_for(guard, std::chrono::microseconds(us), is_over) ? 0 : 1;

@@ -26,7 +26,9 @@ struct queue {
     struct queue_own *own;
 };
 
-struct queue *queue_open(void);
+/* `is_late`: nothing is done before somebody waits for it, so that memory which is used again
+ * before it was waited for has other bytes in it, every time. */
+struct queue *queue_open(int is_late);
 void queue_close(struct queue *queue); /* what was given is done first */
 
 void queue_copy(struct queue *queue, void *to, const void *from, size_t bytes);

@@ -2,6 +2,7 @@
 #include "kernels/cuda/runtime.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -11,11 +12,20 @@
 
 #include "tests/gpu/emulator/queue.h"
 
-enum { PAGE = 65536, EXACT_PAGE = 256, GUARD = 4096 };
+enum { PAGE = 65536, EXACT_PAGE = 256, GUARD = 4096, MAX_PINNED = 128 };
+
+/* Memory that a device copies from by itself. */
+struct pinned {
+    const unsigned char *memory; /* NULL: free */
+    size_t bytes;
+};
 
 struct runtime {
     struct runtime_info info;
     size_t mapped, others; /* of this process, and of others */
+    pthread_mutex_t pinned_lock;
+    struct pinned pinned[MAX_PINNED];
+    size_t pinnable; /* bytes that runtime_pin() may still take */
     struct queue *queue;
     uint64_t marks[RUNTIME_NUM_EVENTS];
     struct idle *idle; /* between the calls: so that what reads it is tried */
@@ -47,7 +57,9 @@ int runtime_open(int32_t ordinal, struct runtime **ret_runtime, struct error *er
                                       .max_shared_bytes = 232448, /* of sm_90 */
                                       .total_bytes = wished("TOKENRING_EMULATED_MIB", 4096) };
     rt->others = wished("TOKENRING_EMULATED_OTHERS_MIB", 0);
-    rt->queue = queue_open();
+    rt->pinnable = wished("TOKENRING_EMULATED_PINNED_MIB", 4096);
+    pthread_mutex_init(&rt->pinned_lock, NULL);
+    rt->queue = queue_open(getenv("TOKENRING_EMULATED_LATE") != NULL);
     rt->idle = idle_open();
     *ret_runtime = rt;
     return 0;
@@ -57,6 +69,7 @@ void runtime_close(struct runtime *rt)
 {
     queue_close(rt->queue);
     idle_close(rt->idle);
+    pthread_mutex_destroy(&rt->pinned_lock);
     free(rt);
 }
 
@@ -110,27 +123,110 @@ size_t runtime_free_bytes(struct runtime *rt)
     return rt->info.total_bytes - rt->mapped - rt->others;
 }
 
+static int note_pinned(struct runtime *rt, const void *memory, size_t bytes)
+{
+    int r = -ENOMEM;
+    pthread_mutex_lock(&rt->pinned_lock);
+    for (int i = 0; r < 0 && i < MAX_PINNED; i++)
+        if (rt->pinned[i].memory == NULL) {
+            rt->pinned[i] = (struct pinned){ memory, bytes };
+            r = 0;
+        }
+    pthread_mutex_unlock(&rt->pinned_lock);
+    return r;
+}
+
+/* What it had is none of the device's any more: whoever forgot that it copies is found out. */
+static size_t forget_pinned(struct runtime *rt, const void *memory)
+{
+    size_t bytes = 0;
+    pthread_mutex_lock(&rt->pinned_lock);
+    for (int i = 0; i < MAX_PINNED; i++)
+        if (rt->pinned[i].memory == memory) {
+            bytes = rt->pinned[i].bytes;
+            rt->pinned[i].memory = NULL;
+        }
+    pthread_mutex_unlock(&rt->pinned_lock);
+    if (bytes == 0)
+        abort();
+    return bytes;
+}
+
+/* Whole rows of a copy have to lie in one piece. */
+static bool is_pinned(struct runtime *rt, const unsigned char *from, size_t bytes)
+{
+    bool is = false;
+    pthread_mutex_lock(&rt->pinned_lock);
+    for (int i = 0; i < MAX_PINNED; i++) {
+        const struct pinned *p = &rt->pinned[i];
+        is = is || (p->memory != NULL && from >= p->memory && bytes <= p->bytes &&
+                    (size_t)(from - p->memory) <= p->bytes - bytes);
+    }
+    pthread_mutex_unlock(&rt->pinned_lock);
+    return is;
+}
+
 void *runtime_pinned_alloc(struct runtime *rt, size_t bytes)
 {
-    (void)rt;
-    return calloc(1, bytes);
+    void *memory = calloc(1, bytes);
+    if (memory == NULL || note_pinned(rt, memory, bytes) == 0)
+        return memory;
+    free(memory);
+    return NULL;
 }
 
 void runtime_pinned_free(struct runtime *rt, void *memory)
 {
     runtime_drain(rt);
+    forget_pinned(rt, memory);
     free(memory);
+}
+
+int runtime_pin(struct runtime *rt, void *memory, size_t bytes)
+{
+    pthread_mutex_lock(&rt->pinned_lock);
+    const bool fits = bytes <= rt->pinnable;
+    rt->pinnable -= fits ? bytes : 0;
+    pthread_mutex_unlock(&rt->pinned_lock);
+    if (((uintptr_t)memory | bytes) % GUARD != 0)
+        abort();
+    return fits ? note_pinned(rt, memory, bytes) : -ENOMEM;
+}
+
+void runtime_unpin(struct runtime *rt, void *memory)
+{
+    const size_t bytes = forget_pinned(rt, memory);
+    pthread_mutex_lock(&rt->pinned_lock);
+    rt->pinnable += bytes;
+    pthread_mutex_unlock(&rt->pinned_lock);
+}
+
+/* From other memory CUDA would copy too, but not by itself: nothing would overlap. */
+static void check_load(struct runtime *rt, enum runtime_queue queue, const void *from, size_t bytes)
+{
+    if (queue == RUNTIME_LOAD && !is_pinned(rt, from, bytes))
+        abort();
 }
 
 int runtime_copy(struct runtime *rt, enum runtime_queue queue, void *to, const void *from,
                  size_t bytes)
 {
-    (void)queue;
+    check_load(rt, queue, from, bytes);
     if (rt->idle != NULL && rt->ended_us > 0) {
         idle_note(rt->idle, (float)(clock_now_us() - rt->ended_us));
         rt->ended_us = 0;
     }
     queue_copy(rt->queue, to, from, bytes);
+    return 0;
+}
+
+int runtime_copy_rows(struct runtime *rt, enum runtime_queue queue, void *to, size_t to_stride,
+                      const void *from, size_t from_stride, size_t bytes, size_t num_rows)
+{
+    check_load(rt, queue, from, (num_rows - 1) * from_stride + bytes);
+    for (size_t i = 0; i < num_rows; i++)
+        queue_copy(rt->queue, (unsigned char *)to + i * to_stride,
+                   (const unsigned char *)from + i * from_stride, bytes);
     return 0;
 }
 

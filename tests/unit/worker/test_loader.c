@@ -123,7 +123,7 @@ static int load(enum dtype dtype, int32_t num_threads, enum read_io io, struct w
     weight->row_bytes = COLS * dtype_bytes(dtype);
     weight->bytes = calloc(ROWS, weight->row_bytes);
     weight->num_loads = calloc(ROWS, 1);
-    return loader_run(&backend, &matrix, 1, &options, &err);
+    return loader_run(&backend, NULL, &matrix, 1, &options, &err);
 }
 
 static void check_each_row_once(const struct weight *weight)
@@ -175,13 +175,13 @@ START_TEST(cut_columns_are_those_of_the_file)
                                           .cols = NUM,
                                           .parts = &part,
                                           .num_parts = 1 };
-    ck_assert_int_eq(loader_run(&backend, &matrix, 1, &options, &err), 0);
+    ck_assert_int_eq(loader_run(&backend, NULL, &matrix, 1, &options, &err), 0);
     for (int32_t i = 0; i < ROWS_A; i++)
         ck_assert_mem_eq(weight.bytes + (size_t)i * weight.row_bytes,
                          (const char *)halves + ((size_t)i * COLS + FIRST) * 2, NUM * 2);
     const int direct = read_ahead_direct_fd(checkpoint.files[0].fd);
     struct read_ahead *ahead = NULL;
-    const bool has_ring = read_ahead_open(4096, &ahead) == 0;
+    const bool has_ring = read_ahead_open(4096, NULL, &ahead) == 0;
     ck_assert(used_direct == (ways[_i] == READ_IO_DIRECT && direct >= 0 && has_ring) ||
               ways[_i] == READ_IO_AUTO);
     read_ahead_close(ahead);

@@ -1,3 +1,4 @@
+#include "worker/load_report.h"
 #include "worker/memory.h"
 #include "worker/memory_report.h"
 
@@ -216,6 +217,28 @@ START_TEST(a_device_of_its_own_tells_where_its_memory_is)
 }
 END_TEST
 
+static void say_ways(const struct device *device, struct load_report *ret_report)
+{
+    (void)device;
+    *ret_report = (struct load_report){ .sent = 1500000000, .copied = 20000000, .packed = 7 };
+}
+
+START_TEST(a_device_of_its_own_tells_how_its_weights_came)
+{
+    const struct backend host = { .load_report = NULL }, own = { .load_report = say_ways };
+    struct load_rate rate = { .bytes = 1530000000, .us = 300000, .was_direct = true };
+    char text[LOAD_REPORT_BYTES];
+    ck_assert(load_report(&own, NULL, &rate, text));
+    ck_assert_str_eq(text, "1.53 GB in 0.30 s, 5.10 GB/s by direct reads; copied from where they "
+                           "were read 1.50 GB, through other memory 0.02 GB, packed 0.00 GB");
+    rate = (struct load_rate){ .bytes = 0 };
+    ck_assert(load_report(&own, NULL, &rate, text));
+    ck_assert_ptr_nonnull(strstr(text, "0.00 GB/s through the page cache"));
+    ck_assert(!load_report(&host, NULL, &rate, text));
+    ck_assert_str_eq(text, "");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("memory");
@@ -231,6 +254,7 @@ int main(void)
     tcase_add_test(tc, a_device_gives_all_and_a_sequence_that_fits_is_named);
     tcase_add_test(tc, each_name_of_the_option_is_a_type_of_pages);
     tcase_add_test(tc, a_device_of_its_own_tells_where_its_memory_is);
+    tcase_add_test(tc, a_device_of_its_own_tells_how_its_weights_came);
     tcase_add_test(tc, too_little_is_an_error_that_names_the_option);
     suite_add_tcase(suite, tc);
 

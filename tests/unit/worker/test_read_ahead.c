@@ -108,7 +108,7 @@ START_TEST(many_pieces_are_the_bytes_of_the_file)
     for (uint64_t i = 0; i < 900; i++)
         read_list_add(&list, fd, 11 + 320 * i, 200 + i % 100);
     ck_assert_int_eq(list.num, 900);
-    if (read_ahead_open(read_list_room(&list), &ahead) < 0)
+    if (read_ahead_open(read_list_room(&list), NULL, &ahead) < 0)
         return;
     for (int32_t slot = 0; slot < READ_AHEAD_SLOTS; slot++)
         read_ahead_begin(ahead, slot, direct, &list);
@@ -135,7 +135,7 @@ START_TEST(ranges_at_any_place_are_the_bytes_of_the_file_or_no_window)
     enum { NUM = sizeof(ranges) / sizeof(ranges[0]) };
     struct read_ahead *ahead;
     const int direct = read_ahead_direct_fd(fd);
-    const int r = read_ahead_open(100007 + 8192, &ahead);
+    const int r = read_ahead_open(100007 + 8192, NULL, &ahead);
     ck_assert(r == 0 || r == -EPERM || r == -ENOSYS);
     for (int32_t i = 0; r == 0 && i < NUM; i++) {
         const int32_t slot = i % READ_AHEAD_SLOTS;
@@ -159,7 +159,7 @@ START_TEST(several_are_under_way_at_once_and_may_be_left)
 {
     struct read_ahead *ahead;
     const int direct = read_ahead_direct_fd(fd);
-    if (read_ahead_open(60000 + 8192, &ahead) < 0)
+    if (read_ahead_open(60000 + 8192, NULL, &ahead) < 0)
         return;
     for (int32_t i = 0; i < READ_AHEAD_SLOTS; i++)
         begin(ahead, i, direct, 50001u * (unsigned)i, 60000);
@@ -178,7 +178,7 @@ START_TEST(what_cannot_be_read_is_no_window)
 {
     struct read_ahead *ahead;
     const int direct = read_ahead_direct_fd(fd);
-    if (read_ahead_open(4096, &ahead) < 0)
+    if (read_ahead_open(4096, NULL, &ahead) < 0)
         return;
     static const struct {
         uint64_t offset;
@@ -210,8 +210,8 @@ START_TEST(a_host_that_refuses_io_uring_is_told_from_one_that_lacks_memory)
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0)
         return;
-    ck_assert_int_eq(read_ahead_open(4096, &ahead), -EPERM);
-    ck_assert_int_eq(read_ahead_open(SIZE_MAX / 2, &ahead), -ENOMEM);
+    ck_assert_int_eq(read_ahead_open(4096, NULL, &ahead), -EPERM);
+    ck_assert_int_eq(read_ahead_open(SIZE_MAX / 2, NULL, &ahead), -ENOMEM);
 }
 END_TEST
 
