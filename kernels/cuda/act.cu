@@ -18,6 +18,7 @@ DEVICE float activation_of(int activation, float x)
 
 KERNEL(THREADS, 4) activate_kernel(const struct activate_args args)
 {
+    begin_kernel();
     const int64_t cols = args.cols, width = args.gated ? 2 * cols : cols;
     EACH(i, args.rows * cols)
     {
@@ -42,6 +43,7 @@ DEVICE float soften(const struct each_args &args, float x)
 
 KERNEL(THREADS, 4) each_kernel(const struct each_args args)
 {
+    begin_kernel();
     EACH(i, args.num)
     {
         float x = number_at(args.x, args.number, i);
@@ -69,6 +71,7 @@ KERNEL(THREADS, 4) each_kernel(const struct each_args args)
 
 KERNEL(THREADS, 4) inl_kernel(const struct inl_args args)
 {
+    begin_kernel();
     const int64_t cols = args.cols;
     EACH(i, args.rows * cols)
     {

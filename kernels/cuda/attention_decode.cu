@@ -61,6 +61,7 @@ KERNEL(THREADS, plan<DIM>::blocks)
 decode_kernel(const struct attention_args args)
 {
     DYNAMIC_SHARED(shared);
+    begin_kernel();
     uint16_t *tiles = (uint16_t *)shared;
     uint16_t *queries = tiles + WARPS * plan<DIM>::tile;
     float *total = (float *)(queries + 16 * plan<DIM>::stride);

@@ -156,6 +156,7 @@ KERNEL(GROUPS *GROUP_THREADS, 1)
 latent_kernel(const struct attention_args args)
 {
     DYNAMIC_SHARED(shared);
+    begin_kernel();
     constexpr int THREADS = GROUPS * GROUP_THREADS;
     const struct space p = space_of(shared);
     const int num = GROUPS == 1 ? args.work->num_decode : args.work->num_prefill;

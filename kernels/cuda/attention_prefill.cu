@@ -105,6 +105,7 @@ prefill_kernel(const struct attention_args args)
 {
     DYNAMIC_SHARED(shared);
     __shared__ struct scope s; /* registers are what sums need */
+    begin_kernel();
     typedef struct plan<DIM> plan;
     uint16_t *keys = (uint16_t *)shared, *values = keys + plan::tile;
     uint16_t *queries = values + plan::tile;

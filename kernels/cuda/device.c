@@ -110,7 +110,8 @@ int device_open(const struct device_options *options, struct device **ret_device
     memory_init(&d->memory, d->runtime);
     d->launch = (struct launch){ .stream = runtime_stream(d->runtime),
                                  .num_sms = info->num_sms,
-                                 .max_shared_bytes = info->max_shared_bytes };
+                                 .max_shared_bytes = info->max_shared_bytes,
+                                 .overlaps = info->arch >= 90 && rows_can_overlap() };
     snprintf(d->isa, sizeof(d->isa), "%s, sm_%d%s", info->name, info->arch,
              d->is_deterministic ? ", deterministic" : "");
     r = open_parts(d, options, err);

@@ -36,7 +36,37 @@ static void launch_kernel(void (*kernel)(Parameters...), dim3 grid, int threads,
     if (shared_bytes > 48 * 1024)
         cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              shared_bytes);
-    kernel<<<grid, threads, shared_bytes, (cudaStream_t)launch->stream>>>(arguments...);
+    cudaLaunchAttribute overlap = {};
+    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    overlap.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = dim3((unsigned)threads);
+    config.dynamicSmemBytes = (size_t)shared_bytes;
+    config.stream = (cudaStream_t)launch->stream;
+    config.attrs = &overlap;
+    config.numAttrs = launch->overlaps ? 1 : 0;
+    cudaLaunchKernelEx(&config, kernel, arguments...);
+}
+
+template <typename... Parameters> static int built_for(void (*kernel)(Parameters...))
+{
+    cudaFuncAttributes attributes;
+    const cudaError_t r = cudaFuncGetAttributes(&attributes, (const void *)kernel);
+    return r == cudaSuccess ? attributes.ptxVersion : 0;
+}
+
+/*
+ * What each kernel does first; only weights may be read before. It may have been launched while the
+ * kernels before it still run (programmatic dependent launch): here it waits until they have ended
+ * and what they wrote is seen. Then the next one may come and wait in its turn.
+ */
+DEVICE void begin_kernel(void)
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;\n" ::: "memory");
+    asm volatile("griddepcontrol.launch_dependents;\n" ::: "memory");
+#endif
 }
 
 DEVICE float lane_xor(float x, int mask)

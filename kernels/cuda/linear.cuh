@@ -2,19 +2,20 @@
  * linear.cuh - out = W x on tensor cores, for every form of weights and any number of rows
  *
  *     block    : 16 MT rows of W  x  8 NT rows of x, 8 warps
- *     warp w   : all of that for the w-th eighth of the inputs, in units of 32, or as many as a load has
- *     unit     : two mma.m16n8k16 per 16 x 8; weights come from memory straight into the registers
- *                that A wants, made 16-bit on the way; x likewise from L2
- *     the end  : the eight partial sums are added in order in shared memory, then bias
+ *     warp w   : all of that for the w-th eighth of the inputs, in units of 32, or as many as a
+ * load has unit     : two mma.m16n8k16 per 16 x 8; weights come from memory straight into the
+ * registers that A wants, made 16-bit on the way; x likewise from L2 the end  : the eight partial
+ * sums are added in order in shared memory, then bias
  *
  * The weights stand on the side of 16, so that few rows of x (decode) waste only the side of 8. An
  * output is the sum of eight sums, each over its units in order, whatever MT, NT and the number of
  * rows are: that is what makes it the same for one row and for a thousand.
  *
- * Bytes of W dominate below about 50 rows: 16-byte loads, eight in flight per thread before the
- * first is used, two to four blocks on an SM. Expected 80 to 90 % of the bandwidth for matrices of
- * more than 500 tiles of 16 rows; smaller ones leave SMs idle. With NT = 8, MT = 4 a block moves
- * 8 KB through L2 for 64 mma: about 170 TFLOP/s.
+ * Bytes of W dominate below about 50 rows: 16-byte loads, up to eight in flight per thread, the
+ * next as soon as one is used, the first before the kernels in front have ended; two to four blocks
+ * on an SM. Expected 80 to 90 % of the bandwidth for matrices of more than 500 tiles of 16 rows;
+ * smaller ones leave SMs idle. With NT = 8, MT = 4 a block moves 8 KB through L2 for 64 mma: about
+ * 170 TFLOP/s.
  *
  * Weights are a class with
  *     unit                : what a lane holds of UNITS units
@@ -29,7 +30,8 @@
 
 enum { LINEAR_WARPS = 8, LINEAR_THREADS = 32 * LINEAR_WARPS };
 
-/* A lane's part of a unit of x for one n-tile: inputs as b0, b1 of the first mma and of the second. */
+/* A lane's part of a unit of x for one n-tile: inputs as b0, b1 of the first mma and of the second.
+ */
 struct x_unit {
     uint32_t b[4];
 };
@@ -54,8 +56,14 @@ template <enum number NUMBER> struct plain_weights {
     struct unit {
         uint4 low, high; /* of rows g and g + 8 */
     };
-    static DEVICE_MEMBER int x_first(int t) { return 8 * t; }
-    static DEVICE_MEMBER int x_second(int t) { return 8 * t + 4; }
+    static DEVICE_MEMBER int x_first(int t)
+    {
+        return 8 * t;
+    }
+    static DEVICE_MEMBER int x_second(int t)
+    {
+        return 8 * t + 4;
+    }
 
     static DEVICE_MEMBER unit load(const struct matrix &w, int64_t row, int u, int lane)
     {
@@ -148,22 +156,47 @@ DEVICE int end_row_of(const struct linear_args &args, int block)
     return args.first != nullptr ? args.first[block + 1] : args.rows;
 }
 
+/* A lane's inputs of x in a unit whose first is k. */
+template <class WEIGHTS>
+DEVICE struct x_unit load_x(const uint16_t *row, int k, int cols, bool is_aligned)
+{
+    const int t = lane_of() & 3;
+    const uint2 p = load_x4(row, k + WEIGHTS::x_first(t), cols, is_aligned);
+    const uint2 q = load_x4(row, k + WEIGHTS::x_second(t), cols, is_aligned);
+    return x_unit{ { p.x, p.y, q.x, q.y } };
+}
+
 template <class WEIGHTS, int NT, int MT>
-KERNEL(LINEAR_THREADS, (NT * MT >= 8 ? 1 : 2)) linear_kernel(const struct linear_args args)
+KERNEL(LINEAR_THREADS, (NT * MT >= 8 ? 1 : 2))
+linear_kernel(const struct linear_args args)
 {
     __shared__ float total[8 * NT][16 * MT + 1];
     const int warp = (int)threadIdx.x / 32, lane = lane_of(), g = lane / 4, t = lane & 3;
     const int block = (int)blockIdx.z, tile_rows = 16 * MT;
+    if (args.first != nullptr)
+        begin_kernel();
     const int first = first_row_of(args, block) + (int)blockIdx.x * 8 * NT;
     const int rows = end_row_of(args, block) - first;
     if (rows <= 0)
         return;
 
     constexpr int UNITS = WEIGHTS::UNITS;
+    /* Loads under way. */
+    constexpr int AHEAD = NT * MT >= 8 ? 1 : MT > 1 ? WEIGHTS::AHEAD : 4;
     const int steps = args.w.stride / (32 * UNITS), cols = args.w.cols;
     const int from = steps * warp / LINEAR_WARPS * UNITS;
     const int to = steps * (warp + 1) / LINEAR_WARPS * UNITS;
     const int64_t w_row = (int64_t)block * args.block_rows + (int64_t)blockIdx.y * tile_rows;
+    typename WEIGHTS::unit w[AHEAD][MT];
+#pragma unroll
+    for (int a = 0; a < AHEAD; a++)
+#pragma unroll
+        for (int m = 0; m < MT; m++)
+            if (from + a * UNITS < to)
+                w[a][m] = WEIGHTS::load(args.w, w_row + 16 * m, from + a * UNITS, lane);
+    if (args.first == nullptr)
+        begin_kernel(); /* weights are already on their way */
+
     const uint16_t *x = (const uint16_t *)args.x + block * args.x_block;
     const bool is_aligned = args.x_row % 4 == 0 && args.x_block % 4 == 0;
     float c[MT][NT][4];
@@ -173,41 +206,31 @@ KERNEL(LINEAR_THREADS, (NT * MT >= 8 ? 1 : 2)) linear_kernel(const struct linear
         for (int n = 0; n < NT; n++)
             c[m][n][0] = c[m][n][1] = c[m][n][2] = c[m][n][3] = 0.0f;
 
-    /* Loads under way before the first is used. */
-    constexpr int AHEAD = NT * MT >= 8 ? 1 : MT > 1 ? WEIGHTS::AHEAD : 4;
     for (int u = from; u < to; u += AHEAD * UNITS) {
-        typename WEIGHTS::unit w[AHEAD][MT];
-#pragma unroll
-        for (int a = 0; a < AHEAD; a++)
-#pragma unroll
-            for (int m = 0; m < MT; m++)
-                if (u + a * UNITS < to)
-                    w[a][m] = WEIGHTS::load(args.w, w_row + 16 * m, u + a * UNITS, lane);
 #pragma unroll
         for (int a = 0; a < AHEAD; a++) {
-            if (u + a * UNITS >= to)
+            const int at = u + a * UNITS, next = at + AHEAD * UNITS;
+            if (at >= to)
                 break;
 #pragma unroll
             for (int j = 0; j < UNITS; j++) {
-                const int k = 32 * (u + a * UNITS + j);
                 struct x_unit xs[NT];
 #pragma unroll
                 for (int n = 0; n < NT; n++) {
-                    uint2 p = make_uint2(0, 0), q = make_uint2(0, 0);
-                    if (8 * n + g < rows) {
-                        const uint16_t *row = x + (int64_t)(first + 8 * n + g) * args.x_row;
-                        p = load_x4(row, k + WEIGHTS::x_first(t), cols, is_aligned);
-                        q = load_x4(row, k + WEIGHTS::x_second(t), cols, is_aligned);
-                    }
-                    xs[n].b[0] = p.x;
-                    xs[n].b[1] = p.y;
-                    xs[n].b[2] = q.x;
-                    xs[n].b[3] = q.y;
+                    const int64_t row = first + 8 * n + g;
+                    xs[n] = x_unit{ { 0, 0, 0, 0 } };
+                    if (8 * n + g < rows)
+                        xs[n] =
+                            load_x<WEIGHTS>(x + row * args.x_row, 32 * (at + j), cols, is_aligned);
                 }
 #pragma unroll
                 for (int m = 0; m < MT; m++)
                     WEIGHTS::template apply<NT>(args.w, w[a][m], j, xs, c[m]);
             }
+#pragma unroll
+            for (int m = 0; m < MT; m++)
+                if (next < to)
+                    w[a][m] = WEIGHTS::load(args.w, w_row + 16 * m, next, lane);
         }
     }
 
@@ -257,7 +280,8 @@ template <class WEIGHTS> static void launch_linear(const struct launch *launch, 
 }
 
 /* The same with fewer shapes, for forms that matter less: of many rows W comes twice as often. */
-template <class WEIGHTS> static void launch_linear_rare(const struct launch *launch, const void *args)
+template <class WEIGHTS>
+static void launch_linear_rare(const struct launch *launch, const void *args)
 {
     const struct linear_args *a = (const struct linear_args *)args;
     if (a->rows_hint <= 8)
@@ -280,6 +304,7 @@ DEVICE uint32_t scaled_pair(uint32_t pair, float scale, float min)
 /* A warp takes a load of 16 rows: 512 bytes become 1 to 4 KB, in runs of 32 bytes. */
 template <class FORM> KERNEL(EXPAND_THREADS, 2) expand_kernel(const struct expand_args args)
 {
+    begin_kernel();
     const int lane = lane_of(), g = lane / 4, t = lane & 3;
     const int steps = args.w.stride / (32 * FORM::UNITS);
     const int64_t num = (int64_t)((args.num_rows + 15) / 16) * steps;
@@ -295,7 +320,8 @@ template <class FORM> KERNEL(EXPAND_THREADS, 2) expand_kernel(const struct expan
             for (int r = 0; r < 2; r++) {
                 if (tile + g + 8 * r >= args.num_rows)
                     continue;
-                uint16_t *to = args.out + (int64_t)(tile + g + 8 * r) * args.w.stride + 32 * (u + j);
+                uint16_t *to =
+                    args.out + (int64_t)(tile + g + 8 * r) * args.w.stride + 32 * (u + j);
                 const float low = has_min ? o.min[0][r] : 0.0f, high = has_min ? o.min[1][r] : 0.0f;
                 *(uint2 *)(to + FORM::x_first(t)) =
                     make_uint2(scaled_pair(o.first[r], o.scale[0][r], low),

@@ -13,6 +13,7 @@ enum { WARPS = 8, ROWS = 8 };
 
 KERNEL(32 * WARPS, 2) f32_kernel(const struct linear_args args)
 {
+    begin_kernel();
     const int block = (int)blockIdx.z, lane = lane_of();
     const int n = (int)blockIdx.y * WARPS + (int)threadIdx.x / 32;
     const int begin = args.first != nullptr ? args.first[block] : 0;
@@ -56,6 +57,7 @@ enum { ORDER_THREADS = 256 };
 
 KERNEL(ORDER_THREADS, 4) order_kernel(const struct order_args args)
 {
+    begin_kernel();
     const int64_t num = (int64_t)args.rows * args.num_blocks * args.cols;
     for (int64_t i = (int64_t)blockIdx.x * ORDER_THREADS + threadIdx.x; i < num;
          i += (int64_t)gridDim.x * ORDER_THREADS) {

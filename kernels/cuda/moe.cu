@@ -153,6 +153,7 @@ KERNEL(32, 8) choose_kernel(const struct route_args args)
 {
     __shared__ struct choice choice;
     __shared__ float groups[EXPERTS];
+    begin_kernel();
     if (args.table != nullptr)
         choose_by_token(args, blockIdx.x, &choice);
     else
@@ -162,6 +163,7 @@ KERNEL(32, 8) choose_kernel(const struct route_args args)
 KERNEL(EXPERTS, 1) sort_kernel(const struct route_args args)
 {
     __shared__ int counts[EXPERTS];
+    begin_kernel();
     const int e = (int)threadIdx.x, pairs = args.rows * args.top_k;
     int count = 0;
     for (int i = 0; e < args.num_experts && i < pairs; i++)
@@ -185,6 +187,7 @@ KERNEL(EXPERTS, 1) sort_kernel(const struct route_args args)
 
 KERNEL(THREADS, 4) add_kernel(const struct combine_args args)
 {
+    begin_kernel();
     const int64_t cols = args.cols, num = args.rows * cols;
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < num;
          i += (int64_t)gridDim.x * THREADS) {

@@ -21,6 +21,7 @@ DEVICE float take(const struct norm_args &args, int64_t at, bool add)
 KERNEL(THREADS, 4) norm_kernel(const struct norm_args args)
 {
     __shared__ float space[MAX_WARPS];
+    begin_kernel();
     const int64_t begin = (int64_t)blockIdx.x * args.cols;
     float held[HELD], sum = 0.0f, sum_sq = 0.0f;
 
@@ -70,6 +71,7 @@ KERNEL(THREADS, 4) norm_kernel(const struct norm_args args)
 KERNEL(THREADS, 4) squares_kernel(const struct squares_args args)
 {
     __shared__ float space[MAX_WARPS];
+    begin_kernel();
     const float *row = args.qkv + (int64_t)blockIdx.x * (args.q_cols + 2 * args.k_cols);
     float sums[2] = { 0.0f, 0.0f };
     for (int i = (int)threadIdx.x; i < args.q_cols; i += THREADS)

@@ -26,6 +26,7 @@ struct launch {
     void *stream;
     int32_t num_sms;
     int32_t max_shared_bytes;
+    bool overlaps; /* kernels may be launched while those before them run: begin_kernel() waits */
 };
 
 typedef void launch_function(const struct launch *launch, const void *args);
@@ -100,6 +101,9 @@ struct embed_args {
     float scale;
     int32_t rows;
 };
+
+/* Whether this GPU's code of the kernels has that wait. */
+bool rows_can_overlap(void);
 
 launch_function rows_embed, rows_gather, rows_convert, rows_copy_blocks, rows_move;
 

@@ -87,6 +87,7 @@ DEVICE void store(const struct pages &pages, int64_t slot, int layer, int head, 
 KERNEL(32 * WARPS, 4) rope_kernel(const struct rope_args args)
 {
     __shared__ float heads[WARPS][MAX_DIM];
+    begin_kernel();
     const int kv_heads = args.pages.num_kv_heads, dim = args.pages.head_dim;
     const int num = args.num_heads + 2 * kv_heads, warp = (int)threadIdx.x / 32;
     const int64_t unit = (int64_t)blockIdx.x * WARPS + warp;
@@ -124,6 +125,7 @@ KERNEL(32 * WARPS, 4) rope_kernel(const struct rope_args args)
 KERNEL(32 * WARPS, 4) latent_kernel(const struct latent_args args)
 {
     __shared__ float heads[WARPS][MAX_DIM];
+    begin_kernel();
     const int num = args.num_heads + 1, warp = (int)threadIdx.x / 32;
     const int64_t unit = (int64_t)blockIdx.x * WARPS + warp;
     if (unit >= (int64_t)args.rows * num)

@@ -9,6 +9,7 @@
 
 KERNEL(THREADS, 4) embed_kernel(const struct embed_args args)
 {
+    begin_kernel();
     const int64_t cols = args.table.cols;
     EACH(i, args.rows * cols)
     {
@@ -18,6 +19,7 @@ KERNEL(THREADS, 4) embed_kernel(const struct embed_args args)
 
 template <typename T> KERNEL(THREADS, 4) gather_kernel(const struct gather_args args)
 {
+    begin_kernel();
     const int64_t cols = args.cols;
     EACH(i, args.num * cols)
     {
@@ -27,6 +29,7 @@ template <typename T> KERNEL(THREADS, 4) gather_kernel(const struct gather_args 
 
 KERNEL(THREADS, 4) convert_kernel(const struct convert_args args)
 {
+    begin_kernel();
     EACH(i, args.num)
     {
         number_store(args.out, args.number, i, number_at(args.x, args.from, i));
@@ -36,6 +39,7 @@ KERNEL(THREADS, 4) convert_kernel(const struct convert_args args)
 /* A page of the grid's y; 16 bytes at a time. */
 KERNEL(THREADS, 4) copy_blocks_kernel(const struct copy_blocks_args args)
 {
+    begin_kernel();
     const int64_t num = args.block_bytes / 16;
     const uint4 *from = (const uint4 *)(args.blocks + args.from[blockIdx.y] * args.block_bytes);
     uint4 *to = (uint4 *)(args.blocks + args.to[blockIdx.y] * args.block_bytes);
@@ -47,6 +51,7 @@ KERNEL(THREADS, 4) copy_blocks_kernel(const struct copy_blocks_args args)
 
 KERNEL(THREADS, 4) move_kernel(const struct move_args args)
 {
+    begin_kernel();
     EACH(i, args.num)
     {
         args.to[args.pairs[2 * i]] = args.results[args.pairs[2 * i + 1]].id;
@@ -55,6 +60,7 @@ KERNEL(THREADS, 4) move_kernel(const struct move_args args)
 
 KERNEL(THREADS, 4) spread_kernel(const struct spread_args args)
 {
+    begin_kernel();
     EACH(i, (int64_t)args.rows * args.total)
     {
         const int64_t row = i / args.total, col = i % args.total;
@@ -67,6 +73,11 @@ KERNEL(THREADS, 4) spread_kernel(const struct spread_args args)
                 ? args.in[(rank * (int64_t)args.rows + row) * args.most + col - begin]
                 : 0.0f;
     }
+}
+
+extern "C" bool rows_can_overlap(void)
+{
+    return built_for(move_kernel) >= 90;
 }
 
 extern "C" void rows_embed(const struct launch *launch, const void *args)

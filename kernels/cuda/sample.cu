@@ -284,6 +284,7 @@ DEVICE void give_logprobs(const struct row &r, int id, double lse, struct result
 KERNEL(THREADS, 1) sample_kernel(const struct sample_args args)
 {
     __shared__ struct space space;
+    begin_kernel();
     const struct draw *draw = &args.draws[blockIdx.x];
     struct result *result = &args.results[blockIdx.x];
     struct row r;

@@ -42,6 +42,7 @@ KERNEL(THREADS, 4) scan_kernel(const struct sample_args args)
     __shared__ double sums[MAX_WARPS];
     __shared__ float values[WARPS];
     __shared__ int ids[WARPS];
+    begin_kernel();
     const float *logits = args.logits + (int64_t)blockIdx.y * args.num_vocab;
     const int begin = (int)blockIdx.x * SCAN_TOKENS;
     const int end = begin + SCAN_TOKENS < args.num_vocab ? begin + SCAN_TOKENS : args.num_vocab;

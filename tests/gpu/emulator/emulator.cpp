@@ -19,7 +19,7 @@ struct copy {
 
 struct fiber {
     void *stack_pointer;
-    bool is_done;
+    bool has_begun, is_done;
     int barrier; /* that it waits at, or -1 */
     int groups;  /* of copies, closed */
     std::vector<copy> copies;
@@ -71,6 +71,8 @@ static void run_fiber(void)
 {
     threadIdx.x = (unsigned)block.current;
     (*block.kernel)();
+    if (!block.fibers[block.current].has_begun)
+        std::abort();
     block.fibers[block.current].is_done = true;
     block.live--;
     release_barrier();
@@ -86,7 +88,7 @@ static void start_fiber(int i)
     for (int k = 0; k < 6; k++)
         *--top = nullptr;
     block.fibers[i].stack_pointer = top;
-    block.fibers[i].is_done = false;
+    block.fibers[i].has_begun = block.fibers[i].is_done = false;
     block.fibers[i].barrier = -1;
     block.fibers[i].groups = 0;
     block.fibers[i].copies.clear();
@@ -155,6 +157,11 @@ void emulator_run(dim3 grid, int threads, int shared_bytes, const std::function<
         std::memset(emulator_shared, 0xff, (size_t)shared_bytes);
         run_block(threads, backwards);
     }
+}
+
+void begin_kernel(void)
+{
+    block.fibers[block.current].has_begun = true;
 }
 
 void emulator_block_sync(void)

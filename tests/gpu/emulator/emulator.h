@@ -82,6 +82,13 @@ static void launch_kernel(void (*kernel)(Parameters...), dim3 grid, int threads,
     });
 }
 
+template <typename... Parameters> static int built_for(void (*)(Parameters...))
+{
+    return 90;
+}
+
+void begin_kernel(void);
+
 /* --- lanes ---------------------------------------------------------------------------------- */
 
 template <typename T> static inline T emulator_from(T x, int lane)
