@@ -20,11 +20,12 @@ KERNEL(THREADS, 4) activate_kernel(const struct activate_args args)
 {
     begin_kernel();
     const int64_t cols = args.cols, width = args.gated ? 2 * cols : cols;
-    EACH(i, args.rows * cols)
+    EACH_CELL(row, col, args.rows, args.cols)
     {
-        const float *in = args.in + i / cols * width + i % cols;
+        const float *in = args.in + row * width + col;
         const float value = activation_of(args.activation, in[0]);
-        number_store(args.out, args.number, i, args.gated ? value * in[cols] : value);
+        number_store(args.out, args.number, row * cols + col,
+                     args.gated ? value * in[cols] : value);
     }
 }
 
@@ -37,8 +38,7 @@ DEVICE float limit(float x, float low, float high)
 DEVICE float soften(const struct each_args &args, float x)
 {
     const float half = (args.c - args.b) / 2.0f, middle = (args.c + args.b) / 2.0f;
-    return args.a +
-           (half > 0.0f ? tanhf((x - args.a - middle) / half) * half + middle : middle);
+    return args.a + (half > 0.0f ? tanhf((x - args.a - middle) / half) * half + middle : middle);
 }
 
 KERNEL(THREADS, 4) each_kernel(const struct each_args args)
@@ -73,9 +73,10 @@ KERNEL(THREADS, 4) inl_kernel(const struct inl_args args)
 {
     begin_kernel();
     const int64_t cols = args.cols;
-    EACH(i, args.rows * cols)
+    EACH_CELL(row, col, args.rows, args.cols)
     {
-        const float *c = args.controller + i / cols * 3 * cols + i % cols;
+        const int64_t i = row * cols + col;
+        const float *c = args.controller + row * 3 * cols + col;
         const float alpha = sigmoid(c[0]), gate = sigmoid(c[2 * cols]), b = c[cols];
         const float beta = fminf(b > 20.0f ? b : log1pf(expf(b)), 2.0f);
         const float m = args.m[i], error = args.a[i] - m;
@@ -95,7 +96,7 @@ KERNEL(THREADS, 4) inl_kernel(const struct inl_args args)
 extern "C" void act_activate(const struct launch *launch, const void *args)
 {
     const struct activate_args *a = (const struct activate_args *)args;
-    launch_kernel(activate_kernel, grid_of((int64_t)a->rows * a->cols), THREADS, 0, launch, *a);
+    launch_kernel(activate_kernel, grid_of_cells(a->rows, a->cols), THREADS, 0, launch, *a);
 }
 
 extern "C" void act_each(const struct launch *launch, const void *args)
@@ -107,5 +108,5 @@ extern "C" void act_each(const struct launch *launch, const void *args)
 extern "C" void act_inl(const struct launch *launch, const void *args)
 {
     const struct inl_args *a = (const struct inl_args *)args;
-    launch_kernel(inl_kernel, grid_of((int64_t)a->rows * a->cols), THREADS, 0, launch, *a);
+    launch_kernel(inl_kernel, grid_of_cells(a->rows, a->cols), THREADS, 0, launch, *a);
 }

@@ -21,8 +21,8 @@
 #include "kernels/cuda/ops.h"
 
 #ifndef CUDA_EMULATED
-#define DEVICE static __device__ __forceinline__
-#define DEVICE_MEMBER __device__ __forceinline__
+#define DEVICE               static __device__ __forceinline__
+#define DEVICE_MEMBER        __device__ __forceinline__
 #define DYNAMIC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
 /* The bound keeps a kernel's registers low enough for so many blocks on an SM. */
 #define KERNEL(threads, blocks) static __global__ void __launch_bounds__(threads, blocks)
@@ -99,6 +99,11 @@ DEVICE unsigned lane_ballot(bool x)
     return __ballot_sync(0xffffffffu, x);
 }
 
+DEVICE int count_bits(unsigned x)
+{
+    return __popc(x);
+}
+
 DEVICE void warp_sync(void)
 {
     __syncwarp();
@@ -130,8 +135,8 @@ DEVICE uint32_t pack_bf16(float low, float high)
 DEVICE uint32_t pack_f16(float low, float high) /* beyond the greatest: the greatest */
 {
     const float most = 65504.0f;
-    const __half2 pair = __floats2half2_rn(fminf(fmaxf(low, -most), most),
-                                           fminf(fmaxf(high, -most), most));
+    const __half2 pair =
+        __floats2half2_rn(fminf(fmaxf(low, -most), most), fminf(fmaxf(high, -most), most));
     return (low != low || high != high) ? 0x7e007e00u : *(const uint32_t *)&pair;
 }
 
@@ -148,15 +153,13 @@ DEVICE float f16_to_float(uint16_t half)
 
 DEVICE uint32_t sub_bf16(uint32_t a, uint32_t b)
 {
-    const __nv_bfloat162 pair =
-        __hsub2(*(const __nv_bfloat162 *)&a, *(const __nv_bfloat162 *)&b);
+    const __nv_bfloat162 pair = __hsub2(*(const __nv_bfloat162 *)&a, *(const __nv_bfloat162 *)&b);
     return *(const uint32_t *)&pair;
 }
 
 DEVICE uint32_t mul_bf16(uint32_t a, uint32_t b)
 {
-    const __nv_bfloat162 pair =
-        __hmul2(*(const __nv_bfloat162 *)&a, *(const __nv_bfloat162 *)&b);
+    const __nv_bfloat162 pair = __hmul2(*(const __nv_bfloat162 *)&a, *(const __nv_bfloat162 *)&b);
     return *(const uint32_t *)&pair;
 }
 

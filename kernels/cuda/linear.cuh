@@ -173,7 +173,8 @@ linear_kernel(const struct linear_args args)
     __shared__ float total[8 * NT][16 * MT + 1];
     const int warp = (int)threadIdx.x / 32, lane = lane_of(), g = lane / 4, t = lane & 3;
     const int block = (int)blockIdx.z, tile_rows = 16 * MT;
-    if (args.first != nullptr)
+    const bool waits = args.first != nullptr || args.is_made;
+    if (waits)
         begin_kernel();
     const int first = first_row_of(args, block) + (int)blockIdx.x * 8 * NT;
     const int rows = end_row_of(args, block) - first;
@@ -194,7 +195,7 @@ linear_kernel(const struct linear_args args)
         for (int m = 0; m < MT; m++)
             if (from + a * UNITS < to)
                 w[a][m] = WEIGHTS::load(args.w, w_row + 16 * m, from + a * UNITS, lane);
-    if (args.first == nullptr)
+    if (!waits)
         begin_kernel(); /* weights are already on their way */
 
     const uint16_t *x = (const uint16_t *)args.x + block * args.x_block;

@@ -198,7 +198,8 @@ static void multiply_ourselves(const struct launch *launch, const struct lt_args
                                .num_blocks = 1,
                                .x_row = a->w.cols,
                                .out_row = a->out_row,
-                               .rows_hint = a->rows };
+                               .rows_hint = a->rows,
+                               .is_made = true };
     (a->w.number == NUMBER_F32 ? linear_f32 : linear_plain)(launch, &own);
 }
 

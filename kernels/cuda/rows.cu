@@ -11,9 +11,9 @@ KERNEL(THREADS, 4) embed_kernel(const struct embed_args args)
 {
     begin_kernel();
     const int64_t cols = args.table.cols;
-    EACH(i, args.rows * cols)
+    EACH_CELL(row, col, args.rows, args.table.cols)
     {
-        args.out[i] = args.scale * matrix_at(args.table, args.ids[i / cols], (int32_t)(i % cols));
+        args.out[row * cols + col] = args.scale * matrix_at(args.table, args.ids[row], col);
     }
 }
 
@@ -21,9 +21,9 @@ template <typename T> KERNEL(THREADS, 4) gather_kernel(const struct gather_args 
 {
     begin_kernel();
     const int64_t cols = args.cols;
-    EACH(i, args.num * cols)
+    EACH_CELL(row, col, args.num, args.cols)
     {
-        ((T *)args.out)[i] = ((const T *)args.x)[args.indices[i / cols] * cols + i % cols];
+        ((T *)args.out)[row * cols + col] = ((const T *)args.x)[args.indices[row] * cols + col];
     }
 }
 
@@ -61,14 +61,13 @@ KERNEL(THREADS, 4) move_kernel(const struct move_args args)
 KERNEL(THREADS, 4) spread_kernel(const struct spread_args args)
 {
     begin_kernel();
-    EACH(i, (int64_t)args.rows * args.total)
+    EACH_CELL(row, col, args.rows, args.total)
     {
-        const int64_t row = i / args.total, col = i % args.total;
-        int rank = (int)(col * args.num_ranks / args.total);
+        int rank = (int)((int64_t)col * args.num_ranks / args.total);
         while ((int64_t)args.total * (rank + 1) / args.num_ranks <= col)
             rank++;
         const int64_t begin = (int64_t)args.total * rank / args.num_ranks;
-        args.out[i] =
+        args.out[row * args.total + col] =
             col - begin < args.most
                 ? args.in[(rank * (int64_t)args.rows + row) * args.most + col - begin]
                 : 0.0f;
@@ -83,14 +82,14 @@ extern "C" bool rows_can_overlap(void)
 extern "C" void rows_embed(const struct launch *launch, const void *args)
 {
     const struct embed_args *a = (const struct embed_args *)args;
-    launch_kernel(embed_kernel, grid_of((int64_t)a->rows * a->table.cols), THREADS, 0, launch, *a);
+    launch_kernel(embed_kernel, grid_of_cells(a->rows, a->table.cols), THREADS, 0, launch, *a);
 }
 
 extern "C" void rows_gather(const struct launch *launch, const void *args)
 {
     const struct gather_args *a = (const struct gather_args *)args;
     launch_kernel(a->element_bytes == 2 ? gather_kernel<uint16_t> : gather_kernel<uint32_t>,
-                  grid_of((int64_t)a->num * a->cols), THREADS, 0, launch, *a);
+                  grid_of_cells(a->num, a->cols), THREADS, 0, launch, *a);
 }
 
 extern "C" void rows_convert(const struct launch *launch, const void *args)
@@ -115,5 +114,5 @@ extern "C" void rows_move(const struct launch *launch, const void *args)
 extern "C" void rows_spread(const struct launch *launch, const void *args)
 {
     const struct spread_args *a = (const struct spread_args *)args;
-    launch_kernel(spread_kernel, grid_of((int64_t)a->rows * a->total), THREADS, 0, launch, *a);
+    launch_kernel(spread_kernel, grid_of_cells(a->rows, a->total), THREADS, 0, launch, *a);
 }

@@ -46,8 +46,10 @@ static void keep_plan(struct side *s, const struct moe_plan *plan, int32_t rows)
 static void route(struct side *s, int32_t variant)
 {
     const int32_t groups = variant >= 2 ? side_whole(s, 2, 4) : 1;
-    const int32_t experts = groups * side_whole(s, 3, 40), rows = side_whole(s, 1, 70);
-    const int32_t top_k = side_whole(s, 1, 3);
+    const int32_t experts = groups * side_whole(s, 3, 40);
+    const bool is_long = variant == 4; /* more pairs than few */
+    const int32_t rows = is_long ? 1000 : side_whole(s, 1, 70);
+    const int32_t top_k = is_long ? 3 : side_whole(s, 1, 3);
     const struct moe_plan plan = make_plan(s, experts, top_k, rows);
     float *logits = side_random(s, (size_t)(rows * experts), 4.0f);
     const struct moe_routing routing = { .scores = variant % 2 == 0 ? MOE_SOFTMAX : MOE_SIGMOID,
@@ -144,7 +146,7 @@ static void heads(struct side *s, int32_t variant)
 }
 
 const struct gpu_case cases_experts[] = {
-    { "moe_route", route, 4, 1e-5 },
+    { "moe_route", route, 5, 1e-5 },
     { "moe_route_tokens", route_tokens, 2, 1e-6 },
     { "a layer of experts", layer, NUM_DTYPES, 3e-2 },
     { "heads_linear", heads, NUM_DTYPES, 2e-2 },

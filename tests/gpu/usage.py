@@ -19,7 +19,7 @@ BUDGETS = [
     ("order_kernel", 40, 0),
     ("linear_kernelI", 240, 10 << 10),
     ("choose_kernel", 48, 13 << 10),
-    ("sort_kernel", 40, 5 << 10),
+    ("sort_kernel", 48, 512),
     ("add_kernel", 48, 0),
     ("squares_kernel", 40, 256),
     ("norm_kernel", 64, 256),

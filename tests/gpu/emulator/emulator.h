@@ -142,6 +142,11 @@ static inline void fence(void)
 {
 }
 
+static inline int count_bits(unsigned x)
+{
+    return __builtin_popcount(x);
+}
+
 static inline int __ffs(int x)
 {
     return __builtin_ffs(x);
