@@ -45,7 +45,7 @@ static void open_device(void)
                                             .max_vocab = 256,
                                             .max_input_bytes = 1 << 20,
                                             .memory_share = 0.9 };
-    ck_assert_int_eq(backend_open("cuda", &real, &err), 0);
+    ck_assert_msg(backend_open("cuda", &real, &err) == 0, "%s", err.message);
     backend = *real;
     backend.room_open = count_room;
     backend.weight_load = count_load;
@@ -333,6 +333,25 @@ START_TEST(a_file_that_ends_too_early_is_named_and_leaves_no_room_behind)
 }
 END_TEST
 
+/* From rooms, from the ring, and in the middle of either. */
+START_TEST(weights_that_do_not_arrive_are_one_sentence)
+{
+    struct weight *weight;
+    bool direct;
+    int fd;
+    setenv("TOKENRING_EMULATED_LOADS", _i % 2 == 0 ? "0" : "3", 1);
+    setenv("TOKENRING_EMULATED_PINNED_MIB", _i < 2 ? "4096" : "0", 1);
+    open_file();
+
+    ck_assert_int_eq(load(&whole, DTYPE_BF16, 2, READ_IO_DIRECT, &weight, &direct), 0);
+
+    ck_assert_int_eq(backend.store_seal(store, &fd, &err), -EIO);
+    ck_assert_str_eq(err.message, "the weights did not reach the GPU: the bus is gone");
+    ck_assert_int_eq(backend.store_seal(store, &fd, &err), -EIO); /* it stays so */
+    close_file();
+}
+END_TEST
+
 /* --- packed ones ------------------------------------------------------------------------------ */
 
 static const enum dtype packed[] = { DTYPE_Q8_0, DTYPE_Q4_0, DTYPE_Q4_1,   DTYPE_Q4_K, DTYPE_Q5_0,
@@ -480,5 +499,6 @@ RUN_ROWS("gpu_load", setup, NULL, 60,
          ONCE(what_is_widened_is_widened_in_a_room),
          TIMES(a_host_that_pins_no_memory_loads_the_same, 2),
          TIMES(a_file_that_ends_too_early_is_named_and_leaves_no_room_behind, 2),
+         TIMES(weights_that_do_not_arrive_are_one_sentence, 4),
          TIMES(packed_rows_may_come_in_any_pieces, NUM_PACKED),
          TIMES(threads_pack_their_panels_at_once, 2))

@@ -4,8 +4,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "worker/model/direct_files.h"
 #include "worker/model/tensor_read.h"
 
 enum { PANEL_ROWS = 32, BLOCK_BYTES = 4 << 20, QUANT_BLOCK_BYTES = 16 << 20, MAX_THREADS = 16 };
@@ -18,12 +18,6 @@ struct block {
     int32_t first_row, num_rows;
 };
 
-/* A file of the checkpoint and its descriptor for direct reads, or -1. */
-struct direct_file {
-    const struct safetensors *file;
-    int fd;
-};
-
 struct load {
     const struct backend *backend;
     struct device *device;
@@ -31,12 +25,12 @@ struct load {
     int32_t num_blocks;
     size_t buffer_bytes; /* of the greatest block, as f32 */
     size_t room_bytes;   /* of the greatest that a device may take as it is; 0: it lends no rooms */
+    uint64_t all_bytes, plain_bytes; /* as f32; of what may be taken so */
     _Atomic int32_t next;
     _Atomic int32_t result; /* the first error, or 0 */
     _Atomic(const struct loader_part *) failed_part;
     _Atomic uint64_t *progress_bytes;
-    struct direct_file files[CHECKPOINT_MAX_FILES];
-    int32_t num_files;
+    struct direct_files files;
     size_t window_bytes; /* of the greatest block as stored; 0: nothing is read directly */
     _Atomic bool used_direct;
 };
@@ -216,20 +210,12 @@ static bool list_block(const struct block *block, struct read_list *list)
     return false;
 }
 
-static int direct_fd_of(const struct load *load, const struct safetensors *file)
-{
-    for (int32_t i = 0; i < load->num_files; i++)
-        if (load->files[i].file == file)
-            return load->files[i].fd;
-    return -1;
-}
-
 static void begin_block(const struct load *load, struct read_ahead *ahead, int32_t slot,
                         const struct block *block, struct read_piece *pieces)
 {
     struct read_list list = { .pieces = pieces };
     const struct safetensors *file = file_of_block(block);
-    const int fd = file != NULL ? direct_fd_of(load, file) : -1;
+    const int fd = direct_files_fd(&load->files, file);
     const bool is_listed = fd >= 0 && list_block(block, &list);
     if (!is_listed)
         list.num = 0;
@@ -260,18 +246,21 @@ static void close_rooms(const struct load *load, struct lane *lane)
     }
 }
 
+/* Where most of what is read has to be packed, its memory is not worth pinning. */
 static bool open_rooms(const struct load *load, struct lane *lane,
                        unsigned char *buffers[READ_AHEAD_SLOTS])
 {
     const size_t bytes = read_ahead_buffer_bytes(load->window_bytes);
-    for (int i = 0; load->room_bytes > 0 && i < READ_AHEAD_SLOTS; i++) {
+    if (load->room_bytes == 0 || load->plain_bytes < load->all_bytes / 2)
+        return false;
+    for (int i = 0; i < READ_AHEAD_SLOTS; i++) {
         if (load->backend->room_open(load->device, bytes, &lane->rooms[i]) < 0) {
             close_rooms(load, lane);
             return false;
         }
         buffers[i] = lane->rooms[i]->memory;
     }
-    return load->room_bytes > 0;
+    return true;
 }
 
 static bool open_lane(const struct load *load, struct lane *lane)
@@ -333,20 +322,6 @@ static void *load_blocks(void *argument)
     return NULL;
 }
 
-static void add_file(struct load *load, const struct safetensors *file, enum read_io io)
-{
-    for (int32_t i = 0; i < load->num_files; i++)
-        if (load->files[i].file == file)
-            return;
-    if (load->num_files == CHECKPOINT_MAX_FILES)
-        return;
-    const uint64_t bytes = file->data_begin + file->data_bytes;
-    const bool is_direct =
-        io == READ_IO_DIRECT || (io == READ_IO_AUTO && !read_ahead_is_cached(file->fd, bytes));
-    load->files[load->num_files++] =
-        (struct direct_file){ .file = file, .fd = is_direct ? read_ahead_direct_fd(file->fd) : -1 };
-}
-
 /* Room for the greatest block, of those that fit what all threads may take. */
 static void measure_windows(struct load *load, int32_t num_threads)
 {
@@ -355,7 +330,7 @@ static void measure_windows(struct load *load, int32_t num_threads)
     for (int32_t i = 0; pieces != NULL && i < load->num_blocks; i++) {
         struct read_list list = { .pieces = pieces };
         const struct safetensors *file = file_of_block(&load->blocks[i]);
-        if (file == NULL || direct_fd_of(load, file) < 0 || !list_block(&load->blocks[i], &list))
+        if (direct_files_fd(&load->files, file) < 0 || !list_block(&load->blocks[i], &list))
             continue;
         const size_t room = read_list_room(&list);
         if (room > load->window_bytes && room <= most)
@@ -367,21 +342,11 @@ static void measure_windows(struct load *load, int32_t num_threads)
 static void open_files(struct load *load, const struct loader_matrix *matrices,
                        int32_t num_matrices, const struct loader_options *options)
 {
-    bool any = false;
     for (int32_t m = 0; options->io != READ_IO_BUFFERED && m < num_matrices; m++)
         for (int32_t p = 0; p < matrices[m].num_parts; p++)
-            add_file(load, matrices[m].parts[p].tensor->file, options->io);
-    for (int32_t i = 0; i < load->num_files; i++)
-        any = any || load->files[i].fd >= 0;
-    if (any)
+            direct_files_add(&load->files, matrices[m].parts[p].tensor->file, options->io);
+    if (load->files.num_direct > 0)
         measure_windows(load, options->num_threads > 1 ? options->num_threads : 1);
-}
-
-static void close_files(struct load *load)
-{
-    for (int32_t i = 0; i < load->num_files; i++)
-        if (load->files[i].fd >= 0)
-            close(load->files[i].fd);
 }
 
 /* --- blocks ---------------------------------------------------------------------------------- */
@@ -428,8 +393,11 @@ static void cut_matrix(struct load *load, struct block *blocks, const struct loa
                                     .num_rows = min_rows(rows, matrix->rows - i * rows) };
     const size_t bytes = (size_t)rows * row_room(matrix);
     load->buffer_bytes = bytes > load->buffer_bytes ? bytes : load->buffer_bytes;
-    if (load->backend->room_open != NULL && is_plain(matrix) && bytes > load->room_bytes)
-        load->room_bytes = bytes;
+    load->all_bytes += (uint64_t)matrix->rows * row_room(matrix);
+    if (load->backend->room_open == NULL || !is_plain(matrix))
+        return;
+    load->plain_bytes += (uint64_t)matrix->rows * row_room(matrix);
+    load->room_bytes = bytes > load->room_bytes ? bytes : load->room_bytes;
 }
 
 static int fail(int result, const struct loader_part *part, struct error *err)
@@ -476,7 +444,7 @@ int loader_run(const struct backend *backend, struct device *device,
     if (blocks != NULL) {
         open_files(load, matrices, num_matrices, options);
         run_threads(load, options->num_threads);
-        close_files(load);
+        direct_files_close(&load->files);
     }
     const int r = blocks != NULL ? atomic_load(&load->result) : -ENOMEM;
     const struct loader_part *part = atomic_load(&load->failed_part);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -25,7 +26,8 @@ struct runtime {
     size_t mapped, others; /* of this process, and of others */
     pthread_mutex_t pinned_lock;
     struct pinned pinned[MAX_PINNED];
-    size_t pinnable; /* bytes that runtime_pin() may still take */
+    size_t pinnable;            /* bytes that runtime_pin() may still take */
+    _Atomic int64_t loads_left; /* copies of weights before they fail */
     struct queue *queue;
     uint64_t marks[RUNTIME_NUM_EVENTS];
     struct idle *idle; /* between the calls: so that what reads it is tried */
@@ -58,6 +60,8 @@ int runtime_open(int32_t ordinal, struct runtime **ret_runtime, struct error *er
                                       .total_bytes = wished("TOKENRING_EMULATED_MIB", 4096) };
     rt->others = wished("TOKENRING_EMULATED_OTHERS_MIB", 0);
     rt->pinnable = wished("TOKENRING_EMULATED_PINNED_MIB", 4096);
+    const char *loads = getenv("TOKENRING_EMULATED_LOADS");
+    rt->loads_left = loads != NULL ? strtol(loads, NULL, 10) : INT64_MAX;
     pthread_mutex_init(&rt->pinned_lock, NULL);
     rt->queue = queue_open(getenv("TOKENRING_EMULATED_LATE") != NULL);
     rt->idle = idle_open();
@@ -202,16 +206,21 @@ void runtime_unpin(struct runtime *rt, void *memory)
 }
 
 /* From other memory CUDA would copy too, but not by itself: nothing would overlap. */
-static void check_load(struct runtime *rt, enum runtime_queue queue, const void *from, size_t bytes)
+static int check_load(struct runtime *rt, enum runtime_queue queue, const void *from, size_t bytes)
 {
-    if (queue == RUNTIME_LOAD && !is_pinned(rt, from, bytes))
+    if (queue != RUNTIME_LOAD)
+        return 0;
+    if (!is_pinned(rt, from, bytes))
         abort();
+    return atomic_fetch_sub(&rt->loads_left, 1) > 0 ? 0 : -EIO;
 }
 
 int runtime_copy(struct runtime *rt, enum runtime_queue queue, void *to, const void *from,
                  size_t bytes)
 {
-    check_load(rt, queue, from, bytes);
+    const int r = check_load(rt, queue, from, bytes);
+    if (r < 0)
+        return r;
     if (rt->idle != NULL && rt->ended_us > 0) {
         idle_note(rt->idle, (float)(clock_now_us() - rt->ended_us));
         rt->ended_us = 0;
@@ -223,11 +232,11 @@ int runtime_copy(struct runtime *rt, enum runtime_queue queue, void *to, const v
 int runtime_copy_rows(struct runtime *rt, enum runtime_queue queue, void *to, size_t to_stride,
                       const void *from, size_t from_stride, size_t bytes, size_t num_rows)
 {
-    check_load(rt, queue, from, (num_rows - 1) * from_stride + bytes);
-    for (size_t i = 0; i < num_rows; i++)
+    const int r = check_load(rt, queue, from, (num_rows - 1) * from_stride + bytes);
+    for (size_t i = 0; r == 0 && i < num_rows; i++)
         queue_copy(rt->queue, (unsigned char *)to + i * to_stride,
                    (const unsigned char *)from + i * from_stride, bytes);
-    return 0;
+    return r;
 }
 
 int runtime_record(struct runtime *rt, enum runtime_queue queue, int32_t event)
@@ -251,8 +260,7 @@ int runtime_drain(struct runtime *rt)
 
 const char *runtime_failure(const struct runtime *rt)
 {
-    (void)rt;
-    return "";
+    return atomic_load(&rt->loads_left) < 0 ? "the bus is gone" : "";
 }
 
 struct runtime_graph {
