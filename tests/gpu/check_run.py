@@ -188,6 +188,11 @@ class Server:
         found = re.search(r"loaded +([\d.]+) GB in ([\d.]+) s, [\d.]+ GB/s (.*)", self.logged())
         return (float(found.group(1)) * 1e9, float(found.group(2)), found.group(3)) if found else None
 
+    def loaded_ways(self):
+        """How many of the GPU's bytes were copied from where they were read, and how the others came; "" on the CPU."""
+        found = re.search(r"weights of rank 0: .*?; (copied .*)", self.logged())
+        return found.group(1) if found else ""
+
 
 def wait_until(condition, timeout, what):
     """Until it holds, looked at often."""

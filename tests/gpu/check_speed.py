@@ -292,11 +292,12 @@ def load_once(check, path, shape, form, io):
     os.sync()
     try:
         with check.server("--device", check.device, "--weight-io", io, "--max-model-len", 64, model=path) as server:
-            loaded, ready = server.loaded(), server.ready_s
+            loaded, ready, ways = server.loaded(), server.ready_s, server.loaded_ways()
     except RuntimeError as error:
         return (f"{shape} {form} loaded {io}", str(error)[-200:], False)
-    check.figures.append(dict(kind="load", shape=shape, format=form, io=io, loaded=loaded, ready_s=ready))
+    check.figures.append(dict(kind="load", shape=shape, format=form, io=io, loaded=loaded, ways=ways, ready_s=ready))
     words = f"{loaded[0] / max(loaded[1], 1e-9) / 1e9:.2f} GB/s {loaded[2]}, " if loaded else ""
+    words += f"{ways}, " if ways else ""
     return (f"{shape} {form} loaded {io}", f"{words}ready after {ready:.2f} s", None)
 
 
