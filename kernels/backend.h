@@ -32,7 +32,7 @@
 #include "kernels/dtype.h"
 #include "kernels/kv_layout.h"
 
-enum { BACKEND_ABI = 10, BACKEND_SPAN = 256, BACKEND_MAX_LOGPROBS = 20 };
+enum { BACKEND_ABI = 11, BACKEND_SPAN = 256, BACKEND_MAX_LOGPROBS = 20 };
 enum { MOE_MAX_EXPERTS = 1024 };
 /* Most that a token which penalties count, or a bias, takes of device_options.max_input_bytes, and
  * a row to sample beside them and its mask. */
@@ -160,6 +160,7 @@ struct sample_row {
     int32_t forced_id;      /* >= 0: do not draw, take this token (log-probabilities of a prompt) */
     bool *bad;              /* set to true when the row has a NaN or no finite logit */
     int32_t *ret_id;
+    int32_t *ret_own_id; /* what this rank drew, where ids are shared; NULL: not wanted */
     float *ret_logprobs; /* [1 + num_logprobs]: the sampled token's, then of the top in order */
     int32_t *ret_ids;    /* [1 + num_logprobs]: their ids */
     int32_t *ret_rank;   /* of the sampled token, 1 is the best; may be NULL */
@@ -445,6 +446,12 @@ struct backend {
     /* logits: [num][num_vocab], overwritten. */
     void (*sample)(struct device *, float *logits, int32_t num_vocab, const struct sample_row *rows,
                    int32_t num);
+
+    /* The ids of the rows sampled last become the first rank's, in all ranks: those that *ret_id and
+     * the next list see. For rows that a rank alone cannot draw as the first one does, and whose
+     * token the next list takes before the host has it; hence NULL where the device does not queue.
+     * All ranks meet, as in all_reduce(). */
+    void (*share_ids)(struct device *);
 
     /* logits: [rows][num_experts] of the router. */
     void (*moe_route)(struct device *, const struct moe_plan *plan, const float *logits,

@@ -210,11 +210,18 @@ static int32_t choose(struct sample_scratch *s, const float *logits, int32_t num
     return candidates_draw(c, sample_uniform(row->seed, row->choice, row->output_pos, 0));
 }
 
+static void give_id(const struct sample_row *row, int32_t id)
+{
+    *row->ret_id = id;
+    if (row->ret_own_id != NULL)
+        *row->ret_own_id = id;
+}
+
 static void give_bad(const struct sample_row *row)
 {
     if (row->bad != NULL)
         *row->bad = true;
-    *row->ret_id = 0;
+    give_id(row, 0);
     if (row->ret_rank != NULL)
         *row->ret_rank = 0;
     for (int32_t i = 0; i <= row->num_logprobs; i++) {
@@ -235,7 +242,7 @@ void sample_run(struct sample_scratch *scratch, float *logits, int32_t num_vocab
         give_bad(row);
         return;
     }
-    *row->ret_id = id;
+    give_id(row, id);
     if (row->ret_rank != NULL)
         *row->ret_rank = rank_of(logits, num_vocab, id);
     if (row->num_logprobs < 0)

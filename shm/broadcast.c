@@ -24,17 +24,32 @@ int broadcast_publish(struct comm *comm, const void *bytes, uint32_t len)
 {
     assert(comm->rank == 0);
     const uint32_t number = comm->counts[COMM_PLANNED] + 1, slot = number % 2;
-    if (comm->error != 0)
-        return comm->error;
-    if (len > comm->geometry.plan_bytes)
+    int r = comm->error;
+    if (r == 0 && len > comm->geometry.plan_bytes)
         return -EMSGSIZE;
-    const int r = number > 2 ? wait_done(comm, number - 2) : 0;
+    while (r == 0 && number - comm->plans_ended > 2)
+        r = broadcast_end(comm);
     if (r < 0)
         return r;
     memcpy(comm_plan_of(comm, slot), bytes, len);
     comm_page_of(comm, 0)->plan_len[slot] = len;
     comm_raise(comm, COMM_PLANNED);
     return 0;
+}
+
+int broadcast_end(struct comm *comm)
+{
+    assert(comm->rank == 0 && comm->plans_ended != comm->counts[COMM_PLANNED]);
+    const int r = comm->error != 0 ? comm->error : wait_done(comm, comm->plans_ended + 1);
+    comm->plans_ended += r == 0;
+    return r;
+}
+
+const void *broadcast_answer(const struct comm *comm, int32_t rank, uint32_t *ret_len)
+{
+    const uint32_t slot = comm->plans_ended % 2;
+    *ret_len = comm_page_of(comm, rank)->plan_len[slot];
+    return *ret_len <= comm_answer_bytes(comm->geometry) ? comm_answer_of(comm, rank, slot) : NULL;
 }
 
 int broadcast_take(struct comm *comm, void *to, uint32_t *ret_len, int64_t max_us)
@@ -57,7 +72,13 @@ int broadcast_take(struct comm *comm, void *to, uint32_t *ret_len, int64_t max_u
     return 1;
 }
 
-void broadcast_done(struct comm *comm)
+void broadcast_done(struct comm *comm, const void *answer, uint32_t len)
 {
+    const uint32_t slot = (comm->counts[COMM_DONE] + 1) % 2;
+    assert(comm->rank != 0 && comm->counts[COMM_DONE] != comm->plans_taken);
+    assert(len <= comm_answer_bytes(comm->geometry));
+    if (len > 0)
+        memcpy(comm_answer_of(comm, comm->rank, slot), answer, len);
+    comm_page_of(comm, comm->rank)->plan_len[slot] = len;
     comm_raise(comm, COMM_DONE);
 }

@@ -23,7 +23,7 @@ static size_t area_bytes(struct comm_geometry g)
 
 struct segment_header comm_segment_header(struct comm_geometry g, int32_t rank, uint64_t epoch)
 {
-    const size_t plans = rank == 0 ? 2 * (size_t)g.plan_bytes : 0;
+    const size_t plans = 2 * (size_t)(rank == 0 ? g.plan_bytes : comm_answer_bytes(g));
     return (struct segment_header){ .kind = SEGMENT_COMM,
                                     .epoch = epoch,
                                     .generation = (uint64_t)rank,
@@ -47,6 +47,12 @@ unsigned char *comm_plan_of(const struct comm *comm, uint32_t slot)
 {
     unsigned char *first = (unsigned char *)area_of(comm, 0, 2);
     return first + slot * (size_t)comm->geometry.plan_bytes;
+}
+
+unsigned char *comm_answer_of(const struct comm *comm, int32_t rank, uint32_t slot)
+{
+    unsigned char *first = (unsigned char *)area_of(comm, rank, 2);
+    return first + slot * (size_t)comm_answer_bytes(comm->geometry);
 }
 
 void comm_init(struct comm *comm, struct comm_geometry g, int32_t rank, int64_t timeout_us,

@@ -3,7 +3,8 @@
  *
  * Each rank has one segment, written by it alone and read by all others:
  *
- *     header and words | two areas of floats | two plans (rank 0 only; broadcast.h)
+ *     header and words | two areas of floats | two plans (rank 0) or two answers (the others;
+ *                                              broadcast.h)
  *
  * Call number c of every rank uses area c % 2. A rank fills its area, says that it has joined
  * call c, waits until all have, and reads the others' areas. It fills the area again in call
@@ -38,6 +39,12 @@ struct comm_geometry {
     uint32_t plan_bytes; /* of one plan; a multiple of 64 */
 };
 
+/* Of one answer to a plan. */
+static inline uint32_t comm_answer_bytes(struct comm_geometry g)
+{
+    return g.plan_bytes / 8;
+}
+
 /* What engines use: 1 MiB an area, 4 MiB a plan. */
 static inline struct comm_geometry comm_geometry_of(int32_t num_ranks)
 {
@@ -60,7 +67,7 @@ struct comm_page {
     _Alignas(64) _Atomic uint32_t sleeping; /* this rank waits in the kernel */
     _Atomic uint32_t pid;
     struct comm_shape shapes[2];
-    uint32_t plan_len[2];
+    uint32_t plan_len[2]; /* of a follower: its answers' */
 };
 
 struct comm {
@@ -69,6 +76,7 @@ struct comm {
     int64_t timeout_us;
     uint32_t counts[COMM_NUM_WORDS]; /* of this rank's own words */
     uint32_t plans_taken;            /* by a follower */
+    uint32_t plans_ended;            /* by all followers, as the leader has seen */
     int error;                       /* 0, or why this rank has left */
     struct segment segments[COMM_MAX_RANKS];
     int pidfds[COMM_MAX_RANKS]; /* -1: not looked at yet */
@@ -112,6 +120,7 @@ static inline uint32_t comm_share(uint32_t total, int32_t rank, int32_t num_rank
 
 struct comm_page *comm_page_of(const struct comm *comm, int32_t rank);
 unsigned char *comm_plan_of(const struct comm *comm, uint32_t slot);
+unsigned char *comm_answer_of(const struct comm *comm, int32_t rank, uint32_t slot);
 
 /* Add one to an own word and wake who sleeps. */
 void comm_raise(struct comm *comm, enum comm_word which);

@@ -197,11 +197,15 @@ bool batch_is_plain(const struct sample_row *row)
            row->presence_penalty == 0 && row->frequency_penalty == 0;
 }
 
-static void want_best(struct batch *batch)
+static void look_for_others(struct batch *batch)
 {
-    for (int32_t i = 0; i < batch->model.num_logits; i++) {
+    batch->is_own = false;
+    for (int32_t i = 0; batch->is_followed && i < batch->model.num_logits; i++) {
         struct sample_row *row = &batch->samples[i];
-        if (!batch_is_plain(row) && row->num_logprobs < 1)
+        if (batch_is_plain(row))
+            continue;
+        batch->is_own |= row->forced_id < 0;
+        if (row->num_logprobs < 1)
             row->num_logprobs = 1;
     }
 }
@@ -232,8 +236,7 @@ void batch_build(struct batch *batch, const struct plan *plan, const struct batc
         add_samples(batch, part, first_row);
         batch->model.num_rows += part->num_tokens;
     }
-    if (batch->is_followed)
-        want_best(batch);
+    look_for_others(batch);
 }
 
 void batch_fill_ids(struct batch *batch)

@@ -42,6 +42,7 @@ struct batch {
     size_t banned_words;
 
     bool is_followed;  /* other ranks compare: the best of each row's logits is found, too */
+    bool is_own;       /* some draw takes more than they have: its token is the leader's */
     int32_t *told_ids; /* [num_logits] */
 
     struct kv_groups kv;

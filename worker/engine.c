@@ -2,34 +2,17 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "worker/engine_links.h"
 #include "worker/flight.h"
+#include "worker/followers.h"
 #include "worker/intake.h"
 #include "worker/results.h"
-#include "worker/step_plan.h"
 
 /* A step that is worth the wait, and how long nobody looks for what has come. */
 enum { LONG_US = 2 * 1000, LOOK_US = 10 * 1000 };
-
-/* A plan of the largest step must fit into the followers' memory. */
-static int alloc_plan(struct engine *engine, struct error *err)
-{
-    const struct comm *comm = engine->options.comm;
-    if (comm == NULL)
-        return 0;
-    const uint64_t bytes = step_plan_max_words(&engine->options.limits) * sizeof(int32_t);
-    if (bytes > comm->geometry.plan_bytes)
-        return error_set(err, -ENOSPC,
-                         "a plan for %d sequences of %d tokens takes %llu bytes, followers take "
-                         "%u; see --max-num-seqs and --max-model-len",
-                         engine->options.limits.max_num_seqs, engine->options.limits.max_model_len,
-                         (unsigned long long)bytes, comm->geometry.plan_bytes);
-    engine->plan_words = reserve_array(&engine->reserve, (size_t)bytes, 1);
-    engine->batches[0].is_followed = engine->batches[1].is_followed = true;
-    return engine->plan_words != NULL ? 0 : error_set(err, -ENOMEM, "no memory for plans");
-}
 
 int engine_create(const struct engine_options *options, struct engine **ret_engine,
                   struct error *err)
@@ -54,7 +37,7 @@ int engine_create(const struct engine_options *options, struct engine **ret_engi
                       options->limits.max_num_seqs, options->limits.max_model_len);
         goto fail;
     }
-    r = alloc_plan(engine, err);
+    r = followers_init(engine, err);
     if (r == 0)
         r = engine->backend->kv_alloc(engine->device, &model_arch(options->model)->kv_block,
                                       options->limits.num_blocks, &engine->pool, err);
@@ -81,6 +64,14 @@ void engine_destroy(struct engine *engine)
         engine->backend->kv_free(engine->pool);
     reserve_finish(&engine->reserve);
     free(engine);
+}
+
+void engine_explain(const struct engine *engine, int r, struct error *err)
+{
+    if (engine->problem.message[0] != '\0')
+        (void)error_set(err, r, "%s", engine->problem.message);
+    else
+        (void)error_set(err, r, "the device failed in a step: %s", strerror(-r));
 }
 
 bool engine_is_empty(const struct engine *engine)
@@ -132,7 +123,7 @@ static int follow(struct engine *engine, const struct plan *plan)
     const struct plan *before = engine->in_air;
     int r = 0;
     flight_prepare(engine, plan);
-    if (before != NULL && !flight_queues(engine))
+    if (before != NULL && !engine->backend->queues)
         r = flight_wait(engine);
     if (r == 0)
         r = flight_start(engine, plan);

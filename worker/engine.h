@@ -48,8 +48,12 @@ void engine_connect(struct engine *engine, uint32_t frontend, struct link *link)
 /* Cancel all requests of the frontend and forget its link. */
 void engine_disconnect(struct engine *engine, uint32_t frontend);
 
-/* One step. Returns 1; 0 when there was nothing to do; a negative errno of the device. */
+/* One step. Returns 1; 0 when there was nothing to do; a negative errno of the device; -EBADMSG
+ * when another rank found other tokens. */
 int engine_step(struct engine *engine);
+
+/* Why a step returned `r`: a sentence. */
+void engine_explain(const struct engine *engine, int r, struct error *err);
 
 /* Spin briefly, then sleep until something may have arrived, at most `max_us`. */
 void engine_idle(struct engine *engine, int64_t max_us);

@@ -4,6 +4,7 @@
  *     engine.c         life, the order of a step, warm-up
  *     intake.c         what arrives, deadlines
  *     flight.c         a plan on its way through the device
+ *     followers.c      and through the other ranks
  *     results.c        what a finished step gave
  *     engine_links.c   frontends, and what they are told
  *     engine_idle.c    nothing to do
@@ -26,6 +27,7 @@ struct engine {
     int32_t newest;            /* of them */
     const struct plan *in_air; /* started, its results not taken yet; NULL: none */
     const struct plan *behind; /* sent too, waits on the device for that one's end; NULL: none */
+    int32_t in_air_batch;      /* which one was built of it */
     struct kv_pool *pool;
     struct record_bounds bounds;
     bool captures;     /* what is recorded next, the device keeps */
@@ -34,7 +36,8 @@ struct engine {
     bool is_blocked;          /* some ring was full */
     int64_t next_deadline_us; /* no request's deadline is earlier */
     struct meter meter;
-    int32_t *plan_words; /* what the followers get; NULL: there are none */
+    int32_t *plan_words;  /* what the followers get; NULL: there are none */
+    struct error problem; /* another rank's; no message: none */
 };
 
 #endif

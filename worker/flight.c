@@ -2,8 +2,8 @@
 
 #include "base/clock.h"
 #include "worker/engine_links.h"
+#include "worker/followers.h"
 #include "worker/publish.h"
-#include "worker/step_plan.h"
 
 #ifdef TOKENRING_TEST_HOOKS
 #include "tests/e2e/hooks.h"
@@ -70,6 +70,8 @@ static void record(struct engine *engine, const struct plan *plan)
     if (batch->model.num_logits > 0)
         backend->sample(engine->device, logits, engine->bounds.vocab_size, batch->samples,
                         batch->model.num_logits);
+    if (followers_share_ids(engine))
+        backend->share_ids(engine->device);
     if (engine->captures)
         backend->capture(engine->device);
 }
@@ -85,29 +87,11 @@ void flight_prepare(struct engine *engine, const struct plan *plan)
 
 /* --- after it ------------------------------------------------------------------------------ */
 
-/* With the tokens that the step before has drawn, which is over. Followers read and record it
- * while the leader records: it has nothing to gain by having done so before. */
-static int tell_followers(struct engine *engine, const struct plan *plan)
+/* Followers read and record it while the leader records: it has nothing to gain by having done so
+ * before. */
+static int submit(struct engine *engine, const struct plan *plan, bool is_behind)
 {
-    struct comm *comm = engine->options.comm;
-    const struct batch *before = &engine->batches[!engine->newest];
-    struct batch *batch = &engine->batches[engine->newest];
-    if (comm == NULL)
-        return 0;
-    const struct step_plan_news news = { .last_ids = batch_told_ids(before),
-                                         .num_last = before->model.num_logits,
-                                         .is_kept = engine->captures,
-                                         .expected_us = atomic_load_explicit(
-                                             &engine->options.page->step_expected_us,
-                                             memory_order_relaxed) };
-    batch_fill_ids(batch);
-    const uint32_t num = step_plan_write(engine->plan_words, batch, plan, &news);
-    return broadcast_publish(comm, engine->plan_words, num * (uint32_t)sizeof(*engine->plan_words));
-}
-
-static int submit(struct engine *engine, const struct plan *plan)
-{
-    const int r = tell_followers(engine, plan);
+    const int r = followers_tell(engine, plan, is_behind);
     if (r < 0)
         return r;
     if (engine->options.comm != NULL)
@@ -115,16 +99,17 @@ static int submit(struct engine *engine, const struct plan *plan)
     return engine->backend->submit(engine->device);
 }
 
-/* Followers get the tokens of the step before in their plan, so that one has to be over. */
-bool flight_queues(const struct engine *engine)
+static int wait(struct engine *engine, int32_t batch)
 {
-    return engine->backend->queues && engine->options.comm == NULL;
+    const int r = engine->backend->wait(engine->device);
+    return r < 0 ? r : followers_end(engine, &engine->batches[batch]);
 }
 
 static void begin_step(struct engine *engine, const struct plan *plan)
 {
     meter_begin_step(&engine->meter, plan, clock_now_us());
     engine->in_air = plan;
+    engine->in_air_batch = engine->newest;
 }
 
 int flight_start(struct engine *engine, const struct plan *plan)
@@ -138,7 +123,7 @@ int flight_start(struct engine *engine, const struct plan *plan)
     else
         begin_step(engine, plan);
     hook_step(engine, plan);
-    return submit(engine, plan);
+    return submit(engine, plan, waits);
 }
 
 int flight_wait_for(struct engine *engine, int64_t us)
@@ -148,7 +133,7 @@ int flight_wait_for(struct engine *engine, int64_t us)
 
 int flight_wait(struct engine *engine)
 {
-    const int r = engine->backend->wait(engine->device);
+    const int r = wait(engine, engine->in_air_batch);
     const struct plan *next = engine->behind;
     if (r == 0)
         meter_end_step(&engine->meter, engine->in_air, clock_now_us());
@@ -163,6 +148,6 @@ int flight_measure(struct engine *engine, const struct plan *plan)
     build(engine, plan);
     if (engine->options.comm == NULL)
         record(engine, plan);
-    const int r = submit(engine, plan);
-    return r == 0 ? engine->backend->wait(engine->device) : r;
+    const int r = submit(engine, plan, false);
+    return r == 0 ? wait(engine, engine->newest) : r;
 }

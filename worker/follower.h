@@ -2,8 +2,9 @@
  * follower.h - a rank that computes what the leader plans
  *
  * It has a shard of the model and of the KV cache, no scheduler, no requests and no frontends: a
- * step is a plan taken from shared memory (step_plan.h), executed, and compared with what the
- * leader drew. A difference is an error: the engine must not go on with ranks that drifted apart.
+ * step is a plan taken from shared memory (step_plan.h) and executed, and what this rank found in
+ * it is told to the leader, which compares. Where the device queues, the next plan may come, and is
+ * sent, while a list runs: with the leader's lists in the same order, since plans have one.
  */
 #ifndef WORKER_FOLLOWER_H
 #define WORKER_FOLLOWER_H
@@ -26,12 +27,12 @@ struct follower_options {
 /* Takes all memory. Returns 0 or -ENOMEM. The options' objects outlive the follower. */
 int follower_create(const struct follower_options *options, struct follower **ret_follower,
                     struct error *err);
-void follower_destroy(struct follower *follower); /* accepts NULL */
+void follower_destroy(struct follower *follower); /* waits for what runs; accepts NULL */
 
 /*
- * Wait at most `max_us` for a plan and execute it. Returns 1; 0 when none came (ordinary);
- * -EPIPE, -ETIMEDOUT of the other ranks; -EPROTO for a plan that cannot be; -EBADMSG when this
- * rank found another token than the leader: a sentence each.
+ * Wait at most `max_us` for a plan and execute it, or go on with what runs. Returns 1; 0 when no
+ * plan came and nothing runs (ordinary); -EPIPE, -ETIMEDOUT of the other ranks; -EPROTO for a plan
+ * that cannot be; what the device said: a sentence each.
  */
 int follower_step(struct follower *follower, int64_t max_us, struct error *err);
 

@@ -16,11 +16,16 @@ static double expected_us(const struct meter *meter, const struct plan *plan)
     return meter->first_us + meter->each_us * (plan->num_tokens - 1);
 }
 
+uint64_t meter_expected_us(const struct meter *meter, const struct plan *plan)
+{
+    return (uint64_t)expected_us(meter, plan);
+}
+
 void meter_begin_step(struct meter *meter, const struct plan *plan, int64_t now)
 {
     struct status_page *page = meter->page;
     meter->step_started_us = now;
-    atomic_store_explicit(&page->step_expected_us, (uint64_t)expected_us(meter, plan),
+    atomic_store_explicit(&page->step_expected_us, meter_expected_us(meter, plan),
                           memory_order_relaxed);
     atomic_store_explicit(&page->step_started_us, (uint64_t)now, memory_order_relaxed);
     stat_add(page->words, STAT_PREEMPTIONS, (uint64_t)plan->num_preempted);

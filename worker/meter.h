@@ -18,6 +18,9 @@ struct meter {
     int64_t busy_until_us, step_started_us;
 };
 
+/* How long such a step should take. */
+uint64_t meter_expected_us(const struct meter *meter, const struct plan *plan);
+
 void meter_begin_step(struct meter *meter, const struct plan *plan, int64_t now);
 void meter_end_step(struct meter *meter, const struct plan *plan, int64_t now);
 

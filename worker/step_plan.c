@@ -3,15 +3,17 @@
 #include <errno.h>
 #include <string.h>
 
-/* Words, in this order: the head; the ids drawn last; token ids; rows with logits; samples; copies,
- * from and to; per sequence its rows, first position and for each KV part the blocks of the pages
+/* Words, in this order: the head; token ids; moves; rows with logits; samples; copies, from and to;
+ * per sequence its rows, first position and for each KV part the blocks of the pages
  * that these read and write, behind their number. */
 enum {
     HEAD_ROWS,
     HEAD_SEQS,
     HEAD_LOGITS,
-    HEAD_LAST,
+    HEAD_MOVES,
     HEAD_KEPT,     /* 0 or 1 */
+    HEAD_BEHIND,   /* 0 or 1 */
+    HEAD_SHARED,   /* 0 or 1 */
     HEAD_EXPECTED, /* two words */
     HEAD_COPIES = HEAD_EXPECTED + 2,
     HEAD_WORDS,
@@ -24,7 +26,10 @@ struct sample_words {
     int32_t top_k;
     uint32_t seed_low, seed_high, choice, output_pos;
 };
-enum { SAMPLE_WORDS = sizeof(struct sample_words) / sizeof(int32_t) };
+enum {
+    SAMPLE_WORDS = sizeof(struct sample_words) / sizeof(int32_t),
+    MOVE_WORDS = sizeof(struct id_move) / sizeof(int32_t)
+};
 
 uint64_t step_plan_max_words(const struct scheduler_limits *limits)
 {
@@ -32,8 +37,8 @@ uint64_t step_plan_max_words(const struct scheduler_limits *limits)
     const uint64_t blocks = (uint64_t)kv_most_blocks(&limits->kv, limits->max_num_batched_tokens,
                                                      limits->max_model_len);
     return HEAD_WORDS + (uint64_t)limits->max_num_batched_tokens +
-           (uint64_t)limits->max_logits * (2 + SAMPLE_WORDS) + seqs * parts * 2 +
-           seqs * (SEQ_WORDS + parts + blocks);
+           (uint64_t)limits->max_logits * (1 + SAMPLE_WORDS) + seqs * parts * 2 +
+           seqs * (SEQ_WORDS + MOVE_WORDS + parts + blocks);
 }
 
 /* --- writing ------------------------------------------------------------------------------ */
@@ -78,15 +83,18 @@ uint32_t step_plan_write(int32_t *words, const struct batch *batch, const struct
                          const struct step_plan_news *news)
 {
     const struct model_batch *m = &batch->model;
+    const int32_t num_moves = news->is_behind ? batch->num_moves : 0;
     int32_t head[HEAD_WORDS] = {
-        [HEAD_ROWS] = m->num_rows,    [HEAD_SEQS] = m->num_seqs,   [HEAD_LOGITS] = m->num_logits,
-        [HEAD_LAST] = news->num_last, [HEAD_KEPT] = news->is_kept, [HEAD_COPIES] = plan->copies.num
+        [HEAD_ROWS] = m->num_rows,       [HEAD_SEQS] = m->num_seqs,
+        [HEAD_LOGITS] = m->num_logits,   [HEAD_MOVES] = num_moves,
+        [HEAD_KEPT] = news->is_kept,     [HEAD_BEHIND] = news->is_behind,
+        [HEAD_SHARED] = news->is_shared, [HEAD_COPIES] = plan->copies.num
     };
     memcpy(&head[HEAD_EXPECTED], &news->expected_us, sizeof(news->expected_us));
 
     int32_t *at = put(words, head, HEAD_WORDS);
-    at = put(at, news->last_ids, news->num_last);
     at = put(at, batch->token_ids, m->num_rows);
+    at = put(at, batch->moves, num_moves * MOVE_WORDS);
     at = put(at, batch->logits_rows, m->num_logits);
     for (int32_t i = 0; i < m->num_logits; i++)
         at = put_sample(at, &batch->samples[i]);
@@ -107,11 +115,12 @@ int step_plan_init(struct step_plan *plan, const struct scheduler_limits *limits
     struct step_plan p = {
         .samples = reserve_array(reserve, logits, sizeof(*p.samples)),
         .ids = reserve_array(reserve, logits, sizeof(*p.ids)),
+        .own_ids = reserve_array(reserve, logits, sizeof(*p.own_ids)),
         .bad = reserve_array(reserve, logits, sizeof(*p.bad)),
         .positions = reserve_array(reserve, rows, sizeof(*p.positions)),
     };
-    if (p.samples == NULL || p.ids == NULL || p.bad == NULL || p.positions == NULL ||
-        !batch_reserve_parts(p.slots, p.seqs, limits, reserve))
+    if (p.samples == NULL || p.ids == NULL || p.own_ids == NULL || p.bad == NULL ||
+        p.positions == NULL || !batch_reserve_parts(p.slots, p.seqs, limits, reserve))
         return -ENOMEM;
     memcpy(p.model.slots, p.slots, sizeof(p.model.slots));
     memcpy(p.model.seqs, p.seqs, sizeof(p.model.seqs));
@@ -174,7 +183,8 @@ static void read_samples(struct reader *r, struct step_plan *plan)
                                                 .num_logprobs = -1,
                                                 .forced_id = -1,
                                                 .bad = &plan->bad[i],
-                                                .ret_id = &plan->ids[i] };
+                                                .ret_id = &plan->ids[i],
+                                                .ret_own_id = &plan->own_ids[i] };
     }
 }
 
@@ -227,7 +237,32 @@ static void read_seq(struct reader *r, struct step_plan *plan, int32_t i, int32_
     *first_row += seq.num_rows;
 }
 
-static void read_all(struct reader *r, struct step_plan *plan)
+/* From a token that the plan before draws, and this rank as the leader does. */
+static void read_moves(struct reader *r, struct step_plan *plan, const struct step_plan *before,
+                       int32_t num)
+{
+    require(r, num >= 0 && num <= r->limits->max_num_seqs, "moves");
+    const void *words = take(r, (int64_t)num * MOVE_WORDS, "moves");
+    plan->moves = words;
+    plan->num_moves = words != NULL ? num : 0;
+    for (int32_t i = 0; i < plan->num_moves; i++) {
+        require(r, plan->moves[i].to >= 0 && plan->moves[i].to < plan->model.num_rows, "moves");
+        require(r, plan->moves[i].from >= 0 && plan->moves[i].from < before->model.num_logits,
+                "moves");
+    }
+}
+
+static void read_news(struct reader *r, struct step_plan *plan, const int32_t *head)
+{
+    for (int word = HEAD_KEPT; word <= HEAD_SHARED; word++)
+        require(r, head[word] == 0 || head[word] == 1, "head");
+    plan->news.is_kept = head[HEAD_KEPT] != 0;
+    plan->news.is_behind = head[HEAD_BEHIND] != 0;
+    plan->news.is_shared = head[HEAD_SHARED] != 0;
+    memcpy(&plan->news.expected_us, &head[HEAD_EXPECTED], sizeof(plan->news.expected_us));
+}
+
+static void read_all(struct reader *r, struct step_plan *plan, const struct step_plan *before)
 {
     const struct scheduler_limits *limits = r->limits;
     struct model_batch *m = &plan->model;
@@ -238,16 +273,12 @@ static void read_all(struct reader *r, struct step_plan *plan)
     m->num_rows = head[HEAD_ROWS];
     m->num_seqs = head[HEAD_SEQS];
     m->num_logits = head[HEAD_LOGITS];
-    plan->news.num_last = head[HEAD_LAST];
-    plan->news.is_kept = head[HEAD_KEPT] != 0;
-    require(r, head[HEAD_KEPT] == 0 || head[HEAD_KEPT] == 1, "head");
-    memcpy(&plan->news.expected_us, &head[HEAD_EXPECTED], sizeof(plan->news.expected_us));
+    read_news(r, plan, head);
     require(r, m->num_rows > 0 && m->num_rows <= limits->max_num_batched_tokens, "rows");
     require(r, m->num_seqs > 0 && m->num_seqs <= limits->max_num_seqs, "sequences");
     require(r, m->num_logits >= 0 && m->num_logits <= limits->max_logits, "logits");
-    require(r, plan->news.num_last >= 0 && plan->news.num_last <= limits->max_logits, "last ids");
-    plan->news.last_ids = take(r, plan->news.num_last, "last ids");
-    m->token_ids = take_ids(r, m->num_rows, limits->vocab_size, "tokens");
+    m->token_ids = plan->token_ids = take_ids(r, m->num_rows, limits->vocab_size, "tokens");
+    read_moves(r, plan, before, head[HEAD_MOVES]);
     m->logits_rows = take_ids(r, m->num_logits, m->num_rows, "rows with logits");
     read_samples(r, plan);
     read_copies(r, plan, head[HEAD_COPIES]);
@@ -257,11 +288,12 @@ static void read_all(struct reader *r, struct step_plan *plan)
     require(r, r->left == 0, "length");
 }
 
-int step_plan_read(struct step_plan *plan, const struct scheduler_limits *limits, int32_t *words,
-                   uint32_t num_words, struct error *err)
+int step_plan_read(struct step_plan *plan, const struct step_plan *before,
+                   const struct scheduler_limits *limits, int32_t *words, uint32_t num_words,
+                   struct error *err)
 {
     struct reader reader = { .limits = limits, .at = words, .left = num_words };
-    read_all(&reader, plan);
+    read_all(&reader, plan, before);
     if (reader.problem != NULL)
         return error_set(err, -EPROTO, "the leader's plan: its %s cannot be", reader.problem);
     return 0;

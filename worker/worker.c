@@ -14,7 +14,7 @@
 #include "worker/memory_report.h"
 #include "worker/worker_internal.h"
 
-enum { IDLE_US = 500 * 1000, FOLLOW_US = 100 * 1000 };
+enum { IDLE_US = 500 * 1000, FOLLOW_US = 100 * 1000, AWAIT_END_MS = 2000 };
 
 static void set_state(struct worker *w, enum status_state state)
 {
@@ -115,24 +115,27 @@ static void obey(struct worker *w, const struct inbox_message *message)
     close_fds(message);
 }
 
-/* A rank that is gone takes the engine with it: the supervisor, which knows why, ends this
- * process. The sentence is for when it does not. */
-static void await_end(int problem)
+/* A rank that is gone takes the engine with it: the supervisor, which knows why, tells this process
+ * to stop, or ends it. The sentence is for when it does not. */
+static int await_end(const struct worker *w, int problem)
 {
-    if (problem == -EPIPE || problem == -ETIMEDOUT)
-        poll(NULL, 0, 2000);
+    const bool waits = problem == -EPIPE || problem == -ETIMEDOUT;
+    for (int ms = 0; waits && ms < AWAIT_END_MS && !inbox_must_stop(w->inbox); ms++)
+        poll(NULL, 0, 1);
+    return inbox_must_stop(w->inbox) ? 0 : problem;
 }
 
+/* It stops when the leader has left: that one may be waiting for this rank's part of a step. */
 static int follow(struct worker *w, struct error *err)
 {
     struct inbox_message message;
     int r = 0;
-    while (r >= 0 && !inbox_must_stop(w->inbox)) {
+    while (r >= 0) {
         while (inbox_take(w->inbox, &message))
             close_fds(&message); /* frontends and drains are the leader's */
         r = follower_step(w->follower, FOLLOW_US, err);
     }
-    return r < 0 && !inbox_must_stop(w->inbox) ? r : 0;
+    return r;
 }
 
 static int serve(struct worker *w)
@@ -148,7 +151,7 @@ static int serve(struct worker *w)
         if (r == 0)
             engine_idle(w->engine, IDLE_US);
     }
-    return r < 0 && !inbox_must_stop(w->inbox) ? r : 0;
+    return r < 0 ? r : 0;
 }
 
 /* --- the role ----------------------------------------------------------------------------- */
@@ -156,6 +159,8 @@ static int serve(struct worker *w)
 static void close_worker(struct worker *w)
 {
     engine_destroy(w->engine);
+    if (w->ranks.rank == 0 && w->ranks.num_ranks > 1)
+        comm_leave(&w->ranks.comm, -EPIPE);
     follower_destroy(w->follower);
     model_close(w->model);
     if (w->device != NULL)
@@ -179,14 +184,12 @@ static int run(struct worker *w, struct error *err)
     if (w->ranks.rank == 0) {
         r = serve(w);
         if (r < 0)
-            (void)error_set(err, r, "the device failed in a step: %s", strerror(-r));
+            engine_explain(w->engine, r, err);
     } else {
         r = follow(w, err);
     }
-    if (r < 0) {
-        w->exit_code = EXIT_CODE_DEVICE;
-        await_end(r);
-    }
+    r = await_end(w, r);
+    w->exit_code = r < 0 ? EXIT_CODE_DEVICE : w->exit_code;
     return r;
 }
 

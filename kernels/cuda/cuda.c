@@ -57,6 +57,7 @@ static const struct backend cuda_backend = {
     .all_reduce = record_all_reduce,
     .all_gather = record_all_gather,
     .sample = record_sample,
+    .share_ids = record_share_ids,
     .moe_route = record_route,
     .moe_route_tokens = record_route_tokens,
     .moe_linear = record_moe_linear,

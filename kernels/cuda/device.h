@@ -45,9 +45,12 @@ struct meet_args {
     int64_t num;         /* of x */
 };
 
+/* Those that differ from step to step are never part of a graph: they lead the list, or end it. */
+enum op_place { PLACE_GRAPH, PLACE_FIRST, PLACE_LAST };
+
 struct op {
     launch_function *launch;
-    bool goes_first; /* never part of a graph: it differs from step to step */
+    enum op_place place;
     union {
         struct embed_args embed;
         struct gather_args gather;
@@ -71,6 +74,7 @@ struct op {
         struct combine_args combine;
         struct sample_args sample;
         struct meet_args meet;
+        struct share_args share;
     } args;
 };
 
@@ -82,6 +86,7 @@ struct list {
     const struct sample_row *samples; /* the caller's, until wait() */
     int32_t num_samples;
     const int32_t *ids; /* where its samples' ids will be, one behind the other; or NULL */
+    bool shares_ids;    /* its results have an own id beside the shared one */
 };
 
 struct graph {

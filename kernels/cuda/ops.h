@@ -105,7 +105,16 @@ struct embed_args {
 /* Whether this GPU's code of the kernels has that wait. */
 bool rows_can_overlap(void);
 
+/* Ids as numbers that are summed over ranks: all but the first give zeros. */
+struct share_args {
+    struct result *results;
+    float *sums;
+    int32_t num;
+    bool is_first;
+};
+
 launch_function rows_embed, rows_gather, rows_convert, rows_copy_blocks, rows_move;
+launch_function rows_give_ids, rows_take_ids;
 
 /* --- norm.cu --------------------------------------------------------------------------------- */
 
@@ -322,6 +331,7 @@ struct result {
     int32_t id, rank, bad;
     float logprobs[RESULT_LOGPROBS];
     int32_t ids[RESULT_LOGPROBS];
+    int32_t own_id; /* where ids are shared, what this rank drew */
 };
 
 /* host: one token whose score changes; seen: it is in prompt or output, and `count` times in

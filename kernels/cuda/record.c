@@ -47,7 +47,7 @@ static void settle_moves(struct device *d, const int32_t *host, const int32_t *i
     }
     if (num > 0) {
         struct op *op = device_record(d, rows_move);
-        op->goes_first = true;
+        op->place = PLACE_FIRST;
         op->args.move.to = (int32_t *)(uintptr_t)ids;
         op->args.move.results = d->before;
         op->args.move.pairs = (const int32_t *)(void *)(inputs_tables(&d->inputs) + offset);
@@ -268,7 +268,7 @@ void record_copy_blocks(struct device *d, struct kv_pool *pool, const int32_t *f
     memcpy(pairs, from, (size_t)num * sizeof(*from));
     memcpy(pairs + num, to, (size_t)num * sizeof(*to));
     struct op *op = device_record(d, rows_copy_blocks);
-    op->goes_first = true;
+    op->place = PLACE_FIRST;
     op->args.copy_blocks.blocks = (unsigned char *)pool->pages.blocks;
     op->args.copy_blocks.block_bytes = (int64_t)pool->block_bytes;
     op->args.copy_blocks.from = (const int32_t *)(const void *)(inputs_tables(&d->inputs) + offset);
@@ -287,6 +287,39 @@ void record_all_reduce(struct device *d, const struct communicator *communicator
     a->ranks = d->ranks;
     a->x = x;
     a->num = (int64_t)device_pad(d, rows) * cols;
+}
+
+static void record_share(struct device *d, launch_function *launch, float *sums, int32_t num)
+{
+    struct op *op = device_record(d, launch);
+    op->place = PLACE_LAST;
+    op->args.share.results = d->results;
+    op->args.share.sums = sums;
+    op->args.share.num = num;
+    op->args.share.is_first = d->rank == 0;
+}
+
+/* Floats have room for any id. */
+void record_share_ids(struct device *d)
+{
+    struct list *list = &d->lists[d->recording];
+    const int32_t num = list->num_samples;
+    float *sums = device_scratch(d, (size_t)num * sizeof(*sums));
+    assert(d->ranks != NULL && d->max_vocab < 1 << 24);
+    if (sums == NULL) {
+        d->inputs.is_full = true;
+        return;
+    }
+    list->shares_ids = num > 0;
+    if (num == 0)
+        return;
+    record_share(d, rows_give_ids, sums, num);
+    struct op *op = device_record(d, ranks_all_reduce);
+    op->place = PLACE_LAST;
+    op->args.meet.ranks = d->ranks;
+    op->args.meet.x = sums;
+    op->args.meet.num = num;
+    record_share(d, rows_take_ids, sums, num);
 }
 
 /* Parts differ by a column: all ranks send as many as the widest has, from where theirs begin. The

@@ -60,4 +60,7 @@ void record_attention(struct device *, float *out, const float *qkv, const struc
 void record_sample(struct device *, float *logits, int32_t num_vocab, const struct sample_row *rows,
                    int32_t num);
 
+/* record.c: of what was sampled last */
+void record_share_ids(struct device *);
+
 #endif

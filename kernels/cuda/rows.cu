@@ -58,6 +58,25 @@ KERNEL(THREADS, 4) move_kernel(const struct move_args args)
     }
 }
 
+KERNEL(THREADS, 4) give_ids_kernel(const struct share_args args)
+{
+    begin_kernel();
+    EACH(i, args.num)
+    {
+        args.results[i].own_id = args.results[i].id;
+        args.sums[i] = args.is_first ? (float)args.results[i].id : 0.0f;
+    }
+}
+
+KERNEL(THREADS, 4) take_ids_kernel(const struct share_args args)
+{
+    begin_kernel();
+    EACH(i, args.num)
+    {
+        args.results[i].id = (int)args.sums[i];
+    }
+}
+
 KERNEL(THREADS, 4) spread_kernel(const struct spread_args args)
 {
     begin_kernel();
@@ -109,6 +128,18 @@ extern "C" void rows_move(const struct launch *launch, const void *args)
 {
     const struct move_args *a = (const struct move_args *)args;
     launch_kernel(move_kernel, grid_of(a->num), THREADS, 0, launch, *a);
+}
+
+extern "C" void rows_give_ids(const struct launch *launch, const void *args)
+{
+    const struct share_args *a = (const struct share_args *)args;
+    launch_kernel(give_ids_kernel, grid_of(a->num), THREADS, 0, launch, *a);
+}
+
+extern "C" void rows_take_ids(const struct launch *launch, const void *args)
+{
+    const struct share_args *a = (const struct share_args *)args;
+    launch_kernel(take_ids_kernel, grid_of(a->num), THREADS, 0, launch, *a);
 }
 
 extern "C" void rows_spread(const struct launch *launch, const void *args)

@@ -244,7 +244,7 @@ DEVICE void give_bad(const struct draw &draw, struct result *result)
 {
     if (threadIdx.x != 0)
         return;
-    *result = { 0, 0, 1, { 0.0f }, { 0 } };
+    *result = { 0, 0, 1, { 0.0f }, { 0 }, 0 };
     for (int k = 0; k <= draw.num_logprobs; k++) {
         result->logprobs[k] = -INFINITY;
         result->ids[k] = k == 0 ? 0 : -1;

@@ -174,28 +174,32 @@ static int settle(struct device *d)
     return r == 1 ? 0 : r;
 }
 
-static void launch_all(struct device *d, const struct list *list, bool first)
+static void launch_all(struct device *d, const struct list *list, enum op_place place)
 {
     for (int32_t i = 0; i < list->num_ops; i++)
-        if (list->ops[i].goes_first == first)
+        if (list->ops[i].place == place)
             list->ops[i].launch(&d->launch, &list->ops[i].args);
 }
 
-/* Behind the operations that go first, which lead the list. */
-static int32_t num_first(const struct list *list)
+/* What a graph may hold of a list: all between the operations that go first and last. */
+static const struct op *middle_of(const struct list *list, int32_t *ret_num)
 {
-    int32_t num = 0;
-    while (num < list->num_ops && list->ops[num].goes_first)
-        num++;
-    return num;
+    int32_t begin = 0, end = list->num_ops;
+    while (begin < end && list->ops[begin].place == PLACE_FIRST)
+        begin++;
+    while (end > begin && list->ops[end - 1].place == PLACE_LAST)
+        end--;
+    *ret_num = end - begin;
+    return list->ops + begin;
 }
 
 static struct graph *find_graph(struct device *d, const struct list *list)
 {
-    const int32_t begin = num_first(list), num = list->num_ops - begin;
+    int32_t num;
+    const struct op *ops = middle_of(list, &num);
     for (int32_t i = 0; i < d->num_graphs; i++)
         if (d->graphs[i].num_ops == num &&
-            memcmp(d->graphs[i].ops, list->ops + begin, (size_t)num * sizeof(struct op)) == 0)
+            memcmp(d->graphs[i].ops, ops, (size_t)num * sizeof(*ops)) == 0)
             return &d->graphs[i];
     return NULL;
 }
@@ -210,24 +214,25 @@ static int refuse_graph(const struct device *d)
  * needs, which no graph can hold. */
 static int keep_graph(struct device *d, const struct list *list)
 {
-    const int32_t begin = num_first(list), num = list->num_ops - begin;
-    const size_t bytes = (size_t)num * sizeof(struct op);
+    int32_t num;
+    const struct op *middle = middle_of(list, &num);
+    const size_t bytes = (size_t)num * sizeof(*middle);
     if (num == 0 || find_graph(d, list) != NULL)
         return 0;
     struct graph *graph = &d->graphs[d->num_graphs];
     unsigned char *ops = d->num_graphs < DEVICE_MAX_GRAPHS ? malloc(bytes) : NULL;
     if (ops == NULL)
         return refuse_graph(d);
-    graph->ops = memcpy(ops, list->ops + begin, bytes);
+    graph->ops = memcpy(ops, middle, bytes);
     graph->num_ops = num;
     ranks_keep(d->ranks, true);
-    launch_all(d, list, false);
+    launch_all(d, list, PLACE_GRAPH);
     int r = settle(d);
     const size_t before = runtime_free_bytes(d->runtime);
     if (r == 0)
         r = runtime_graph_begin(d->runtime);
     if (r == 0) {
-        launch_all(d, list, false);
+        launch_all(d, list, PLACE_GRAPH);
         r = runtime_graph_end(d->runtime, &graph->graph);
     }
     ranks_keep(d->ranks, false);
@@ -244,14 +249,16 @@ static int keep_graph(struct device *d, const struct list *list)
 static int run(struct device *d, struct list *list)
 {
     int r = 0;
-    launch_all(d, list, true);
+    launch_all(d, list, PLACE_FIRST);
     if (list->wants_capture)
         r = keep_graph(d, list);
     struct graph *graph = r == 0 ? find_graph(d, list) : NULL;
     if (graph != NULL)
-        return runtime_graph_launch(d->runtime, graph->graph);
+        r = runtime_graph_launch(d->runtime, graph->graph);
+    else if (r == 0)
+        launch_all(d, list, PLACE_GRAPH);
     if (r == 0)
-        launch_all(d, list, false);
+        launch_all(d, list, PLACE_LAST);
     return r;
 }
 
@@ -285,9 +292,11 @@ int device_submit(struct device *d)
     return r;
 }
 
-static void give_result(const struct sample_row *row, const struct result *result)
+static void give_result(const struct sample_row *row, const struct result *result, bool is_shared)
 {
     *row->ret_id = result->id;
+    if (row->ret_own_id != NULL)
+        *row->ret_own_id = is_shared ? result->own_id : result->id;
     if (result->bad && row->bad != NULL)
         *row->bad = true;
     if (row->ret_rank != NULL)
@@ -308,7 +317,7 @@ static void give_results(struct device *d, int32_t index)
 {
     struct list *list = &d->lists[index];
     for (int32_t i = 0; i < list->num_samples; i++)
-        give_result(&list->samples[i], &d->host_results[index][i]);
+        give_result(&list->samples[i], &d->host_results[index][i], list->shares_ids);
     list->has_landed = true;
 }
 

@@ -114,6 +114,27 @@ def test_a_rank_takes_its_engine_along_and_streams_go_on(own_server, victim):
     assert b"tokenring_worker_restarts_total 2" in s.get("/metrics")[2]
 
 
+# Kernels of the CUDA backend that the host runs, and an NCCL between processes that do so: steps are sent ahead.
+EMULATED = os.path.join(os.path.dirname(program()), "tests", "gpu")
+
+
+@pytest.mark.skipif(not os.path.exists(os.path.join(EMULATED, "tokenring-cuda.so")), reason="not built with an emulator")
+def test_streams_outlive_a_rank_whose_device_had_two_steps(own_server):
+    s = own_server("--tensor-parallel", "2", "--device", "cuda:0,0", "--cuda-libs", EMULATED, "--deterministic",
+                   "--max-num-batched-tokens", "16", "--max-num-seqs", "2", env={"TOKENRING_MODULES": EMULATED})
+    requests = [request(i, 8) for i in (1, 6)]  # the second with penalties
+    expected = Run(s.port, requests).join()
+    run = Run(s.port, requests)
+    run.wait_received(0.3 * received(expected))
+    ranks = [s.child("worker 0.0"), s.child("worker 0.1")]
+    os.kill(ranks[1], signal.SIGKILL)
+    assert not differences(run.join(), expected)
+    assert not any(is_alive(pid) for pid in ranks)
+    s.wait_ready()
+    s.wait_idle()
+    assert b"tokenring_worker_restarts_total 1" in s.get("/metrics")[2]
+
+
 def test_a_follower_that_hangs_does_not_hang_the_engine_for_ever(own_server):
     s = own_server("--tensor-parallel", "2")
     old = s.child("worker 0.1")

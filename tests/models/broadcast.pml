@@ -1,26 +1,35 @@
 /*
  * broadcast.pml - a leader's plans, two followers, and the death of any rank at any instant
  *
- * Plan p lies in place p % 2 and is written when all followers have finished plan p - 2. It
- * repeats what the leader sampled in step p - 1; a follower that sampled something else stops.
- * One rank may die; the others learn of it only by looking (a process that ended). Wrong
- * variants, which must fail:
- *   -DNOACK    the leader does not wait for the followers' counts
- *   -DONEPLACE all plans in one place, though the leader may be one ahead
- *   -DNOLOOK   who waits does not look whether the other has ended
- *   -DNOCHECK  a follower does not compare what it sampled: ranks drift apart in silence
- * Claims: a follower executes plan p as the leader wrote it; ranks that go on hold equal tokens;
- * every rank ends: it finishes, notices a death, or stops for a difference.
+ * Plan p lies in place p % 2. A device runs lists in their order, and list p of a rank ends when
+ * all ranks have given theirs to their devices, for they add in it. Two may be there: plan p + 1
+ * may be made, and given, before list p ends. What a follower drew in list p is its answer to plan
+ * p, in one of two places of its own; the leader reads all answers before the token of step p goes
+ * out, and before it writes plan p + 2. A follower that drew another token feeds it to its next
+ * list: from there on nobody's tokens are right. One rank may die; the others learn of it only by
+ * looking (a process that ended). Wrong variants, which must fail:
+ *   -DNOACK     the leader does not wait for the answers
+ *   -DONEPLACE  all plans in one place, though the leader may be one ahead
+ *   -DONEANSWER all answers of a follower in one place, though it may be one ahead
+ *   -DNOLOOK    who waits does not look whether another has ended
+ *   -DNOCHECK   the leader does not compare: ranks drift apart in silence
+ *   -DLATE      answers to plan p are compared when the token of step p + 1 is out
+ * Claims: a follower executes plan p as the leader wrote it; the leader reads the answer to plan p
+ * as it was given; no token goes out that a drifted rank had part in; every rank ends: it finishes,
+ * notices a death, or stops for a difference.
  */
-#define FOLLOWERS 2
-#define PLANS 4
+#define RANKS 3 /* 0 leads */
+#define PLANS 3
 
-byte number[2];   /* per place: which plan lies there */
-byte repeated[2]; /* per place: what the leader sampled in the step before */
-byte planned = 0; /* leader's count */
-byte finished[FOLLOWERS];
-bit leader_ended = 0, ended[FOLLOWERS];
+byte number[2];    /* per place: which plan lies there */
+byte planned = 0;  /* leader's count */
+byte sent[RANKS];  /* lists that the rank's device was given */
+byte finished[RANKS];  /* followers' counts */
+byte answered[6];  /* [rank][place]: the plan that the answer belongs to */
+bit differs[6];    /* [rank][place]: the answer is another token than the leader's */
+bit ended[RANKS];  /* before its time */
 bit may_die = 1, may_drift = 1;
+byte drifted = 0;  /* the step in which a follower drew another token; 0: none has */
 byte over = 0;
 
 #ifdef ONEPLACE
@@ -29,7 +38,11 @@ byte over = 0;
 #define PLACE(p) ((p) % 2)
 #endif
 
-#define SAMPLE(p) ((p) * 2) /* what everybody should sample in step p */
+#ifdef ONEANSWER
+#define ANSWER(r, p) ((r) * 2)
+#else
+#define ANSWER(r, p) ((r) * 2 + (p) % 2)
+#endif
 
 #ifdef NOLOOK
 #define SEEN(e) 0
@@ -37,68 +50,103 @@ byte over = 0;
 #define SEEN(e) (e)
 #endif
 
-active proctype leader() {
-  byte p = 1, f;
+#define ALL_SENT(p) (sent[0] >= (p) && sent[1] >= (p) && sent[2] >= (p))
+#define SOME_ENDED (ended[0] || ended[1] || ended[2])
+
+/* The rank's device has ended list p, or never will. */
+inline await_list(p) {
+  if
+  :: ALL_SENT(p) -> skip
+  :: SEEN(SOME_ENDED) -> goto out
+  fi
+}
+
+/* All followers have; what they answered. */
+inline await_answers(p) {
+  r = 1;
+  found = 0;
   do
-  :: p > PLANS -> break
-  :: p <= PLANS && may_die -> may_die = 0; goto out
-  :: p <= PLANS ->
+  :: r == RANKS -> break
+  :: r < RANKS ->
 #ifndef NOACK
-     f = 0;
-     do
-     :: f == FOLLOWERS -> break
-     :: f < FOLLOWERS ->
-        if
-        :: p <= 2 || finished[f] >= p - 2 -> f++
-        :: SEEN(ended[f]) && !(p <= 2 || finished[f] >= p - 2) -> goto out
-        fi
-     od;
+     if
+     :: finished[r] >= p -> skip
+     :: SEEN(ended[r]) && finished[r] < p -> goto out
+     fi;
 #endif
-     number[PLACE(p)] = p;
-     repeated[PLACE(p)] = SAMPLE(p - 1);
-     planned = p;
-     p++
+     assert(answered[ANSWER(r, p)] == p);
+#ifndef NOCHECK
+     found = found || differs[ANSWER(r, p)];
+#endif
+     r++
+  od
+}
+
+active proctype leader() {
+  byte landed = 0, r;
+  bit found = 0, found_before = 0;
+  do
+  :: landed == PLANS -> break
+  :: landed < PLANS && may_die -> may_die = 0; goto out
+  :: planned < PLANS && planned - landed < 2 -> /* one may be on its way: or it lands before */
+     number[PLACE(planned + 1)] = planned + 1;
+     planned++;
+     sent[0] = planned
+  :: landed < planned ->
+     await_list(landed + 1);
+     await_answers(landed + 1);
+     landed++;
+#ifndef LATE
+     if
+     :: found -> goto out
+     :: else -> skip
+     fi;
+#endif
+     assert(drifted == 0 || landed <= drifted); /* its token goes out */
+#ifdef LATE
+     if
+     :: found_before -> goto out
+     :: else -> found_before = found
+     fi
+#endif
   od;
+  goto finish;
 out:
-  leader_ended = 1;
+  ended[0] = 1;
+finish:
   over++
 }
 
 proctype follower(byte me) {
-  byte p = 1, sampled = 0, what;
+  byte taken = 0, landed = 0, what;
   do
-  :: p > PLANS -> break
-  :: p <= PLANS && may_die -> may_die = 0; goto out
-  :: p <= PLANS ->
+  :: landed == PLANS -> break
+  :: landed < PLANS && may_die -> may_die = 0; goto out
+  :: taken < planned && taken - landed < 2 ->
+     what = number[PLACE(taken + 1)];
+     assert(what == taken + 1);
+     taken++;
+     sent[me] = taken
+  :: landed < taken ->
+     await_list(landed + 1);
+     landed++;
      if
-     :: planned >= p -> skip
-     :: SEEN(leader_ended) && planned < p -> goto out
+     :: differs[ANSWER(me, landed)] = (drifted > 0 && drifted < landed)
+     :: may_drift -> atomic { may_drift = 0; drifted = landed }; differs[ANSWER(me, landed)] = 1
      fi;
-     what = number[PLACE(p)];
-     assert(what == p);
-     what = repeated[PLACE(p)];
-#ifdef NOCHECK
-     assert(what == sampled);
-#else
-     if
-     :: what != sampled -> goto out
-     :: else -> skip
-     fi;
-#endif
-     if
-     :: sampled = SAMPLE(p)
-     :: may_drift -> may_drift = 0; sampled = SAMPLE(p) + 1
-     fi;
-     finished[me] = p;
-     p++
+     answered[ANSWER(me, landed)] = landed;
+     finished[me] = landed
+  :: landed == taken && taken == planned && SEEN(ended[0]) -> goto out
   od;
+  goto finish;
 out:
   ended[me] = 1;
+finish:
   over++
 }
 
 init {
-  atomic { run follower(0); run follower(1) }
+  atomic { run follower(1); run follower(2) }
 }
 
-ltl live { <>(over == FOLLOWERS + 1) }
+ltl live { <>(over == RANKS) }

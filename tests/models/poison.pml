@@ -7,13 +7,17 @@
  * part in SUSPECT steps that ended an engine is a suspect and gets steps of its own, in turn with
  * everybody else, to its end; a death in such a step convicts it. A device may have been given a
  * step of everybody's behind another: when it fails, nobody knows in which of them, and both are
- * blamed. While there is a suspect nothing is given behind anything.
+ * blamed. While there is a suspect nothing is given behind anything. An engine of several ranks has
+ * several devices: a step is over when all of them have ended it, so a death is that of a step
+ * which is not.
  * Claims: the innocent never fail, at most 3 engines are lost; everybody gets an end. Wrong
  * variants, which must fail:
  *   -DNAIVE  who took part in three deaths fails
  *   -DCLEAR  a suspect is cleared by a good step of its own
  *   -DOLDER  of two steps only the older is blamed: a request that ends engines in its first step
  *            is never found
+ *   -DLEADER a step is over when the leader's device has ended it: what another rank dies of is
+ *            blamed on the step that follows
  */
 #define REQUESTS 3
 #define SUSPECT  2
@@ -129,6 +133,9 @@ active proctype engine() {
   byte i, turn, rows;
   bool attributable, both;
   bit was_shared, is_behind;
+#ifdef LEADER
+  bit is_dying = 0;
+#endif
   left[0] = 3;
   left[2] = 2;
   if
@@ -143,14 +150,27 @@ active proctype engine() {
   :: state[0] != WAITS && state[1] != WAITS && state[2] != WAITS -> break
   :: else ->
      plan_step();
+#ifdef LEADER
      if
+     :: is_dying && rows > 0 -> is_dying = 0; attributable = true; both = false; blame(); goto next
+     :: else -> skip
+     fi;
+#endif
+     if
+#ifdef LEADER
+     :: rows > 0 && in_step[0] -> is_dying = 1; finish_step() /* over, and it kills another rank */
+#endif
      :: rows == 0 -> skip
      :: rows > 0 && in_step[0] -> attributable = true; both = false; blame()
      :: rows > 0 && in_step[0] -> attributable = true; both = true; blame()
      :: rows > 0 && in_step[0] && fuse > 0 -> fuse--; finish_step()
      :: rows > 0 && !in_step[0] -> finish_step()
      :: rows > 0 && outside > 0 -> outside--; attributable = false; both = false; blame()
-     fi
+     fi;
+#ifdef LEADER
+next:
+     skip
+#endif
   od
 }
 

@@ -29,13 +29,30 @@ struct rank {
 
 static struct segment segments[COMM_MAX_RANKS][COMM_MAX_RANKS];
 
+/* Of all followers, to the plan before `call`. */
+static int check_answers(struct comm *comm, unsigned call)
+{
+    unsigned before = 0;
+    uint32_t len;
+    int r = broadcast_end(comm);
+    for (int32_t rank = 1; r == 0 && rank < comm->geometry.num_ranks; rank++) {
+        const void *answer = broadcast_answer(comm, rank, &len);
+        if (answer == NULL || len != sizeof(before))
+            return -EPROTO;
+        memcpy(&before, answer, sizeof(before));
+        r = before == call - 1 ? 0 : -EBADMSG;
+    }
+    return r;
+}
+
 static int plan(struct comm *comm, unsigned call)
 {
     unsigned char bytes[PLAN_BYTES];
     uint32_t len;
     if (comm->rank == 0) {
         memset(bytes, (int)(call % 256), sizeof(bytes));
-        return broadcast_publish(comm, bytes, sizeof(bytes));
+        const int r = broadcast_publish(comm, bytes, sizeof(bytes));
+        return r == 0 && comm->counts[COMM_PLANNED] > 1 ? check_answers(comm, call) : r;
     }
     const int r = broadcast_take(comm, bytes, &len, TIMEOUT_US);
     if (r <= 0)
@@ -43,7 +60,7 @@ static int plan(struct comm *comm, unsigned call)
     for (unsigned i = 0; i < len; i++)
         if (bytes[i] != call % 256)
             return -EBADMSG;
-    broadcast_done(comm);
+    broadcast_done(comm, &call, sizeof(call));
     return 0;
 }
 

@@ -29,7 +29,7 @@ static int follow(struct comm *comm)
             return 1;
         if (i % 50 == 0)
             usleep(1000u * (unsigned)comm->rank);
-        broadcast_done(comm);
+        broadcast_done(comm, NULL, 0);
     }
     return 0;
 }
@@ -55,6 +55,87 @@ START_TEST(plans_reach_all_followers_whole_and_in_order)
 }
 END_TEST
 
+/* --- answers ------------------------------------------------------------------------------ */
+
+/* One plan ahead: takes plan i + 1 before it has finished plan i. */
+static int answer_late(struct comm *comm)
+{
+    unsigned char got[MAX_BYTES];
+    uint32_t len;
+    unsigned answer[2] = { (unsigned)comm->rank, 0 };
+    for (unsigned i = 1; i <= PLANS + 1; i++) {
+        int r = 1;
+        while (i <= PLANS && (r = broadcast_take(comm, got, &len, 1000)) == 0)
+            ;
+        if (r < 0)
+            return 1;
+        answer[1] = i - 1;
+        if (i > 1)
+            broadcast_done(comm, answer, sizeof(answer));
+    }
+    return 0;
+}
+
+static int hear(struct comm *comm, unsigned i)
+{
+    uint32_t len;
+    if (broadcast_end(comm) < 0)
+        return 2;
+    for (int32_t r = 1; r < comm->geometry.num_ranks; r++) {
+        const unsigned wanted[2] = { (unsigned)r, i };
+        const void *answer = broadcast_answer(comm, r, &len);
+        if (answer == NULL || len != sizeof(wanted) || memcmp(answer, wanted, len) != 0)
+            return 3;
+    }
+    return 0;
+}
+
+static int lead_ahead_or_answer(struct comm *comm)
+{
+    unsigned char bytes[MAX_BYTES];
+    int r = comm->rank != 0 ? answer_late(comm) : 0;
+    for (unsigned i = 1; r == 0 && comm->rank == 0 && i <= PLANS + 1; i++) {
+        if (i <= PLANS)
+            r = broadcast_publish(comm, bytes, make_plan(bytes, i));
+        if (r == 0 && i > 1)
+            r = hear(comm, i - 1);
+    }
+    return r != 0 ? r : comm_barrier(comm);
+}
+
+START_TEST(answers_reach_the_leader_a_plan_behind)
+{
+    for (int32_t n = 2; n <= 4; n++)
+        ck_assert_uint_eq(
+            ranks_run((struct comm_geometry){ n, 8, MAX_BYTES }, LONG_US, lead_ahead_or_answer), 0);
+}
+END_TEST
+
+static int lie_about_answer(struct comm *comm)
+{
+    unsigned char bytes[MAX_BYTES] = { 0 };
+    uint32_t len;
+    if (comm->rank == 0) {
+        if (broadcast_publish(comm, bytes, 1) < 0 || broadcast_end(comm) < 0)
+            return 1;
+        return broadcast_answer(comm, 1, &len) == NULL ? comm_barrier(comm) : 2;
+    }
+    if (broadcast_take(comm, bytes, &len, LONG_US) != 1)
+        return 3;
+    comm_page_of(comm, 1)->plan_len[1] = comm_answer_bytes(comm->geometry) + 1;
+    comm_raise(comm, COMM_DONE);
+    return comm_barrier(comm);
+}
+
+START_TEST(an_answer_that_cannot_be_is_not_read)
+{
+    ck_assert_uint_eq(
+        ranks_run((struct comm_geometry){ 2, 8, MAX_BYTES }, LONG_US, lie_about_answer), 0);
+}
+END_TEST
+
+/* --- ends --------------------------------------------------------------------------------- */
+
 static int lose_leader(struct comm *comm)
 {
     unsigned char bytes[MAX_BYTES] = { 0 };
@@ -66,7 +147,7 @@ static int lose_leader(struct comm *comm)
     int r = broadcast_take(comm, bytes, &len, LONG_US); /* a plan that was published counts */
     if (r != 1 || len != 10)
         return 1;
-    broadcast_done(comm);
+    broadcast_done(comm, NULL, 0);
     while ((r = broadcast_take(comm, bytes, &len, LONG_US)) == 0)
         ;
     return r == -EPIPE ? 0 : 2;
@@ -95,7 +176,7 @@ static int lose_follower(struct comm *comm)
     }
     while ((r = broadcast_take(comm, bytes, &len, 1000)) >= 0)
         if (r == 1)
-            broadcast_done(comm);
+            broadcast_done(comm, NULL, 0);
     return r == -EPIPE ? 0 : 2; /* the leader left */
 }
 
@@ -142,5 +223,6 @@ START_TEST(a_length_that_cannot_be_is_not_believed)
 END_TEST
 
 RUN_SUITE("broadcast", plans_reach_all_followers_whole_and_in_order,
+          answers_reach_the_leader_a_plan_behind, an_answer_that_cannot_be_is_not_read,
           the_death_of_the_leader_ends_the_followers_wait, the_death_of_a_follower_ends_all,
           a_plan_too_long_is_refused_and_harms_nobody, a_length_that_cannot_be_is_not_believed)

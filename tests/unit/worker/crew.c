@@ -2,8 +2,10 @@
 
 #include <check.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { PLAN_BYTES = 1 << 16, LOOK_US = 20 * 1000 };
@@ -96,6 +98,18 @@ static void *follow(void *argument)
     return NULL;
 }
 
+static pid_t fork_follower(struct crew_rank *rank)
+{
+    const pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid > 0)
+        return pid;
+    const struct comm comm = rank->comm; /* joins again, as the process that it is */
+    comm_init(&rank->comm, comm.geometry, comm.rank, comm.timeout_us, comm.segments);
+    follow(rank);
+    _exit(0);
+}
+
 void crew_start(struct crew *crew, const struct crew_options *options)
 {
     crew->options = *options;
@@ -104,8 +118,11 @@ void crew_start(struct crew *crew, const struct crew_options *options)
         rank->page = aligned_alloc(64, sizeof(*rank->page));
         ck_assert_ptr_nonnull(rank->page);
         memset(rank->page, 0, sizeof(*rank->page));
-        ck_assert_int_eq(pthread_create(&rank->thread, NULL, follow, rank), 0);
-        rank->is_running = true;
+        rank->is_running = !options->as_processes;
+        if (options->as_processes)
+            rank->pid = fork_follower(rank);
+        else
+            ck_assert_int_eq(pthread_create(&rank->thread, NULL, follow, rank), 0);
     }
 }
 
@@ -126,6 +143,8 @@ void crew_leave(struct crew *crew)
         struct crew_rank *rank = &crew->ranks[r];
         const bool ran = rank->is_running;
         crew_await(crew, r);
+        if (rank->pid > 0 && kill(rank->pid, SIGKILL) == 0)
+            waitpid(rank->pid, NULL, 0);
         ck_assert_msg(!ran || rank->result == 0, "rank %d: %s", r, rank->err.message);
         comm_finish(&rank->comm);
         free(rank->page);

@@ -1,5 +1,5 @@
 /*
- * crew.h - the ranks of one engine as threads of this process, for tests
+ * crew.h - the ranks of one engine as threads of this process, or as children, for tests
  *
  * Each rank maps the segments of all as a process of its own would: its own writable, the others
  * read-only. Followers have a device, a model and a KV pool of their own.
@@ -19,6 +19,7 @@ struct crew_options {
     const struct device_options *device; /* without its rank */
     const struct model_options *model;   /* without its communicator */
     const struct scheduler_limits *limits;
+    bool as_processes; /* they are there to be killed, and crew_leave() does */
 };
 
 struct crew_rank {
@@ -26,9 +27,10 @@ struct crew_rank {
     struct communicator communicator;
     pthread_t thread;
     bool is_running;
+    pid_t pid; /* of a process; 0: there is none */
     struct crew *crew;
     struct status_page *page;
-    int result; /* how it ended: 0 when it was told to */
+    int result; /* how the thread ended: 0 when it was told to */
     struct error err;
 };
 
@@ -48,7 +50,7 @@ void crew_start(struct crew *crew, const struct crew_options *options);
 /* Wait until a follower has ended by itself. */
 void crew_await(struct crew *crew, int32_t rank);
 
-/* End the followers. Those that still ran did so without an error. Accepts one of no ranks. */
+/* End the followers. Threads that still ran did so without an error. Accepts one of no ranks. */
 void crew_leave(struct crew *crew);
 
 #endif

@@ -6,7 +6,7 @@
 
 #include "tests/unit/runner.h"
 
-enum { ROWS = 5, SEQS = 2, LOGITS = 3, NUM_LAST = 2, NUM_BLOCKS = 40 };
+enum { ROWS = 5, SEQS = 2, LOGITS = 3, NUM_BEFORE = 2, NUM_BLOCKS = 40 };
 
 static const struct scheduler_limits limits = {
     .max_num_seqs = 4,
@@ -23,11 +23,10 @@ static const struct scheduler_limits limits = {
 
 static struct reserve batch_reserve, plan_reserve;
 static struct batch batch;
-static struct step_plan found;
+static struct step_plan found, before;
 static int32_t *words, *copy;
 static uint32_t num_words;
 
-static const int32_t last_ids[NUM_LAST] = { 7, 99 };
 static int32_t copies_from[] = { 3 }, copies_to[] = { 39 };
 static const int32_t blocks_a[] = { 5 }, blocks_b[] = { 9, 30 };
 static const int32_t windowed_a[] = { 6 }, windowed_b[] = { 17 };
@@ -57,13 +56,15 @@ static void fill_batch(void)
                                                 .choice = 2,
                                                 .output_pos = 17 };
     }
+    batch.moves[0] = (struct id_move){ .to = 4, .from = NUM_BEFORE - 1 };
+    batch.num_moves = 1;
     batch.samples[0].forced_id = 4;
     batch.samples[1].frequency_penalty = 0.5f;
 }
 
-static void open_all(void)
+static void open_as(bool is_behind)
 {
-    const struct step_plan_news news = { last_ids, NUM_LAST, 123456789012, true };
+    const struct step_plan_news news = { 123456789012, true, is_behind, true };
     struct plan plan = { .copies = { .from = copies_from, .to = copies_to, .num = 1 } };
     const size_t max = step_plan_max_words(&limits);
     ck_assert_int_eq(batch_init(&batch, &limits, &batch_reserve), 0);
@@ -73,6 +74,17 @@ static void open_all(void)
     fill_batch();
     num_words = step_plan_write(words, &batch, &plan, &news);
     ck_assert_uint_le(num_words, max);
+    before.model.num_logits = NUM_BEFORE;
+}
+
+static void open_all(void)
+{
+    open_as(true);
+}
+
+static int read_words(int32_t *at, uint32_t num, struct error *err)
+{
+    return step_plan_read(&found, &before, &limits, at, num, err);
 }
 
 static void close_all(void)
@@ -87,7 +99,7 @@ START_TEST(a_follower_reads_what_the_leader_wrote)
 {
     struct error err;
     open_all();
-    ck_assert_msg(step_plan_read(&found, &limits, words, num_words, &err) == 0, "%s", err.message);
+    ck_assert_msg(read_words(words, num_words, &err) == 0, "%s", err.message);
     ck_assert_int_eq(found.model.num_rows, ROWS);
     ck_assert_mem_eq(found.model.token_ids, batch.token_ids, ROWS * sizeof(int32_t));
     ck_assert_mem_eq(found.model.logits_rows, batch.logits_rows, LOGITS * sizeof(int32_t));
@@ -102,10 +114,24 @@ START_TEST(a_follower_reads_what_the_leader_wrote)
     ck_assert_int_eq(found.model.seqs[1][1].first_block, 1);
     ck_assert_int_eq(found.model.seqs[1][1].blocks[0], 17);
     ck_assert_int_eq(found.copies.to[0], 39);
-    ck_assert_int_eq(found.news.num_last, NUM_LAST);
-    ck_assert_int_eq(found.news.last_ids[1], 99);
+    ck_assert_int_eq(found.num_moves, 1);
+    ck_assert_int_eq(found.moves[0].to, 4);
+    ck_assert_int_eq(found.moves[0].from, NUM_BEFORE - 1);
+    ck_assert(found.news.is_behind && found.news.is_shared);
     ck_assert_uint_eq(found.news.expected_us, 123456789012);
     ck_assert(found.news.is_kept);
+    close_all();
+}
+END_TEST
+
+/* They are filled in. */
+START_TEST(tokens_of_a_step_that_is_over_are_not_named)
+{
+    struct error err;
+    open_as(false);
+    ck_assert_int_eq(read_words(words, num_words, &err), 0);
+    ck_assert_int_eq(found.num_moves, 0);
+    ck_assert(!found.news.is_behind);
     close_all();
 }
 END_TEST
@@ -114,7 +140,7 @@ START_TEST(rows_that_more_than_logits_and_seed_decide_are_greedy)
 {
     struct error err;
     open_all();
-    ck_assert_int_eq(step_plan_read(&found, &limits, words, num_words, &err), 0);
+    ck_assert_int_eq(read_words(words, num_words, &err), 0);
     for (int i = 0; i < 2; i++)
         ck_assert(found.samples[i].temperature == 0 && found.samples[i].forced_id == -1);
     const struct sample_row *row = &found.samples[2];
@@ -133,8 +159,8 @@ START_TEST(a_plan_cut_short_or_too_long_is_refused)
     struct error err;
     open_all();
     for (uint32_t n = 0; n < num_words; n++)
-        ck_assert_int_eq(step_plan_read(&found, &limits, words, n, &err), -EPROTO);
-    ck_assert_int_eq(step_plan_read(&found, &limits, words, num_words + 1, &err), -EPROTO);
+        ck_assert_int_eq(read_words(words, n, &err), -EPROTO);
+    ck_assert_int_eq(read_words(words, num_words + 1, &err), -EPROTO);
     close_all();
 }
 END_TEST
@@ -151,6 +177,10 @@ static void check_bounds(void)
     }
     for (int32_t i = 0; i < m->num_logits; i++)
         ck_assert(m->logits_rows[i] >= 0 && m->logits_rows[i] < m->num_rows);
+    for (int32_t i = 0; i < found.num_moves; i++) {
+        ck_assert(found.moves[i].to >= 0 && found.moves[i].to < m->num_rows);
+        ck_assert(found.moves[i].from >= 0 && found.moves[i].from < NUM_BEFORE);
+    }
 }
 
 START_TEST(no_word_leads_out_of_bounds)
@@ -163,7 +193,7 @@ START_TEST(no_word_leads_out_of_bounds)
         for (size_t h = 0; h < sizeof(hostile) / sizeof(hostile[0]); h++) {
             memcpy(copy, words, num_words * sizeof(*words));
             copy[w] = hostile[h];
-            if (step_plan_read(&found, &limits, copy, num_words, &err) == 0)
+            if (read_words(copy, num_words, &err) == 0)
                 check_bounds();
             else
                 refused++;
@@ -174,5 +204,6 @@ START_TEST(no_word_leads_out_of_bounds)
 END_TEST
 
 RUN_SUITE("step_plan", a_follower_reads_what_the_leader_wrote,
+          tokens_of_a_step_that_is_over_are_not_named,
           rows_that_more_than_logits_and_seed_decide_are_greedy,
           a_plan_cut_short_or_too_long_is_refused, no_word_leads_out_of_bounds)

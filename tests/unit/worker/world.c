@@ -60,6 +60,7 @@ static void set_options(const struct world_setup *setup)
         .ordinals = "0,0",
         .libraries = setup->libraries,
         .max_input_bytes = MAX_INPUT_BYTES,
+        .deadline_us = setup->deadline_us,
         .is_deterministic = true,
     };
     world.model_options = (struct model_options){ .dir = dir,
@@ -103,13 +104,14 @@ static void open_model(const struct model_options *options)
 }
 
 /* Followers first: their models load while this one does. */
-static void open_ranks(int32_t num_ranks)
+static void open_ranks(const struct world_setup *setup)
 {
     const struct crew_options options = { world.backend, &world.device_options,
-                                          &world.model_options, &world.limits };
-    if (num_ranks <= 1)
+                                          &world.model_options, &world.limits,
+                                          setup->followers_are_processes };
+    if (setup->num_ranks <= 1)
         return;
-    crew_join(&world.crew, num_ranks, AREA_FLOATS);
+    crew_join(&world.crew, setup->num_ranks, AREA_FLOATS);
     crew_start(&world.crew, &options);
 }
 
@@ -121,7 +123,7 @@ void world_open(const struct world_setup *setup)
     ck_assert_int_eq(doorbell_create(&world.doorbell), 0);
     choose_backend(setup->backend);
     set_options(setup);
-    open_ranks(setup->num_ranks);
+    open_ranks(setup);
     const bool leads = world.crew.num_ranks > 0;
     struct model_options own = world.model_options;
     own.communicator = leads ? &world.crew.ranks[0].communicator : NULL;
@@ -143,9 +145,9 @@ void world_open(const struct world_setup *setup)
 
 void world_close(void)
 {
-    crew_leave(&world.crew);
     seat_close(&world.seat);
-    engine_destroy(world.engine);
+    engine_destroy(world.engine); /* what is in the air lands */
+    crew_leave(&world.crew);
     model_close(world.model);
     world.backend->device_close(world.device);
     close(world.doorbell);

@@ -25,6 +25,8 @@ struct world_setup {
     int32_t max_len;               /* 0: WORLD_MAX_LEN */
     int32_t budget, num_seqs, num_blocks, num_threads;
     int32_t num_ranks; /* 0 is 1; the others are threads: crew.h */
+    bool followers_are_processes;
+    int64_t deadline_us; /* device_options */
     enum dtype kv_dtype;
     uint32_t complete_cells;
     enum wait_policy policy;
