@@ -54,16 +54,15 @@ static double measure(const struct candidates *c, bool by_weight, int32_t i)
     return by_weight ? (double)c->weights[i] : 1.0;
 }
 
-/* Of the candidates whose key begins as `key` above the digit, find the digit that brings the
- * sum of all that are kept first to `target`; *sum grows by what lies above that digit. */
-static uint32_t find_digit(struct candidates *c, bool by_weight, uint32_t key, int shift,
-                           double target, double *sum)
+/* Of the candidates whose key has the bits of `known` as `key`, find the digit that brings the sum
+ * of all that are kept first to `target`; *sum grows by what lies above that digit. */
+static uint32_t find_digit(struct candidates *c, bool by_weight, uint32_t key, uint32_t known,
+                           int shift, double target, double *sum)
 {
-    const uint32_t above = shift + DIGIT_BITS >= 32 ? 0 : ~0U << (shift + DIGIT_BITS);
     int32_t lowest = DIGITS, digit = 0;
     memset(c->digit_sum, 0, DIGITS * sizeof(*c->digit_sum));
     for (int32_t i = 0; i < c->num; i++) {
-        if (((c->keys[i] ^ key) & above) != 0)
+        if (((c->keys[i] ^ key) & known) != 0)
             continue;
         const int32_t d = (int32_t)((c->keys[i] >> shift) & (DIGITS - 1));
         c->digit_sum[d] += measure(c, by_weight, i);
@@ -79,12 +78,14 @@ static uint32_t find_digit(struct candidates *c, bool by_weight, uint32_t key, i
  * that nothing is sorted however wide the vocabulary. */
 static struct cut find_cut(struct candidates *c, bool by_weight, double target)
 {
-    static const int shifts[] = { 21, 10, 0 };
+    static const int shifts[] = { 21, 10, 0 }; /* the last digit has a bit that is known */
     struct cut cut = { 0 };
+    uint32_t known = 0;
     double sum = 0.0;
     for (int i = 0; i < 3; i++) {
-        const uint32_t digit = find_digit(c, by_weight, cut.key, shifts[i], target, &sum);
+        const uint32_t digit = find_digit(c, by_weight, cut.key, known, shifts[i], target, &sum);
         cut.key |= digit << shifts[i];
+        known = ~0U << shifts[i];
     }
     for (int32_t i = 0; i < c->num && (cut.num_equal == 0 || sum < target); i++)
         if (c->keys[i] == cut.key) {

@@ -144,6 +144,41 @@ START_TEST(a_wide_vocabulary_agrees_with_a_sorted_one)
 }
 END_TEST
 
+/* Neighbouring floats: a draw comes from every twentieth of those that are kept, and from no other.
+ */
+static void check_close(struct sample_row row, int32_t num, int32_t kept)
+{
+    enum { DRAWS = 2000 };
+    float logits[4096];
+    bool seen[20] = { false };
+    for (int32_t i = 0; i < num; i++) {
+        const uint32_t bits = 0x40800000U + (uint32_t)i; /* 4 and a little more */
+        memcpy(&logits[i], &bits, sizeof(bits));
+    }
+    for (int32_t i = 0; i < DRAWS; i++) {
+        row.output_pos = (uint32_t)i;
+        const int32_t place = sampler_run(logits, num, &row) - (num - kept);
+        ck_assert_msg(place >= 0, "%d of %d: token %d is drawn", kept, num, place + num - kept);
+        seen[place * 20 / kept] = true;
+    }
+    for (int32_t i = 0; i < 20; i++)
+        ck_assert_msg(seen[i], "%d of %d: none of part %d is drawn", kept, num, i);
+}
+
+START_TEST(logits_that_lie_close_are_counted_once)
+{
+    struct sample_row by_number = sampler_row(1.0f), by_weight = sampler_row(1.0f);
+    by_number.top_k = 1500;
+    check_close(by_number, 4096, 1500);
+    by_number.top_k = 3100;
+    check_close(by_number, 4000, 3100);
+    by_weight.top_p = 0.75f;
+    check_close(by_weight, 4096, 3072);
+    by_weight.top_p = 0.375f;
+    check_close(by_weight, 4096, 1536);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("sample_filters");
@@ -155,6 +190,7 @@ int main(void)
     tcase_add_test(tc, filters_leave_what_transformers_leaves);
     tcase_add_test(tc, equal_logits_are_kept_by_lowest_id);
     tcase_add_test(tc, a_wide_vocabulary_agrees_with_a_sorted_one);
+    tcase_add_test(tc, logits_that_lie_close_are_counted_once);
     suite_add_tcase(suite, tc);
 
     SRunner *runner = srunner_create(suite);
