@@ -84,9 +84,14 @@ DEVICE int lane_xor(int x, int mask)
     return __shfl_xor_sync(0xffffffffu, x, mask);
 }
 
-DEVICE double lane_up(double x, int delta)
+DEVICE uint64_t lane_xor(uint64_t x, int mask)
 {
-    return __shfl_up_sync(0xffffffffu, x, delta);
+    return __shfl_xor_sync(0xffffffffu, (unsigned long long)x, mask);
+}
+
+DEVICE uint64_t lane_up(uint64_t x, int delta)
+{
+    return __shfl_up_sync(0xffffffffu, (unsigned long long)x, delta);
 }
 
 DEVICE float lane_at(float x, int lane)

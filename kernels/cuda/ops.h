@@ -357,18 +357,30 @@ struct draw {
     int64_t edits, banned; /* bytes from `tables` on; banned -1: none */
 };
 
-/* What sample_scan() finds of SCAN_TOKENS tokens of a row. */
-enum { SCAN_TOKENS = 8192 };
+/* What is found of SCAN_TOKENS tokens of a row: of its logits, and of its scores, which are those
+ * with bias, penalties and mask. */
+enum {
+    SCAN_TOKENS = 8192,
+    SCAN_MAX_PARTS = 128,  /* a vocabulary of a million */
+    SCAN_BINS = 512,       /* of scores, a quarter wide */
+    SCAN_CANDIDATES = 512, /* that there is room for */
+};
 
 struct scan {
     float best; /* of what is a number */
     int32_t id; /* -1: none is */
     int32_t num_nan;
-    double sum; /* of exp(logit - best) */
+    float top; /* of the scores */
+    int32_t top_id;
+    int32_t num_candidates; /* there may be more than room */
+    double sum;             /* of exp(logit - best) */
+    double weight;          /* of exp((score - top) / temperature) */
 };
 
 struct sample_args {
-    struct scan *scans; /* [num][num_scans] */
+    struct scan *scans;   /* [num][num_scans] */
+    uint16_t *bins;       /* [num][num_scans][SCAN_BINS]: numbers of scores */
+    uint16_t *candidates; /* [num][num_scans][SCAN_CANDIDATES]: tokens, counted from the part's */
     int32_t num_scans;
     float *logits;
     int32_t num_vocab, num;
@@ -378,7 +390,7 @@ struct sample_args {
     const struct result *before;
 };
 
-launch_function sample_scan, sample_rows;
+launch_function sample_scan, sample_gather, sample_rows;
 
 /* --- gather of ranks: ranks.cu ------------------------------------------------------------- */
 

@@ -137,9 +137,28 @@ static const int32_t *ids_of(const struct sample_row *rows, int32_t num)
     return num > 0 ? rows[0].ret_id : NULL;
 }
 
+/* What the kernels tell each other: scans, bins and candidates of all rows, one behind the other.
+ */
+static bool take_space(struct device *d, struct sample_args *a)
+{
+    const size_t num = (size_t)a->num * (size_t)a->num_scans;
+    const size_t scans = num * sizeof(*a->scans), bins = num * SCAN_BINS * sizeof(*a->bins);
+    const size_t candidates = num * SCAN_CANDIDATES * sizeof(*a->candidates);
+    if (a->num_scans > SCAN_MAX_PARTS)
+        return false;
+    unsigned char *space = device_scratch(d, scans + bins + candidates);
+    if (space == NULL)
+        return false;
+    a->scans = (struct scan *)space;
+    a->bins = (uint16_t *)(space + scans);
+    a->candidates = (uint16_t *)(space + scans + bins);
+    return true;
+}
+
 void record_sample(struct device *d, float *logits, int32_t num_vocab,
                    const struct sample_row *rows, int32_t num)
 {
+    static launch_function *const steps[] = { sample_scan, sample_gather, sample_rows };
     struct list *list = &d->lists[d->recording];
     const int32_t padded = device_pad(d, num);
     void *device;
@@ -153,23 +172,22 @@ void record_sample(struct device *d, float *logits, int32_t num_vocab,
             stage_draw(d, &draws[i], &rows[i], num_vocab);
         else
             stage_nothing(&draws[i]);
-    const int32_t num_scans = (num_vocab + SCAN_TOKENS - 1) / SCAN_TOKENS;
-    struct scan *scans = device_scratch(d, (size_t)padded * (size_t)num_scans * sizeof(*scans));
-    if (scans == NULL) {
+    struct sample_args args;
+    memset(&args, 0, sizeof(args));
+    args.logits = logits;
+    args.num_vocab = num_vocab;
+    args.num = padded;
+    args.num_scans = (num_vocab + SCAN_TOKENS - 1) / SCAN_TOKENS;
+    args.draws = device;
+    args.tables = inputs_tables(&d->inputs);
+    args.results = d->results;
+    args.before = d->before;
+    if (!take_space(d, &args)) {
         d->inputs.is_full = true;
         return;
     }
-    struct sample_args *a = &device_record(d, sample_scan)->args.sample;
-    a->logits = logits;
-    a->num_vocab = num_vocab;
-    a->num = padded;
-    a->scans = scans;
-    a->num_scans = num_scans;
-    a->draws = device;
-    a->tables = inputs_tables(&d->inputs);
-    a->results = d->results;
-    a->before = d->before;
-    device_record(d, sample_rows)->args.sample = *a;
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
+        memcpy(&device_record(d, steps[i])->args.sample, &args, sizeof(args));
     list->samples = rows;
     list->num_samples = num;
     list->ids = ids_of(rows, num);

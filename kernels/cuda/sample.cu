@@ -1,20 +1,26 @@
 /*
  * sample.cu - from a row of logits to a token, as kernels/sample.c does on the host
  *
- * What needs every logit once (the best, whether one is no number, the sum of their exponentials)
- * is done by many blocks: sample_scan() takes a row in parts of 8,192 tokens, a block each, and the
- * parts are joined in their order. The rest has a block of 512 threads for each row: filters
- * (sample_row.cuh), then the draw. Ties go to the lower ids. The random number is Philox4x32-10 as
- * on the host; so the same row gives the same token unless the uniform number falls within rounding
- * of a border.
+ * What needs every logit (the best, whether one is no number, sums of exponentials, numbers in bins
+ * of scores) is done by many blocks: sample_scan() takes a row in parts of 8,192 tokens, a block
+ * each, and sample_gather() writes down the tokens that filters may keep. The rest has a block of
+ * 512 threads for each row: filters over those candidates (sample_row.cuh), then the draw. Ties go
+ * to the lower ids. The random number is Philox4x32-10 as on the host; so the same row gives the
+ * same token unless the uniform number falls within rounding of a border.
  *
- * A pass reads 4 bytes per token of the vocabulary, from L2: 3 to 4 us for 152,000 by one block,
- * under 1 by the scan's. Greedy without penalties or mask takes the scan alone, temperature 3
- * passes more, each of top-k, typical-p, top-p 13.
+ * Bytes and passes, of 152,000 tokens, 608 KB in L2: greedy takes the scan alone, 2 passes by 19
+ * blocks, of which the second hits L1; without a filter the draw reads one part more, 32 KB. Top-k,
+ * top-p and min-p take 2 passes of the scan more, 2 of sample_gather(), and 13 over candidates in
+ * shared memory: for 5 to 1,000 of them less than 1 us each, which are barriers. Together 10 to 15
+ * us for each such row, beside each other as far as there are SMs. A row takes the way of
+ * typical-p, which is all passes over all tokens by one block, 3 to 4 us each, when a filter may
+ * keep more than 512 of a part or 4,096 in all: almost flat distributions.
  */
 #include "kernels/cuda/sample_row.cuh"
 
-/* --- the draw -------------------------------------------------------------------------------------------- */
+enum { MAX_CANDIDATES = 4096 };
+
+/* --- the draw -------------------------------------------------------------------------------- */
 
 DEVICE float uniform_of(const struct draw &draw)
 {
@@ -33,55 +39,56 @@ DEVICE float uniform_of(const struct draw &draw)
     return (float)(c[0] >> 8) * 5.9604644775390625e-8f;
 }
 
-DEVICE float draw_weight(const struct row &r, int i)
+DEVICE uint64_t draw_weight(const struct row &r, int i)
 {
     const float score = score_of(r, i);
     if (!is_kept(r, i, score))
-        return 0.0f;
+        return 0;
     const float weight = weight_of(r, score);
-    return weight >= r.least_weight ? weight : 0.0f;
+    return weight >= r.least_weight ? fixed_weight(weight) : 0;
 }
 
-/* The token at which the sum of weights by id passes the uniform's share; the last with any weight
- * when rounding leaves none. Runs first, then one warp walks a run 32 tokens at a time. */
-DEVICE int draw_token(const struct row &r, double *run_sums)
+/* A share of the whole that is never 0 or 1. */
+DEVICE double share_of(const struct draw &draw)
+{
+    return (double)uniform_of(draw) + 2.98023223876953125e-8;
+}
+
+/* The token at which the sum of weights, from `before` on, passes the uniform's share of `whole`;
+ * the last with any weight when rounding leaves none. Runs first, then one warp walks a run 32
+ * tokens at a time. `whole` 0: what the tokens weigh. */
+DEVICE int draw_token(const struct row &r, uint64_t before, uint64_t whole, struct row_space &space)
 {
     __shared__ int found;
     const int warp = (int)threadIdx.x / 32, lane = lane_of();
-    double own = 0.0;
+    uint64_t own = 0, sum = before;
     EACH_TOKEN(i, r)
     {
-        own += (double)draw_weight(r, i);
+        own += draw_weight(r, i);
     }
-    own = warp_sum(own);
-    block_sync();
-    if (lane == 0)
-        run_sums[warp] = own;
+    const uint64_t all = row_sum(own, space);
     if (threadIdx.x == 0)
         found = 0;
     block_sync();
-    double whole = 0.0, sum = 0.0;
-    for (int w = 0; w < WARPS; w++)
-        whole += run_sums[w];
-    const double target = ((double)uniform_of(*r.draw) + 2.98023223876953125e-8) * whole;
+    const uint64_t target = (uint64_t)(share_of(*r.draw) * (double)(whole > 0 ? whole : all));
     int run = 0, last_run = 0;
     for (int w = 0; w < WARPS; w++)
-        last_run = run_sums[w] > 0.0 ? w : last_run;
-    while (run < last_run && sum + run_sums[run] <= target)
-        sum += run_sums[run++];
+        last_run = space.runs[w] > 0 ? w : last_run;
+    while (run < last_run && sum + space.runs[run] <= target)
+        sum += space.runs[run++];
     if (warp == run) {
         int last = -1;
-        const int end = run_begin(r.num_vocab, run + 1);
-        for (int begin = run_begin(r.num_vocab, run); begin < end; begin += 32) {
+        const int end = run_begin(r.num, run + 1);
+        for (int begin = run_begin(r.num, run); begin < end; begin += 32) {
             const int i = begin + lane;
-            const double weight = i < r.num_vocab && i < end ? (double)draw_weight(r, i) : 0.0;
-            double prefix = weight; /* up to this lane */
+            const uint64_t weight = i < r.num && i < end ? draw_weight(r, i) : 0;
+            uint64_t prefix = weight; /* up to this lane */
             for (int delta = 1; delta < 32; delta *= 2) {
-                const double below = lane_up(prefix, delta);
-                prefix += lane >= delta ? below : 0.0;
+                const uint64_t below = lane_up(prefix, delta);
+                prefix += lane >= delta ? below : 0;
             }
-            const unsigned passed = lane_ballot(weight > 0.0 && sum + prefix > target);
-            const unsigned any = lane_ballot(weight > 0.0);
+            const unsigned passed = lane_ballot(weight > 0 && sum + prefix > target);
+            const unsigned any = lane_ballot(weight > 0);
             if (passed != 0) {
                 last = begin + __ffs((int)passed) - 1;
                 break;
@@ -93,151 +100,142 @@ DEVICE int draw_token(const struct row &r, double *run_sums)
             found = last < 0 ? 0 : last;
     }
     block_sync();
-    const int id = found;
+    const int at = found;
     block_sync();
-    return id;
+    return id_of(r, at);
 }
 
-/* --- maxima, in order of value and then of id ---------------------------------------------------------------- */
-
-struct best {
-    float value;
-    int id;
-};
+/* --- what the blocks before found ---------------------------------------------------------- */
 
 /* The best token of those behind (value, id) in that order; id -1: none. NaN counts as nothing. */
-DEVICE struct best next_best(const struct row &r, bool by_score, float value, int id,
-                             struct best *space)
+DEVICE struct best next_best(const struct row &r, struct best before, struct best *space)
 {
     struct best own = { -INFINITY, -1 };
     EACH_TOKEN(i, r)
     {
-        const float x = by_score ? score_of(r, i) : r.logits[i];
-        const bool is_behind = x < value || (x == value && i > id);
+        const float x = r.logits[i];
+        const bool is_behind = x < before.value || (x == before.value && i > before.id);
         if (is_behind && (own.id < 0 || x > own.value))
             own = { x, i };
     }
-    for (int mask = 16; mask > 0; mask /= 2) {
-        const float x = lane_xor(own.value, mask);
-        const int i = lane_xor(own.id, mask);
-        if (i >= 0 && (own.id < 0 || x > own.value || (x == own.value && i < own.id)))
-            own = { x, i };
-    }
-    block_sync();
-    if (lane_of() == 0)
-        space[threadIdx.x / 32] = own;
-    block_sync();
-    own = space[0];
-    for (int w = 1; w < WARPS; w++) {
-        const struct best other = space[w];
-        if (other.id >= 0 && (own.id < 0 || other.value > own.value ||
-                              (other.value == own.value && other.id < own.id)))
-            own = other;
-    }
-    block_sync();
-    return own;
+    return block_best(own, space);
 }
 
-DEVICE bool is_finite(float x)
-{
-    return fabsf(x) <= 3.4028234663852886e38f;
-}
+/* Of the logits. */
+struct whole {
+    struct best best;
+    int num_nan;
+};
 
-/* What the scan found of all parts, each in its place: every thread joins them. */
-DEVICE struct scan whole_of(const struct scan *parts, int num)
+DEVICE struct whole whole_of(const struct scan *parts, int num)
 {
-    struct scan whole = { -INFINITY, -1, 0, 0.0 };
-    for (int i = 0; i < num; i++) {
-        if (parts[i].id >= 0 && (whole.id < 0 || parts[i].best > whole.best)) {
-            whole.best = parts[i].best;
-            whole.id = parts[i].id;
-        }
-        whole.num_nan += parts[i].num_nan;
+    struct whole whole = { { -INFINITY, -1 }, 0 };
+    for (int p = 0; p < num; p++) {
+        whole.best = better(whole.best, { parts[p].best, parts[p].id });
+        whole.num_nan += parts[p].num_nan;
     }
-    for (int i = 0; i < num; i++)
-        if (parts[i].id >= 0 && parts[i].best > -INFINITY)
-            whole.sum += parts[i].sum * exp((double)parts[i].best - (double)whole.best);
     return whole;
 }
 
-/* --- scores ------------------------------------------------------------------------------------------------- */
-
-/* The last token may be one that only the device knows: it joins the edits, or is one of them. */
-DEVICE int add_last(const struct sample_args &args, struct row &r)
+/* By one thread alone. */
+DEVICE double log_sum_exp(const struct scan *parts, int num, float best)
 {
-    const struct draw &draw = *r.draw;
-    if (draw.last < 0)
-        return draw.num_edits;
-    __shared__ int place;
-    const int id = args.before[draw.last].id;
-    if (threadIdx.x == 0)
-        place = draw.num_edits;
-    block_sync();
-    for (int i = (int)threadIdx.x; i < draw.num_edits; i += THREADS)
-        if (r.edits[i].id == id)
-            place = i;
-    block_sync();
-    if (threadIdx.x == 0) {
-        struct edit *edit = &r.edits[place];
-        if (place == draw.num_edits)
-            *edit = { id, 0, 0, 0.0f, 0.0f };
-        edit->seen = 1;
-        edit->count += draw.last_in_output;
-    }
-    block_sync();
-    return place == draw.num_edits ? place + 1 : draw.num_edits;
+    double sum = 0.0;
+    for (int p = 0; p < num; p++)
+        if (parts[p].id >= 0 && parts[p].best > -INFINITY)
+            sum += parts[p].sum * exp((double)parts[p].best - (double)best);
+    return (double)best + log(sum);
 }
 
-/* Bias, then repetition, then frequency and presence: tokens that differ, so in any order. */
-DEVICE void apply_edits(const struct row &r)
+DEVICE void undo_edits(const struct sample_args &args, const struct draw &draw, float *logits)
 {
-    const struct draw &draw = *r.draw;
-    for (int i = (int)threadIdx.x; i < r.num_edits; i += THREADS) {
-        struct edit *edit = &r.edits[i];
-        if (edit->id < 0 || edit->id >= r.num_vocab)
-            continue;
-        float score = r.logits[edit->id];
-        edit->raw = score;
-        score += edit->bias;
-        if (edit->seen && draw.repetition > 0.0f)
-            score = score > 0.0f ? score / draw.repetition : score * draw.repetition;
-        if (edit->count > 0)
-            score -= draw.frequency * (float)edit->count + draw.presence;
-        r.logits[edit->id] = score;
-    }
+    const struct edit *edits = (const struct edit *)(args.tables + draw.edits);
+    const int num = draw.num_edits + (draw.last >= 0 ? 1 : 0);
+    block_sync();
+    for (int i = (int)threadIdx.x; i < num; i += THREADS)
+        if (edits[i].id >= 0 && edits[i].id < args.num_vocab)
+            logits[edits[i].id] = edits[i].raw;
     block_sync();
 }
 
-DEVICE void undo_edits(const struct row &r)
-{
-    for (int i = (int)threadIdx.x; i < r.num_edits; i += THREADS)
-        if (r.edits[i].id >= 0 && r.edits[i].id < r.num_vocab)
-            r.logits[r.edits[i].id] = r.edits[i].raw;
-    block_sync();
-}
+/* --- choosing ------------------------------------------------------------------------------ */
 
 struct space {
-    double sums[MAX_WARPS], runs[MAX_WARPS];
-    float floats[MAX_WARPS];
+    int ids[MAX_CANDIDATES];
+    float scores[MAX_CANDIDATES];
+    double terms[SCAN_MAX_PARTS], whole;
+    struct row_space row;
     struct best bests[MAX_WARPS];
 };
 
-/* Returns the token, or -1 when nothing can be drawn. `raw`: the best of the logits. */
-DEVICE int choose(struct row &r, struct best raw, struct space &space)
+/* Those of all parts, in their order: a warp takes a part. Or false: there are too many. */
+DEVICE bool load_candidates(const struct sample_args &args, struct row &r, struct space &space)
 {
-    const bool is_raw = r.num_edits == 0 && r.banned == nullptr;
-    const struct best best = is_raw ? raw : next_best(r, true, INFINITY, -1, space.bests);
-    if (best.id < 0 || !is_finite(best.value))
+    const struct scan *parts = parts_of(args, (int)blockIdx.x);
+    const uint16_t *tokens =
+        args.candidates + (int64_t)blockIdx.x * args.num_scans * SCAN_CANDIDATES;
+    int num = 0, most = 0;
+    for (int p = 0; p < args.num_scans; p++) {
+        num += parts[p].num_candidates;
+        most = parts[p].num_candidates > most ? parts[p].num_candidates : most;
+    }
+    if (num > MAX_CANDIDATES || most > SCAN_CANDIDATES)
+        return false;
+    int at = 0;
+    for (int p = 0; p < args.num_scans; p++) {
+        if (p % WARPS == (int)threadIdx.x / 32)
+            for (int i = lane_of(); i < parts[p].num_candidates; i += 32) {
+                const int id = p * SCAN_TOKENS + tokens[p * SCAN_CANDIDATES + i];
+                space.ids[at + i] = id;
+                space.scores[at + i] = r.logits[id];
+            }
+        at += parts[p].num_candidates;
+    }
+    block_sync();
+    r.num = num;
+    r.ids = space.ids;
+    r.scores = space.scores;
+    return true;
+}
+
+/* Without a filter: the part first, by what the scan found. */
+DEVICE int draw_from_part(const struct sample_args &args, struct row &r, struct space &space)
+{
+    const struct scan *parts = parts_of(args, (int)blockIdx.x);
+    weigh_parts(parts, args.num_scans, r.best, r.scale, space.terms, &space.whole);
+    const double target = share_of(*r.draw) * space.whole;
+    double before = 0.0;
+    int part = 0;
+    for (int p = 0; p < args.num_scans; p++)
+        part = space.terms[p] > 0.0 ? p : part;
+    const int last = part;
+    for (part = 0; part < last && before + space.terms[part] <= target; part++)
+        before += space.terms[part];
+    r.first = part * SCAN_TOKENS;
+    r.num = args.num_vocab - r.first < SCAN_TOKENS ? args.num_vocab - r.first : SCAN_TOKENS;
+    return draw_token(r, fixed_of(before), fixed_of(space.whole), space.row);
+}
+
+/* Returns the token, or -1 when nothing can be drawn. */
+DEVICE int choose(const struct sample_args &args, struct row &r, struct space &space)
+{
+    const struct scan *parts = parts_of(args, (int)blockIdx.x);
+    const struct best top = top_of(parts, args.num_scans);
+    const enum sample_way way = way_of(*r.draw);
+    if (top.id < 0 || !is_finite(top.value))
         return -1;
-    if (r.draw->temperature < 1e-5f)
-        return best.id;
-    r.best = best.value;
-    r.scale = 1.0f / fmaxf(r.draw->temperature, 0.01f);
-    filter_top_k(r, space.sums, space.runs);
-    filter_typical(r, space.sums, space.runs);
-    filter_top_p(r, space.sums, space.runs);
-    filter_min_p(r, space.floats);
-    return draw_token(r, space.runs);
+    if (way == WAY_BEST)
+        return top.id;
+    r.best = top.value;
+    r.scale = scale_of(*r.draw);
+    if (way == WAY_PART)
+        return draw_from_part(args, r, space);
+    const bool has_all = way == WAY_ALL || !load_candidates(args, r, space);
+    if (way == WAY_TOP_P && !has_all)
+        weigh_parts(parts, args.num_scans, r.best, r.scale, space.terms, &space.whole);
+    filter_bounds(r, way == WAY_TOP_P && !has_all ? space.whole : 0.0, space.row);
+    filter_min_p(r, space.row);
+    return draw_token(r, 0, 0, space.row);
 }
 
 DEVICE void give_bad(const struct draw &draw, struct result *result)
@@ -251,20 +249,20 @@ DEVICE void give_bad(const struct draw &draw, struct result *result)
     }
 }
 
-DEVICE int rank_of(const struct row &r, int id, double *space)
+/* Both below are of the logits as they were: all tokens. */
+DEVICE int rank_of(const struct row &r, int id, struct row_space &space)
 {
     const float value = r.logits[id];
-    double num = 0.0;
+    uint64_t num = 0;
     EACH_TOKEN(i, r)
     {
-        num += r.logits[i] > value || (r.logits[i] == value && i < id) ? 1.0 : 0.0;
+        num += r.logits[i] > value || (r.logits[i] == value && i < id) ? 1 : 0;
     }
-    return 1 + (int)block_sum(num, space);
+    return 1 + (int)row_sum(num, space);
 }
 
-/* Of the raw logits: the token's own, then of the best. */
 DEVICE void give_logprobs(const struct row &r, int id, double lse, struct result *result,
-                          struct space &space)
+                          struct best *space)
 {
     if (threadIdx.x == 0) {
         result->logprobs[0] = (float)((double)r.logits[id] - lse);
@@ -273,7 +271,7 @@ DEVICE void give_logprobs(const struct row &r, int id, double lse, struct result
     struct best top = { INFINITY, -1 };
     for (int k = 1; k <= r.draw->num_logprobs; k++) {
         if (k == 1 || top.id >= 0)
-            top = next_best(r, false, top.value, top.id, space.bests);
+            top = next_best(r, top, space);
         if (threadIdx.x == 0) {
             result->logprobs[k] = top.id >= 0 ? (float)((double)top.value - lse) : -INFINITY;
             result->ids[k] = top.id;
@@ -281,46 +279,57 @@ DEVICE void give_logprobs(const struct row &r, int id, double lse, struct result
     }
 }
 
+DEVICE struct row all_of(const struct sample_args &args)
+{
+    const struct draw *draw = &args.draws[blockIdx.x];
+    struct row r;
+    r.logits = args.logits + (int64_t)blockIdx.x * args.num_vocab;
+    r.banned = banned_of(args, *draw);
+    r.draw = draw;
+    r.num = args.num_vocab;
+    r.first = 0;
+    r.ids = nullptr;
+    r.scores = nullptr;
+    r.top_k.is_on = r.typical.is_on = r.top_p.is_on = false;
+    r.least_weight = 0.0f;
+    return r;
+}
+
 KERNEL(THREADS, 1) sample_kernel(const struct sample_args args)
 {
     __shared__ struct space space;
     begin_kernel();
-    const struct draw *draw = &args.draws[blockIdx.x];
+    const struct scan *parts = parts_of(args, (int)blockIdx.x);
     struct result *result = &args.results[blockIdx.x];
-    struct row r;
-    r.logits = args.logits + (int64_t)blockIdx.x * args.num_vocab;
-    r.num_vocab = args.num_vocab;
-    r.banned = draw->banned >= 0 ? (const uint32_t *)(args.tables + draw->banned) : nullptr;
-    r.draw = draw;
-    r.edits = (struct edit *)(args.tables + draw->edits);
-    r.top_k.is_on = r.typical.is_on = r.top_p.is_on = false;
-    r.num_edits = 0;
-
-    const struct scan whole = whole_of(args.scans + (int64_t)blockIdx.x * args.num_scans,
-                                       args.num_scans);
-    if (whole.id < 0 || whole.num_nan > 0 || !is_finite(whole.best)) {
-        give_bad(*draw, result);
+    const struct row all = all_of(args);
+    const struct draw &draw = *all.draw;
+    const struct whole whole = whole_of(parts, args.num_scans);
+    if (whole.best.id < 0 || whole.num_nan > 0 || !is_finite(whole.best.value)) {
+        give_bad(draw, result);
         return;
     }
-    int id = draw->forced_id;
+    int id = draw.forced_id;
     if (id < 0) {
-        r.num_edits = add_last(args, r);
-        apply_edits(r);
-        id = choose(r, { whole.best, whole.id }, space);
-        undo_edits(r);
+        struct row r = all;
+        id = choose(args, r, space);
+        undo_edits(args, draw, args.logits + (int64_t)blockIdx.x * args.num_vocab);
     }
-    if (id < 0 || id >= r.num_vocab) {
-        give_bad(*draw, result);
+    if (id < 0 || id >= args.num_vocab) {
+        give_bad(draw, result);
         return;
     }
-    const int rank = draw->wants_rank ? rank_of(r, id, space.sums) : 0;
+    const int rank = draw.wants_rank ? rank_of(all, id, space.row) : 0;
     if (threadIdx.x == 0) {
         result->id = id;
         result->rank = rank;
         result->bad = 0;
     }
-    if (draw->num_logprobs >= 0)
-        give_logprobs(r, id, (double)whole.best + log(whole.sum), result, space);
+    if (draw.num_logprobs < 0)
+        return;
+    if (threadIdx.x == 0)
+        space.whole = log_sum_exp(parts, args.num_scans, whole.best.value);
+    block_sync();
+    give_logprobs(all, id, space.whole, result, space.bests);
 }
 
 extern "C" void sample_rows(const struct launch *launch, const void *args)

@@ -199,6 +199,57 @@ static void wide(struct side *s, int32_t variant)
     free(values);
 }
 
+/* Vocabularies of several parts, and every kind of row: few tokens stand out, or so many that the
+ * filters' candidates have no room; or scores beyond all bins, and the best ones in equal numbers.
+ */
+static void wide_kinds(struct side *s, int32_t variant)
+{
+    enum { ROWS = 4, KINDS = 11, MOST = 20011 };
+    struct drawn d = { .bad = { false } };
+    struct sample_row rows[ROWS];
+    struct logit_bias biases[ROWS][2];
+    static uint32_t banned[ROWS][MOST / 32 + 1];
+    int32_t tokens[] = { 16000, 4, 8192, 8191 };
+    const int32_t vocab = side_whole(s, 16000, MOST), kind = variant % KINDS,
+                  shape = variant / KINDS;
+    const float spread = shape == 1 ? 0.2f : 3.0f, level = shape == 2 ? 90.0f : -3.0f;
+    float *values = malloc(sizeof(float) * ROWS * MOST);
+    if (values == NULL)
+        abort();
+    for (int32_t i = 0; i < ROWS * vocab; i++) {
+        values[i] = level + spread * (side_float(s) + side_float(s) + side_float(s));
+        if (shape == 2)
+            values[i] = (float)(int32_t)values[i];
+    }
+    for (int32_t i = 0; i < ROWS; i++) {
+        for (int32_t k = 0; shape == 0 && k < 60; k++)
+            values[i * vocab + side_whole(s, 0, vocab - 1)] = 8.0f + 5.0f * side_float(s);
+        rows[i] = plain_row(s, &d, i);
+        set_kind(s, &rows[i], kind, vocab);
+        if (kind == 1 && i < 3)
+            rows[i].top_k = side_whole(s, 1, 100);
+        rows[i].tokens = tokens;
+        rows[i].num_tokens = 4;
+        rows[i].num_prompt = 2;
+        for (int32_t k = 0; k < 2; k++)
+            biases[i][k] = (struct logit_bias){ side_whole(s, 0, vocab - 1), level + 12.0f };
+        rows[i].biases = biases[i];
+        rows[i].num_biases = i % 2 == 0 ? 2 : 0;
+        for (int32_t k = 0; k < MOST / 32 + 1; k++)
+            banned[i][k] = i == 3 && k % 97 != 5 ? 0xffffffffu : (uint32_t)side_whole(s, 0, 9);
+        if (i >= 2)
+            rows[i].banned = banned[i];
+    }
+    float *logits = side_random(s, (size_t)(ROWS * vocab), 0.0f);
+    s->backend->upload(s->device, logits, values, sizeof(float) * (size_t)(ROWS * vocab));
+    s->backend->begin(s->device);
+    s->backend->sample(s->device, logits, vocab, rows, ROWS);
+    side_run(s);
+    for (int32_t i = 0; i < ROWS; i++)
+        keep_row(s, &d, &rows[i], i);
+    free(values);
+}
+
 /* Ids that the list before drew feed the next one, which is recorded while that runs. */
 static void ahead(struct side *s, int32_t variant)
 {
@@ -240,7 +291,7 @@ static void ahead(struct side *s, int32_t variant)
 }
 
 const struct gpu_case cases_sample[] = {
-    { "sample", sample, 11, 1e-5 }, { "odd rows", odd_rows, 8, 1e-5 },
-    { "wide rows", wide, 3, 1e-5 }, { "one ahead", ahead, 2, 1e-5 },
-    { NULL, NULL, 0, 0 },
+    { "sample", sample, 11, 1e-5 },  { "odd rows", odd_rows, 8, 1e-5 },
+    { "wide rows", wide, 3, 1e-5 },  { "wide kinds", wide_kinds, 33, 1e-5 },
+    { "one ahead", ahead, 2, 1e-5 }, { NULL, NULL, 0, 0 },
 };

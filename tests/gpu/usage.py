@@ -31,8 +31,9 @@ BUDGETS = [
     ("copy_blocks_kernel", 40, 0),
     ("move_kernel", 40, 0),
     ("spread_kernel", 48, 0),
-    ("sample_kernel", 128, 2 << 10),
-    ("scan_kernel", 64, 512),
+    ("gather_candidates_kernel", 64, 2 << 10),
+    ("sample_kernel", 128, 36 << 10),
+    ("scan_kernel", 64, 3 << 10),
 ]
 # Few rows read weights as fast as memory gives them only with two blocks or more on an SM.
 DECODE_LINEAR = ("ELi1ELi1EE", 128)

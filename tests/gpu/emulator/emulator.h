@@ -111,7 +111,7 @@ template <typename T> static inline T lane_xor(T x, int mask)
     return emulator_from(x, emulator_lane() ^ mask);
 }
 
-static inline double lane_up(double x, int delta)
+template <typename T> static inline T lane_up(T x, int delta)
 {
     const int lane = emulator_lane();
     return emulator_from(x, lane >= delta ? lane - delta : lane);
@@ -150,6 +150,11 @@ static inline int count_bits(unsigned x)
 static inline int __ffs(int x)
 {
     return __builtin_ffs(x);
+}
+
+static inline int __popc(unsigned x)
+{
+    return __builtin_popcount(x);
 }
 
 static inline int __clz(int x)
