@@ -209,6 +209,14 @@ DEVICE float bits_float(uint32_t x)
     return __uint_as_float(x);
 }
 
+/* x, but the compiler cannot see that: what depends on it is computed where it is wanted, and takes
+ * no register before. */
+DEVICE int afresh(int x)
+{
+    asm volatile("" : "+r"(x));
+    return x;
+}
+
 DEVICE uint32_t mul_high(uint32_t a, uint32_t b)
 {
     return __umulhi(a, b);

@@ -1,40 +1,26 @@
 /*
  * linear.cuh - out = W x on tensor cores, for every form of weights and any number of rows
  *
- *     block    : 16 MT rows of W  x  8 NT rows of x, 8 warps
- *     warp w   : all of that for the w-th eighth of the inputs, in units of 32, or as many as a
- * load has unit     : two mma.m16n8k16 per 16 x 8; weights come from memory straight into the
- * registers that A wants, made 16-bit on the way; x likewise from L2 the end  : the eight partial
- * sums are added in order in shared memory, then bias
+ * Many rows: linear_tile.cuh. The bits are the same (linear_units.cuh). Few rows, or few outputs:
  *
- * The weights stand on the side of 16, so that few rows of x (decode) waste only the side of 8. An
- * output is the sum of eight sums, each over its units in order, whatever MT, NT and the number of
- * rows are: that is what makes it the same for one row and for a thousand.
+ *     block  : 16 MT rows of W  x  8 NT rows of x, 8 warps
+ *     warp w : all of that for the w-th eighth of the inputs, in units of 32, or of a load
+ *     unit   : two mma.m16n8k16 per 16 x 8; weights come from memory straight into the registers
+ *              that A wants, made 16-bit on the way; x likewise from L2
+ *     end    : the eight sums are added in order in shared memory, then bias
+ *
+ * The weights stand on the side of 16, so that few rows of x (decode) waste only the side of 8.
  *
  * Bytes of W dominate below about 50 rows: 16-byte loads, up to eight in flight per thread, the
  * next as soon as one is used, the first before the kernels in front have ended; two to four blocks
  * on an SM. Expected 80 to 90 % of the bandwidth for matrices of more than 500 tiles of 16 rows;
- * smaller ones leave SMs idle. With NT = 8, MT = 4 a block moves 8 KB through L2 for 64 mma: about
- * 170 TFLOP/s.
- *
- * Weights are a class with
- *     unit                : what a lane holds of UNITS units
- *     load(w, row, u)     : from memory
- *     apply<NT>(...)      : one of them, to the sums
- * and say how a lane's eight inputs of x lie in a unit (x_first, x_second: two runs of four).
+ * smaller ones leave SMs idle. With NT = 8, MT = 2 a block moves 6 KB through L2 for 32 mma, 21
+ * operations a byte: about 118 TFLOP/s.
  */
 #ifndef KERNELS_CUDA_LINEAR_CUH
 #define KERNELS_CUDA_LINEAR_CUH
 
-#include "kernels/cuda/linear_forms.cuh"
-
-enum { LINEAR_WARPS = 8, LINEAR_THREADS = 32 * LINEAR_WARPS };
-
-/* A lane's part of a unit of x for one n-tile: inputs as b0, b1 of the first mma and of the second.
- */
-struct x_unit {
-    uint32_t b[4];
-};
+#include "kernels/cuda/linear_tile.cuh"
 
 DEVICE uint32_t pack_x(const uint16_t *x, int64_t i, int k, int cols)
 {
@@ -48,112 +34,6 @@ DEVICE uint2 load_x4(const uint16_t *row, int k, int cols, bool is_aligned)
     if (is_aligned && k + 4 <= cols)
         return *(const uint2 *)(row + k);
     return make_uint2(pack_x(row, k, k, cols), pack_x(row, k + 2, k + 2, cols));
-}
-
-/* Plain rows of bf16 or f16: a lane's eight inputs are neighbours, 16 bytes. */
-template <enum number NUMBER> struct plain_weights {
-    enum { UNITS = 1, AHEAD = 4 };
-    struct unit {
-        uint4 low, high; /* of rows g and g + 8 */
-    };
-    static DEVICE_MEMBER int x_first(int t)
-    {
-        return 8 * t;
-    }
-    static DEVICE_MEMBER int x_second(int t)
-    {
-        return 8 * t + 4;
-    }
-
-    static DEVICE_MEMBER unit load(const struct matrix &w, int64_t row, int u, int lane)
-    {
-        const uint16_t *at = (const uint16_t *)w.data + (row + lane / 4) * w.stride + 32 * u;
-        unit v;
-        v.low = load_once((const uint4 *)(at + 8 * (lane & 3)));
-        v.high = load_once((const uint4 *)(at + 8 * (int64_t)w.stride + 8 * (lane & 3)));
-        return v;
-    }
-
-    static DEVICE_MEMBER void multiply(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
-    {
-        if (NUMBER == NUMBER_BF16)
-            mma_bf16(c, a, b0, b1);
-        else
-            mma_f16(c, a, b0, b1);
-    }
-
-    template <int NT>
-    static DEVICE_MEMBER void apply(const struct matrix &, const unit &v, int,
-                                    const struct x_unit *x, float (*c)[4])
-    {
-        const uint32_t first[4] = { v.low.x, v.high.x, v.low.y, v.high.y };
-        const uint32_t second[4] = { v.low.z, v.high.z, v.low.w, v.high.w };
-#pragma unroll
-        for (int n = 0; n < NT; n++) {
-            multiply(c[n], first, x[n].b[0], x[n].b[1]);
-            multiply(c[n], second, x[n].b[2], x[n].b[3]);
-        }
-    }
-};
-
-/* Sums of a unit come out of zero and are scaled once: the numbers are exact in bf16. */
-DEVICE void add_scaled(float c[4], const float part[4], const float scale[2], float sign)
-{
-    c[0] += sign * scale[0] * part[0];
-    c[1] += sign * scale[0] * part[1];
-    c[2] += sign * scale[1] * part[2];
-    c[3] += sign * scale[1] * part[3];
-}
-
-/* The sums of x over a half of a unit, or all of it, times what is subtracted from each input. */
-DEVICE void add_mins(float c[4], const struct x_unit &x, const struct opened &o, bool halves)
-{
-    const uint32_t ones[4] = { 0x3f803f80u, 0x3f803f80u, 0x3f803f80u, 0x3f803f80u };
-    float sums[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
-    mma_bf16(sums, ones, x.b[0], x.b[1]);
-    if (halves) {
-        add_scaled(c, sums, o.min[0], -1.0f);
-        sums[0] = sums[1] = sums[2] = sums[3] = 0.0f;
-    }
-    mma_bf16(sums, ones, x.b[2], x.b[3]);
-    add_scaled(c, sums, o.min[1], -1.0f);
-}
-
-/* Everything else, over one of the forms of linear_forms.cuh. */
-template <class FORM> struct packed_weights : FORM {
-    enum { AHEAD = 2 };
-    typedef typename FORM::loaded unit;
-
-    template <int NT>
-    static DEVICE_MEMBER void apply(const struct matrix &w, const unit &v, int j,
-                                    const struct x_unit *x, float (*c)[4])
-    {
-        const struct opened o = FORM::open(w, v, j);
-#pragma unroll
-        for (int n = 0; n < NT; n++) {
-            float part[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
-            mma_bf16(part, o.first, x[n].b[0], x[n].b[1]);
-            if (FORM::HALVES) {
-                add_scaled(c[n], part, o.scale[0], 1.0f);
-                part[0] = part[1] = part[2] = part[3] = 0.0f;
-            }
-            mma_bf16(part, o.second, x[n].b[2], x[n].b[3]);
-            add_scaled(c[n], part, o.scale[1], 1.0f);
-            if (FORM::has_min(w))
-                add_mins(c[n], x[n], o, FORM::HALVES);
-        }
-    }
-};
-
-/* Rows of x that a block of W is multiplied with. */
-DEVICE int first_row_of(const struct linear_args &args, int block)
-{
-    return args.first != nullptr ? args.first[block] : 0;
-}
-
-DEVICE int end_row_of(const struct linear_args &args, int block)
-{
-    return args.first != nullptr ? args.first[block + 1] : args.rows;
 }
 
 /* A lane's inputs of x in a unit whose first is k. */
@@ -185,8 +65,8 @@ linear_kernel(const struct linear_args args)
     /* Loads under way. */
     constexpr int AHEAD = NT * MT >= 8 ? 1 : MT > 1 ? WEIGHTS::AHEAD : 4;
     const int steps = args.w.stride / (32 * UNITS), cols = args.w.cols;
-    const int from = steps * warp / LINEAR_WARPS * UNITS;
-    const int to = steps * (warp + 1) / LINEAR_WARPS * UNITS;
+    const int from = first_of_eighth(steps, warp, UNITS);
+    const int to = first_of_eighth(steps, warp + 1, UNITS);
     const int64_t w_row = (int64_t)block * args.block_rows + (int64_t)blockIdx.y * tile_rows;
     typename WEIGHTS::unit w[AHEAD][MT];
 #pragma unroll
@@ -268,27 +148,39 @@ static void launch_linear_as(const struct launch *launch, const struct linear_ar
     launch_kernel(linear_kernel<WEIGHTS, NT, MT>, grid, LINEAR_THREADS, 0, launch, *a);
 }
 
-/* Few rows: narrow blocks, so that there are many. The bits are the same. */
-template <class WEIGHTS> static void launch_linear(const struct launch *launch, const void *args)
+/* Few rows: narrow blocks, so that there are many. The bits are the same. FEW: two shapes for fewer
+ * than 17 rows, for forms that matter most. */
+template <class WEIGHTS, class SIDE, bool FEW>
+static void launch_linear_by(const struct launch *launch, const void *args)
 {
     const struct linear_args *a = (const struct linear_args *)args;
     if (a->rows_hint <= 8)
         launch_linear_as<WEIGHTS, 1, 1>(launch, a);
+    else if (suits_tiles(launch, a))
+        launch_tiles<SIDE>(launch, a);
+    else if constexpr (!FEW)
+        launch_linear_as<WEIGHTS, 4, 2>(launch, a);
     else if (a->rows_hint <= 16)
         launch_linear_as<WEIGHTS, 2, 2>(launch, a);
     else
         launch_linear_as<WEIGHTS, 8, 2>(launch, a);
 }
 
-/* The same with fewer shapes, for forms that matter less: of many rows W comes twice as often. */
-template <class WEIGHTS>
-static void launch_linear_rare(const struct launch *launch, const void *args)
+template <enum number NUMBER>
+static void launch_plain(const struct launch *launch, const void *args)
 {
-    const struct linear_args *a = (const struct linear_args *)args;
-    if (a->rows_hint <= 8)
-        launch_linear_as<WEIGHTS, 1, 1>(launch, a);
-    else
-        launch_linear_as<WEIGHTS, 4, 2>(launch, a);
+    launch_linear_by<plain_weights<NUMBER>, plain_side<NUMBER>, true>(launch, args);
+}
+
+template <class FORM> static void launch_packed(const struct launch *launch, const void *args)
+{
+    launch_linear_by<packed_weights<FORM>, opened_side<FORM>, true>(launch, args);
+}
+
+/* The same with fewer shapes: where tiles are too few, W of many rows comes twice as often. */
+template <class FORM> static void launch_packed_rare(const struct launch *launch, const void *args)
+{
+    launch_linear_by<packed_weights<FORM>, opened_side<FORM>, false>(launch, args);
 }
 
 /* --- as rows of bf16, for cuBLASLt ------------------------------------------------------------ */

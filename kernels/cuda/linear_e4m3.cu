@@ -12,7 +12,7 @@ typedef byte_weights<true> form;
 
 extern "C" void linear_e4m3(const struct launch *launch, const void *args)
 {
-    launch_linear<packed_weights<form>>(launch, args);
+    launch_packed<form>(launch, args);
 }
 
 extern "C" void linear_e4m3_expand(const struct launch *launch, const void *args)

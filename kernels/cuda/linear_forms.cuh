@@ -7,6 +7,9 @@
  * mantissa (lop3) and subtracting 128 and the zero point. Scales and minima are never multiplied
  * into them: sums of a unit come out of zero and are scaled once, in f32.
  *
+ * What is loaded stays as memory has it until it is opened: a conversion behind a load would wait
+ * for it, and so would all loads behind that one.
+ *
  * A form is a class with
  *     UNITS               : units of a load
  *     HALVES              : the two halves of a unit have scales, and minima, of their own
@@ -21,8 +24,14 @@
 
 /* Inputs of a unit that a lane has: two runs of four. */
 struct runs {
-    static DEVICE_MEMBER int x_first(int t) { return 4 * t; }
-    static DEVICE_MEMBER int x_second(int t) { return 16 + 4 * t; }
+    static DEVICE_MEMBER int x_first(int t)
+    {
+        return 4 * t;
+    }
+    static DEVICE_MEMBER int x_second(int t)
+    {
+        return 16 + 4 * t;
+    }
 };
 
 /* One unit: A of both products, and what their sums are scaled by. [half][rows g, g + 8] */
@@ -40,6 +49,19 @@ DEVICE int group_of(const struct matrix &w, int u)
 DEVICE int64_t scale_index(const struct matrix &w, int64_t row, int u, int lane)
 {
     return (row / 16 * w.num_groups + group_of(w, u)) * 16 + lane / 4;
+}
+
+/* A number as memory has it, and what it is. */
+DEVICE uint32_t bits_of(const void *array, enum number number, int64_t i)
+{
+    return number == NUMBER_F32 ? ((const uint32_t *)array)[i] : ((const uint16_t *)array)[i];
+}
+
+DEVICE float number_of(uint32_t bits, enum number number)
+{
+    return number == NUMBER_F32   ? bits_float(bits)
+           : number == NUMBER_F16 ? f16_to_float((uint16_t)bits)
+                                  : bf16_to_float((uint16_t)bits);
 }
 
 DEVICE int64_t unit_index(const struct matrix &w, int64_t row, int u)
@@ -73,9 +95,13 @@ template <bool IS_E4M3> struct byte_weights : runs {
     static constexpr bool HALVES = false;
     struct loaded {
         uint4 q; /* row g: first, second product; row g + 8 */
-        float scale[2], bias[2];
+        uint32_t scale[2];
+        int zero[2];
     };
-    static DEVICE_MEMBER bool has_min(const struct matrix &) { return false; }
+    static DEVICE_MEMBER bool has_min(const struct matrix &)
+    {
+        return false;
+    }
 
     static DEVICE_MEMBER loaded load(const struct matrix &w, int64_t row, int u, int lane)
     {
@@ -84,33 +110,33 @@ template <bool IS_E4M3> struct byte_weights : runs {
         v.q = load_once((const uint4 *)w.data + unit_index(w, row, u) * 32 + lane);
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            v.scale[r] = number_at(w.scales, w.scale_number, at + 8 * r);
-            v.bias[r] = 8388736.0f;
+            v.scale[r] = bits_of(w.scales, w.scale_number, at + 8 * r);
+            v.zero[r] = 0;
             if (!IS_E4M3 && w.zeros != nullptr)
-                v.bias[r] += (float)((const signed char *)w.zeros)[at + 8 * r];
+                v.zero[r] = ((const signed char *)w.zeros)[at + 8 * r];
         }
         return v;
     }
 
-    static DEVICE_MEMBER void widen(uint32_t word, float bias, uint32_t *low, uint32_t *high)
+    static DEVICE_MEMBER void widen(uint32_t word, int zero, uint32_t *low, uint32_t *high)
     {
         if (IS_E4M3) {
             *low = widen_codes(word);
             *high = widen_codes(word << 8);
         } else {
-            widen_bytes(word, bias, low, high);
+            widen_bytes(word, 8388736.0f + (float)zero, low, high);
         }
     }
 
-    static DEVICE_MEMBER opened open(const struct matrix &, const loaded &v, int)
+    static DEVICE_MEMBER opened open(const struct matrix &w, const loaded &v, int)
     {
         opened o;
-        widen(v.q.x, v.bias[0], &o.first[0], &o.first[2]);
-        widen(v.q.y, v.bias[0], &o.second[0], &o.second[2]);
-        widen(v.q.z, v.bias[1], &o.first[1], &o.first[3]);
-        widen(v.q.w, v.bias[1], &o.second[1], &o.second[3]);
-        o.scale[0][0] = o.scale[1][0] = v.scale[0];
-        o.scale[0][1] = o.scale[1][1] = v.scale[1];
+        widen(v.q.x, v.zero[0], &o.first[0], &o.first[2]);
+        widen(v.q.y, v.zero[0], &o.second[0], &o.second[2]);
+        widen(v.q.z, v.zero[1], &o.first[1], &o.first[3]);
+        widen(v.q.w, v.zero[1], &o.second[1], &o.second[3]);
+        o.scale[0][0] = o.scale[1][0] = number_of(v.scale[0], w.scale_number);
+        o.scale[0][1] = o.scale[1][1] = number_of(v.scale[1], w.scale_number);
         return o;
     }
 };
@@ -140,10 +166,13 @@ struct nibble_weights : runs {
     static constexpr bool HALVES = false;
     struct loaded {
         uint4 q;              /* of each unit rows g and g + 8 */
-        float scale[2][2];    /* [unit][row] */
+        uint32_t scale[2][2]; /* [unit][row] */
         uint32_t extra[2][2]; /* zero points, or minima in f16 */
     };
-    static DEVICE_MEMBER bool has_min(const struct matrix &w) { return w.mins != nullptr; }
+    static DEVICE_MEMBER bool has_min(const struct matrix &w)
+    {
+        return w.mins != nullptr;
+    }
 
     static DEVICE_MEMBER loaded load(const struct matrix &w, int64_t row, int u, int lane)
     {
@@ -154,7 +183,7 @@ struct nibble_weights : runs {
 #pragma unroll
             for (int r = 0; r < 2; r++) {
                 const int64_t at = scale_index(w, row, u + j, lane) + 8 * r;
-                v.scale[j][r] = number_at(w.scales, w.scale_number, at);
+                v.scale[j][r] = bits_of(w.scales, w.scale_number, at);
                 v.extra[j][r] = w.mins != nullptr    ? w.mins[at]
                                 : w.zeros != nullptr ? w.zeros[at]
                                                      : 8;
@@ -174,7 +203,7 @@ struct nibble_weights : runs {
                 o.first[r + 2 * i] = widen_bits(word >> 4 * i & 0x000f000fu, bias);
                 o.second[r + 2 * i] = widen_bits(word >> (4 * i + 8) & 0x000f000fu, bias);
             }
-            o.scale[0][r] = o.scale[1][r] = v.scale[j][r];
+            o.scale[0][r] = o.scale[1][r] = number_of(v.scale[j][r], w.scale_number);
             o.min[0][r] = o.min[1][r] =
                 w.mins != nullptr ? f16_to_float((uint16_t)v.extra[j][r]) : 0.0f;
         }
@@ -182,7 +211,8 @@ struct nibble_weights : runs {
     }
 };
 
-/* --- few bits in two planes: Q5_0, Q5_1, Q5_K (4 and 1), Q6_K (4, 2), Q3_K (2, 1), Q2_K (2) ---- */
+/* --- few bits in two planes: Q5_0, Q5_1, Q5_K (4 and 1), Q6_K (4, 2), Q3_K (2, 1), Q2_K (2) ----
+ */
 
 template <int LOW, int HIGH> struct plane_weights : runs {
     enum { UNITS = 8 / LOW, HIGH_WORDS = UNITS * HIGH / 2 };
@@ -191,9 +221,9 @@ template <int LOW, int HIGH> struct plane_weights : runs {
     struct loaded {
         uint4 q; /* 4 bits: as nibbles; 2: a word of both rows for each unit */
         uint32_t high[HIGH_WORDS > 0 ? HIGH_WORDS : 1];
-        uint32_t heads[2];           /* of rows g and g + 8: d, and the factor of minima above it */
-        uint16_t tails[UNITS][2];    /* [unit][row] */
-        uint16_t scale[UNITS][2], min[UNITS][2]; /* of Q5_0, Q5_1 */
+        uint32_t factors[UNITS][2]; /* [unit][row]: tails; of Q5_0, Q5_1 scales */
+        /* Of rows g and g + 8: d, and the factor of minima above it; of Q5_1 minima as factors. */
+        uint32_t heads[LOW + HIGH == 5 ? UNITS : 1][2];
     };
 
     static DEVICE_MEMBER bool is_k(const struct matrix &w)
@@ -218,15 +248,15 @@ template <int LOW, int HIGH> struct plane_weights : runs {
 #pragma unroll
         for (int r = 0; r < 2; r++) {
             if (is_k(w))
-                v.heads[r] = ((const uint32_t *)w.scales)[unit / 8 * 16 + lane / 4 + 8 * r];
+                v.heads[0][r] = ((const uint32_t *)w.scales)[unit / 8 * 16 + lane / 4 + 8 * r];
+            const uint16_t *factors = (const uint16_t *)(is_k(w) ? w.tails : w.scales);
 #pragma unroll
-            for (int j = 0; j < UNITS; j++)
-                if (is_k(w)) {
-                    v.tails[j][r] = ((const uint16_t *)w.tails)[at + 16 * j + 8 * r];
-                } else {
-                    v.scale[j][r] = ((const uint16_t *)w.scales)[at + 16 * j + 8 * r];
-                    v.min[j][r] = w.mins != nullptr ? w.mins[at + 16 * j + 8 * r] : 0;
-                }
+            for (int j = 0; j < UNITS; j++) {
+                v.factors[j][r] = factors[at + 16 * j + 8 * r];
+                if (!is_k(w))
+                    v.heads[LOW + HIGH == 5 ? j : 0][r] =
+                        w.mins != nullptr ? w.mins[at + 16 * j + 8 * r] : 0;
+            }
         }
         return v;
     }
@@ -249,9 +279,9 @@ template <int LOW, int HIGH> struct plane_weights : runs {
     static DEVICE_MEMBER void scale_of(const loaded &v, int j, int r, int half, float *scale,
                                        float *min)
     {
-        const float d = f16_to_float((uint16_t)v.heads[r]);
-        const float d_min = f16_to_float((uint16_t)(v.heads[r] >> 16));
-        const int tail = v.tails[j][r], own = tail >> 8 * half & 255;
+        const float d = f16_to_float((uint16_t)v.heads[0][r]);
+        const float d_min = f16_to_float((uint16_t)(v.heads[0][r] >> 16));
+        const int tail = (int)v.factors[j][r], own = tail >> 8 * half & 255;
         if (LOW + HIGH == 5) { /* one for both halves */
             *scale = d * (float)(tail & 255);
             *min = d_min * (float)(tail >> 8);
@@ -280,8 +310,8 @@ template <int LOW, int HIGH> struct plane_weights : runs {
                 if (is_k(w)) {
                     scale_of(v, j, r, half, &o.scale[half][r], &o.min[half][r]);
                 } else {
-                    o.scale[half][r] = f16_to_float(v.scale[j][r]);
-                    o.min[half][r] = f16_to_float(v.min[j][r]);
+                    o.scale[half][r] = f16_to_float((uint16_t)v.factors[j][r]);
+                    o.min[half][r] = f16_to_float((uint16_t)v.heads[LOW + HIGH == 5 ? j : 0][r]);
                 }
         }
         return o;

@@ -11,7 +11,7 @@ typedef byte_weights<false> form;
 
 extern "C" void linear_i8(const struct launch *launch, const void *args)
 {
-    launch_linear<packed_weights<form>>(launch, args);
+    launch_packed<form>(launch, args);
 }
 
 extern "C" void linear_i8_expand(const struct launch *launch, const void *args)

@@ -9,7 +9,7 @@
 extern "C" void linear_plain(const struct launch *launch, const void *args)
 {
     if (((const struct linear_args *)args)->w.number == NUMBER_F16)
-        launch_linear<plain_weights<NUMBER_F16>>(launch, args);
+        launch_plain<NUMBER_F16>(launch, args);
     else
-        launch_linear<plain_weights<NUMBER_BF16>>(launch, args);
+        launch_plain<NUMBER_BF16>(launch, args);
 }

@@ -12,7 +12,7 @@ typedef plane_weights<2, 0> two;
 
 extern "C" void linear_u3(const struct launch *launch, const void *args)
 {
-    launch_linear_rare<packed_weights<three>>(launch, args);
+    launch_packed_rare<three>(launch, args);
 }
 
 extern "C" void linear_u3_expand(const struct launch *launch, const void *args)
@@ -22,7 +22,7 @@ extern "C" void linear_u3_expand(const struct launch *launch, const void *args)
 
 extern "C" void linear_u2(const struct launch *launch, const void *args)
 {
-    launch_linear_rare<packed_weights<two>>(launch, args);
+    launch_packed_rare<two>(launch, args);
 }
 
 extern "C" void linear_u2_expand(const struct launch *launch, const void *args)

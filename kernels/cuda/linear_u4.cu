@@ -10,7 +10,7 @@
 
 extern "C" void linear_u4(const struct launch *launch, const void *args)
 {
-    launch_linear<packed_weights<nibble_weights>>(launch, args);
+    launch_packed<nibble_weights>(launch, args);
 }
 
 extern "C" void linear_u4_expand(const struct launch *launch, const void *args)

@@ -11,7 +11,7 @@ typedef plane_weights<4, 2> form;
 
 extern "C" void linear_u6(const struct launch *launch, const void *args)
 {
-    launch_linear_rare<packed_weights<form>>(launch, args);
+    launch_packed_rare<form>(launch, args);
 }
 
 extern "C" void linear_u6_expand(const struct launch *launch, const void *args)

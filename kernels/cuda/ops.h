@@ -232,6 +232,7 @@ struct linear_args {
         *first;        /* [num_blocks + 1]: rows of each block, or NULL: all rows are everyone's */
     int32_t rows_hint; /* rows that a block is likely to have */
     bool is_made;      /* w: by the kernels in front, and not a weight */
+    int32_t all_rows;  /* where `first` says: of all blocks together */
 };
 
 /* Of any form but plain ones; first_row is a multiple of 16. */

@@ -122,6 +122,7 @@ static void record_own(struct device *d, const struct linear_args *args)
     a->out_block = args->out_block;
     a->first = args->first;
     a->rows_hint = args->rows_hint;
+    a->all_rows = args->all_rows;
 }
 
 static void record_lt(struct device *d, const struct matrix *w, const void *x, float *out,
@@ -262,7 +263,8 @@ void record_moe_linear(struct device *d, float *out, const struct weight *weight
                                 .rows = padded,
                                 .num_blocks = plan->num_experts,
                                 .out_row = out_dim,
-                                .first = plan->first };
+                                .first = plan->first,
+                                .all_rows = (int32_t)pairs };
     args.rows_hint = (int32_t)(2 * pairs / plan->num_experts);
     device_set_number(d, out, NUMBER_F32);
     for (; weight != NULL; weight = weight->next) {

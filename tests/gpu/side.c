@@ -20,8 +20,9 @@ static void *must(void *memory)
 
 int side_open(struct side *side, const char *name, bool deterministic, struct error *err)
 {
-    *side = (struct side){ .error = strcmp(name, "cpu:wrong") == 0 ? 0.3f : 0.0f };
     const bool is_cpu = strncmp(name, "cpu", 3) == 0;
+    *side = (struct side){ .obeys_law = is_cpu || deterministic,
+                           .error = strcmp(name, "cpu:wrong") == 0 ? 0.3f : 0.0f };
     int r = backend_open(is_cpu ? "cpu" : "cuda", &side->backend, err);
     const struct device_options options = {
         .num_threads = 1,

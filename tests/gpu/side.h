@@ -21,6 +21,7 @@ struct side {
     const struct backend *backend;
     struct device *device;
     uint64_t random; /* state */
+    bool obeys_law;  /* a matrix gives a row the same bits, however many others there are */
     float error;     /* relative, of every value that is kept: a side that is to be found out */
     float *kept;     /* outputs so far */
     size_t num_kept, room;

@@ -18,6 +18,8 @@ BUDGETS = [
     ("expand_kernel", 80, 0),
     ("order_kernel", 40, 0),
     ("linear_kernelI", 240, 10 << 10),
+    ("tile_kernelI10plain", 208, 0),
+    ("tile_kernelI11opened", 255, 0),
     ("choose_kernel", 48, 13 << 10),
     ("sort_kernel", 48, 512),
     ("add_kernel", 48, 0),

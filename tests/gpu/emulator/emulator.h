@@ -218,6 +218,11 @@ static inline uint32_t mul_bf16(uint32_t a, uint32_t b)
                      half_from_bf16((uint16_t)(a >> 16)) * half_from_bf16((uint16_t)(b >> 16)));
 }
 
+static inline int afresh(int x)
+{
+    return x;
+}
+
 static inline uint32_t mul_high(uint32_t a, uint32_t b)
 {
     return (uint32_t)((uint64_t)a * b >> 32);
