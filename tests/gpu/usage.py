@@ -32,6 +32,8 @@ BUDGETS = [
     ("convert_kernel", 40, 0),
     ("copy_blocks_kernel", 40, 0),
     ("move_kernel", 40, 0),
+    ("give_ids_kernel", 32, 0),
+    ("take_ids_kernel", 32, 0),
     ("spread_kernel", 48, 0),
     ("gather_candidates_kernel", 64, 2 << 10),
     ("sample_kernel", 128, 36 << 10),
