@@ -2,7 +2,10 @@
 
 #include <errno.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
+
+enum { MAX_THREADS = 16, LEAST_POSITIONS = 1024 }; /* of a thread */
 
 static const double two_pi = 6.283185307179586476925;
 
@@ -83,15 +86,54 @@ double rope_attention_factor(const struct rope_spec *spec)
     return mscale_of(factor, 1.0);
 }
 
-static void fill(const double *inv_freq, int32_t half, double factor, int32_t max_positions,
-                 float *cos_table, float *sin_table)
+/* Tables on the host, and the positions of them that a thread fills. */
+struct fill {
+    const double *inv_freq;
+    int32_t half;
+    double factor;
+    float *cos_table, *sin_table;
+    int32_t first, end;
+};
+
+static void *fill_positions(void *argument)
 {
-    for (int32_t p = 0; p < max_positions; p++)
-        for (int32_t i = 0; i < half; i++) {
-            const double angle = (double)p * inv_freq[i];
-            *cos_table++ = (float)(factor * cos(angle));
-            *sin_table++ = (float)(factor * sin(angle));
+    const struct fill *f = argument;
+    const size_t first = (size_t)f->first * (size_t)f->half;
+    float *cos_at = f->cos_table + first, *sin_at = f->sin_table + first;
+    for (int32_t p = f->first; p < f->end; p++)
+        for (int32_t i = 0; i < f->half; i++) {
+            const double angle = (double)p * f->inv_freq[i];
+            *cos_at++ = (float)(f->factor * cos(angle));
+            *sin_at++ = (float)(f->factor * sin(angle));
         }
+    return NULL;
+}
+
+static int32_t min_of(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* All but the last share by threads of their own; the last by this one, and what they cannot. */
+static void fill_all(struct fill whole, int32_t max_positions, int32_t num_threads)
+{
+    struct fill fills[MAX_THREADS];
+    pthread_t threads[MAX_THREADS];
+    const int32_t most = min_of(min_of(num_threads, MAX_THREADS), max_positions / LEAST_POSITIONS);
+    const int32_t n = most > 1 ? most : 1;
+    int32_t started = 0;
+    for (int32_t t = 0; t < n; t++) {
+        fills[t] = whole;
+        fills[t].first = (int32_t)((int64_t)max_positions * t / n);
+        fills[t].end = (int32_t)((int64_t)max_positions * (t + 1) / n);
+    }
+    while (started < n - 1 &&
+           pthread_create(&threads[started], NULL, fill_positions, &fills[started]) == 0)
+        started++;
+    for (int32_t t = started; t < n; t++)
+        (void)fill_positions(&fills[t]);
+    while (started > 0)
+        pthread_join(threads[--started], NULL);
 }
 
 /* Publish the host's tables on the device. */
@@ -119,7 +161,12 @@ int rope_init(const struct backend *backend, struct device *device, const struct
     int r = -ENOMEM;
     if (inv_freq != NULL && tables != NULL) {
         rope_inv_freq(spec, max_positions, inv_freq);
-        fill(inv_freq, half, rope_attention_factor(spec), max_positions, tables, tables + num);
+        const struct fill whole = { .inv_freq = inv_freq,
+                                    .half = half,
+                                    .factor = rope_attention_factor(spec),
+                                    .cos_table = tables,
+                                    .sin_table = tables + num };
+        fill_all(whole, max_positions, backend->device_threads(device));
         r = upload(backend, device, tables, num * sizeof(float), &rope);
     }
     free(inv_freq);

@@ -23,7 +23,9 @@ void rope_inv_freq(const struct rope_spec *spec, int32_t max_positions, double *
 double rope_attention_factor(const struct rope_spec *spec);
 
 /*
- * Tables on the device for positions [0, max_positions), to be freed with rope_finish().
+ * Tables on the device for positions [0, max_positions), to be freed with rope_finish(). They may
+ * be millions of cosines: as many threads as the device has share them out, each entry being
+ * computed by itself.
  *
  * Returns 0 or -ENOMEM.
  */

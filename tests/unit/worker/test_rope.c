@@ -110,6 +110,33 @@ START_TEST(longrope_takes_its_factors_by_the_longest_text)
 }
 END_TEST
 
+/* Positions that threads do not share out evenly. */
+START_TEST(any_number_of_threads_fills_the_same_tables)
+{
+    enum { POSITIONS = 5003, THREADS = 3 };
+    const struct backend *backend;
+    struct device *devices[THREADS];
+    struct rope_table tables[THREADS];
+    struct error err;
+    ck_assert_int_eq(backend_open("cpu", &backend, &err), 0);
+    for (int t = 0; t < THREADS; t++) {
+        const struct device_options options = {
+            .num_threads = 2 * t + 1, .max_rows = 1, .max_ops = 1, .max_vocab = 1
+        };
+        ck_assert_int_eq(backend->device_open(&options, &devices[t], &err), 0);
+        ck_assert_int_eq(rope_init(backend, devices[t], &spec, POSITIONS, &tables[t], &err), 0);
+        ck_assert_mem_eq(tables[t].cos, tables[0].cos, POSITIONS * 4 * sizeof(float));
+        ck_assert_mem_eq(tables[t].sin, tables[0].sin, POSITIONS * 4 * sizeof(float));
+    }
+    ck_assert(tables[2].cos[5002 * 4 + 1] == (float)cos(5002 * pow(10000.0, -0.25)));
+    ck_assert(tables[2].sin[1700 * 4 + 3] == (float)sin(1700 * pow(10000.0, -0.75)));
+    for (int t = 0; t < THREADS; t++) {
+        rope_finish(backend, devices[t], &tables[t]);
+        backend->device_close(devices[t]);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("rope");
@@ -121,6 +148,7 @@ int main(void)
     tcase_add_test(tc, llama3_scaling_keeps_short_waves_and_stretches_long_ones);
     tcase_add_test(tc, yarn_scaling_is_that_of_transformers);
     tcase_add_test(tc, longrope_takes_its_factors_by_the_longest_text);
+    tcase_add_test(tc, any_number_of_threads_fills_the_same_tables);
     suite_add_tcase(suite, tc);
 
     SRunner *runner = srunner_create(suite);
