@@ -117,14 +117,14 @@ static int land(struct engine *engine)
 }
 
 /* Let the planned step follow the one in the air, and take what that one gave while it runs. A
- * device that queues gets it before that one's end. */
+ * device that queues gets it before that one's end; beside followers, others before their end. */
 static int follow(struct engine *engine, const struct plan *plan)
 {
     const struct plan *before = engine->in_air;
     int r = 0;
     flight_prepare(engine, plan);
     if (before != NULL && !engine->backend->queues)
-        r = flight_wait(engine);
+        r = engine->options.comm != NULL ? flight_land(engine) : flight_wait(engine);
     if (r == 0)
         r = flight_start(engine, plan);
     if (r == 0 && engine->behind != NULL)

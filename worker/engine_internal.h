@@ -28,6 +28,8 @@ struct engine {
     const struct plan *in_air; /* started, its results not taken yet; NULL: none */
     const struct plan *behind; /* sent too, waits on the device for that one's end; NULL: none */
     int32_t in_air_batch;      /* which one was built of it */
+    int64_t landed_us;         /* when its own part was over; 0: it is not */
+    bool has_ended;            /* in the other ranks, too */
     struct kv_pool *pool;
     struct record_bounds bounds;
     bool captures;     /* what is recorded next, the device keeps */

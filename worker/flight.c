@@ -87,29 +87,36 @@ void flight_prepare(struct engine *engine, const struct plan *plan)
 
 /* --- after it ------------------------------------------------------------------------------ */
 
+/* The other ranks' part of the one in the air. */
+static int end_ranks(struct engine *engine)
+{
+    if (engine->has_ended)
+        return 0;
+    const int r = followers_end(engine, &engine->batches[engine->in_air_batch]);
+    engine->has_ended = r == 0;
+    return r;
+}
+
 /* Followers read and record it while the leader records: it has nothing to gain by having done so
- * before. */
+ * before. Ranks of a device that meets through their memory have ended the step before by then:
+ * nobody else uses that memory while a list runs. */
 static int submit(struct engine *engine, const struct plan *plan, bool is_behind)
 {
-    const int r = followers_tell(engine, plan, is_behind);
-    if (r < 0)
-        return r;
-    if (engine->options.comm != NULL)
+    int r = followers_tell(engine, plan, is_behind);
+    if (r == 0 && engine->options.comm != NULL)
         record(engine, plan);
-    return engine->backend->submit(engine->device);
+    if (r == 0 && engine->landed_us != 0)
+        r = end_ranks(engine);
+    return r < 0 ? r : engine->backend->submit(engine->device);
 }
 
-static int wait(struct engine *engine, int32_t batch)
+static void begin_step(struct engine *engine, const struct plan *plan, int64_t now)
 {
-    const int r = engine->backend->wait(engine->device);
-    return r < 0 ? r : followers_end(engine, &engine->batches[batch]);
-}
-
-static void begin_step(struct engine *engine, const struct plan *plan)
-{
-    meter_begin_step(&engine->meter, plan, clock_now_us());
+    meter_begin_step(&engine->meter, plan, now);
     engine->in_air = plan;
     engine->in_air_batch = engine->newest;
+    engine->landed_us = 0;
+    engine->has_ended = false;
 }
 
 int flight_start(struct engine *engine, const struct plan *plan)
@@ -121,9 +128,9 @@ int flight_start(struct engine *engine, const struct plan *plan)
     if (waits)
         engine->behind = plan;
     else
-        begin_step(engine, plan);
+        begin_step(engine, plan, clock_now_us());
     hook_step(engine, plan);
-    return submit(engine, plan, waits);
+    return submit(engine, plan, waits && engine->landed_us == 0);
 }
 
 int flight_wait_for(struct engine *engine, int64_t us)
@@ -131,15 +138,28 @@ int flight_wait_for(struct engine *engine, int64_t us)
     return engine->backend->wait_for(engine->device, us);
 }
 
+int flight_land(struct engine *engine)
+{
+    if (engine->landed_us != 0)
+        return 0;
+    const int r = engine->backend->wait(engine->device);
+    engine->landed_us = clock_now_us();
+    return r;
+}
+
 int flight_wait(struct engine *engine)
 {
-    const int r = wait(engine, engine->in_air_batch);
     const struct plan *next = engine->behind;
+    int r = flight_land(engine);
     if (r == 0)
-        meter_end_step(&engine->meter, engine->in_air, clock_now_us());
+        r = end_ranks(engine);
+    if (r == 0)
+        meter_end_step(&engine->meter, engine->in_air, engine->landed_us);
+    const int64_t landed_us = engine->landed_us;
     engine->in_air = engine->behind = NULL;
+    engine->landed_us = 0;
     if (next != NULL)
-        begin_step(engine, next);
+        begin_step(engine, next, landed_us);
     return r;
 }
 
@@ -148,6 +168,8 @@ int flight_measure(struct engine *engine, const struct plan *plan)
     build(engine, plan);
     if (engine->options.comm == NULL)
         record(engine, plan);
-    const int r = submit(engine, plan, false);
-    return r == 0 ? wait(engine, engine->newest) : r;
+    int r = submit(engine, plan, false);
+    if (r == 0)
+        r = engine->backend->wait(engine->device);
+    return r == 0 ? followers_end(engine, &engine->batches[engine->newest]) : r;
 }

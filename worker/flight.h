@@ -17,13 +17,17 @@
  * are told of it). One may be in the air. */
 void flight_prepare(struct engine *engine, const struct plan *plan);
 
-/* Start what was prepared; none is in the air, or the device queues. Returns 0, or what the device
- * or the followers' memory said. */
+/* Start what was prepared; none is in the air, or its own part is over, or the device queues.
+ * Returns 0, or what the device or the followers' memory said. */
 int flight_start(struct engine *engine, const struct plan *plan);
 
 /* Wait for the one in the air for `us` at most: 1 when it is over (flight_wait() then returns at
  * once), 0, or what the device said. */
 int flight_wait_for(struct engine *engine, int64_t us);
+
+/* Wait for the own device's part of the one in the air: its tokens are known then, and the next may
+ * be started. Returns 0 or what the device said. */
+int flight_land(struct engine *engine);
 
 /* Wait until the one in the air has landed, in all ranks, which have found the same; what was sent
  * behind it is in the air then. Returns 0 or what the device, or followers_end(), said. */
