@@ -35,6 +35,20 @@ def seconds(torch, run, repeats, small):
     return min(times[3:])
 
 
+def fp8_flops(torch, device, size, inner, small):
+    """Of the product FP8 by FP8 with one scale for each row, or None where PyTorch or the GPU has none."""
+    try:
+        a, b = (torch.randn(size, size, device=device).to(torch.float8_e4m3fn) for _ in range(2))
+        scales = torch.ones(size, 1, device=device), torch.ones(1, size, device=device)
+
+        def multiply():
+            for _ in range(inner):
+                torch._scaled_mm(a, b.t(), scale_a=scales[0], scale_b=scales[1], out_dtype=torch.bfloat16)
+        return 2.0 * inner * size ** 3 / seconds(torch, multiply, 6, small)
+    except (RuntimeError, AttributeError, TypeError, NotImplementedError, ValueError):
+        return None
+
+
 def ceilings(small):
     """A copy counts the bytes read and written; the product is of random numbers: zeros run faster."""
     torch, device = place(small)
@@ -48,7 +62,8 @@ def ceilings(small):
         for _ in range(inner):
             a @ b
     flops = 2.0 * inner * size ** 3 / seconds(torch, multiply, 6, small)
-    say(copy_bytes_per_s=copy, bf16_flops=flops, torch=torch.__version__)
+    say(copy_bytes_per_s=copy, bf16_flops=flops, fp8_flops=fp8_flops(torch, device, size, inner, small),
+        torch=torch.__version__)
 
 
 def make_model(torch, device, shape):

@@ -53,7 +53,7 @@ def tool(check, *arguments, timeout=240):
 
 
 def ceilings(check):
-    """{"copy_bytes_per_s", "bf16_flops"} by PyTorch, or what is missing."""
+    """{"copy_bytes_per_s", "bf16_flops", "fp8_flops"} by PyTorch, or what is missing."""
     lines, problem = tool(check, "ceilings")
     limits = lines[-1] if lines else {}
     rows = [(name, f"{value:.3g}", None) for name, value in limits.items() if isinstance(value, float)]
@@ -70,7 +70,8 @@ def ideal(figure, shape, form, limits, sizes):
         return None
     if figure["kind"] == "prefill":
         num = figure["prompt_len"]
-        return num / (random_model.prefill_flops(shape, num) / limits["bf16_flops"])
+        flops = form == "fp8" and limits.get("fp8_flops") or limits["bf16_flops"]
+        return num / (random_model.prefill_flops(shape, num) / flops)
     num = figure["sequences"]
     context = sizes.context + sizes.output // 2
     moved = random_model.weight_bytes(shape, form) + num * context * random_model.kv_bytes(shape)
