@@ -160,8 +160,13 @@ int32_t device_threads(const struct device *d)
 
 int device_join(struct device *d, const struct communicator *communicator, struct error *err)
 {
-    const bool shares = strlen(d->ordinals) > 0 && ranks_share_device(d->ordinals);
-    return ranks_open(d->libraries, communicator, shares, &d->ranks, err);
+    const struct ranks_options options = {
+        .libraries = d->libraries,
+        .communicator = communicator,
+        .share_device = strlen(d->ordinals) > 0 && ranks_share_device(d->ordinals),
+        .deadline_us = d->deadline_us,
+    };
+    return ranks_open(&options, &d->ranks, err);
 }
 
 /* --- memory --------------------------------------------------------------------------------------

@@ -90,7 +90,8 @@ static bool run_case(const struct gpu_case *c, struct side sides[2], const struc
 static bool run_all(struct side sides[2], const struct options *o)
 {
     const struct gpu_case *const tables[] = { cases_rows,   cases_experts, cases_attention,
-                                              cases_sample, cases_edges,   cases_law };
+                                              cases_sample, cases_edges,   cases_joined,
+                                              cases_law };
     bool good = true;
     for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
         for (const struct gpu_case *c = tables[t]; c->name != NULL; c++)

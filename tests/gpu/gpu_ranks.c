@@ -3,9 +3,11 @@
  *
  * LIBRARIES is the folder of a libnccl.so.2, as --cuda-libs: the imitation of nccl/, or NVIDIA's.
  * Ranks have to hold equal logits, to the bit, and nearly those of a model in one piece. Then one
- * rank ends, or hangs, while the other waits for it in a step, which must fail soon and not hang.
+ * rank ends, or hangs, while the other waits for it in a step, which must fail soon and not hang;
+ * and the same while they meet: what had been opened is closed again, and the process ends.
  */
 #include <check.h>
+#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
@@ -21,6 +23,7 @@
 
 enum { NUM_TOKENS = 40, CHUNK = 17, BLOCKS = NUM_TOKENS / RIG_BLOCK_SIZE + 1, MAX_VOCAB = 4096 };
 enum { AREA_FLOATS = 1 << 14, DEADLINE_US = 8 * 1000 * 1000 };
+enum { SOON_US = 500 * 1000, LATE_US = 100 * 1000 * 1000 };
 
 static const double most_off = 0.06;
 
@@ -34,7 +37,9 @@ static struct board {
     float logits[3][NUM_TOKENS * MAX_VOCAB]; /* of ranks 0 and 1, and of the whole model */
     int32_t vocab;
     _Atomic int num_there;
-    int result; /* of the rank whose step fails */
+    int result; /* of the rank that is left */
+    char sentence[ERROR_MESSAGE_BYTES];
+    int num_left_open, num_left_running; /* descriptors and threads of it */
 } * board;
 
 static struct crew crew;
@@ -91,6 +96,120 @@ static void lose(const char *dir, int32_t rank)
     board->result = rig_try(&rig, &part);
     ck_assert_int_eq(rig_try(&rig, &part), board->result); /* final */
     rig_close(&rig);
+}
+
+/* --- ranks that meet ---------------------------------------------------------------------------
+ */
+
+static int num_entries(const char *folder)
+{
+    int num = 0;
+    DIR *dir = opendir(folder);
+    ck_assert_ptr_nonnull(dir);
+    while (readdir(dir) != NULL)
+        num++;
+    closedir(dir);
+    return num;
+}
+
+static int num_threads(void)
+{
+    return num_entries("/proc/self/task");
+}
+
+/* A thread that was joined may be seen a little longer. */
+static int num_threads_beside(int before)
+{
+    for (int i = 0; i < 2000 && num_threads() > before; i++)
+        usleep(10000);
+    return num_threads() - before;
+}
+
+static void stay(void)
+{
+    for (;;)
+        pause();
+}
+
+/* Opens a device and returns what meeting the others came to. */
+static int try_to_meet(int32_t rank, int64_t deadline_us, struct error *err)
+{
+    const struct backend *backend;
+    struct device *device;
+    const struct device_options options = { .num_ranks = crew.num_ranks,
+                                            .rank = rank,
+                                            .max_rows = 16,
+                                            .max_logits = 16,
+                                            .max_vocab = 64,
+                                            .ordinals = "0,0,0",
+                                            .libraries = arguments.names[2],
+                                            .deadline_us = deadline_us };
+    ck_assert_int_eq(backend_open(arguments.names[1], &backend, err), 0);
+    ck_assert_msg(backend->device_open(&options, &device, err) == 0, "%s", err->message);
+    const int r = backend->device_join(device, &crew.ranks[rank].communicator, err);
+    backend->device_close(device);
+    return r;
+}
+
+/* The one that is left. */
+static void meet_in_vain(int64_t deadline_us)
+{
+    struct error err = { 0 };
+    const int fds = num_entries("/proc/self/fd"), threads = num_threads();
+    board->result = try_to_meet(0, deadline_us, &err);
+    comm_finish(&crew.ranks[0].comm);
+    board->num_left_open = num_entries("/proc/self/fd") - fds;
+    board->num_left_running =
+        getenv("NCCL_IMITATION_ABORT_HANGS") == NULL ? num_threads_beside(threads) : 0;
+    snprintf(board->sentence, sizeof(board->sentence), "%s", err.message);
+}
+
+static void meet_soon(const char *dir, int32_t rank)
+{
+    (void)dir;
+    crew.ranks[rank].comm.timeout_us = SOON_US;
+    meet_in_vain(SOON_US);
+}
+
+static void meet_although_abort_hangs(const char *dir, int32_t rank)
+{
+    (void)dir;
+    (void)rank;
+    setenv("NCCL_IMITATION_ABORT_HANGS", "1", 1);
+    meet_in_vain(SOON_US);
+}
+
+static void meet_late(const char *dir, int32_t rank)
+{
+    (void)dir;
+    (void)rank;
+    meet_in_vain(LATE_US);
+}
+
+static void never_come(const char *dir, int32_t rank)
+{
+    (void)dir;
+    (void)rank;
+    stay();
+}
+
+/* Knows the ids, and then hangs. */
+static void learn_ids(const char *dir, int32_t rank)
+{
+    const struct communicator *c = &crew.ranks[rank].communicator;
+    float ids[256] = { 0 };
+    (void)dir;
+    ck_assert_int_eq(c->all_reduce(c->context, ids, 256), 0);
+    stay();
+}
+
+/* Is killed while it waits for one that hangs. */
+static void end_while_joining(const char *dir, int32_t rank)
+{
+    struct error err;
+    (void)dir;
+    setenv("NCCL_IMITATION_ENDS_JOINING", "1", 1);
+    (void)try_to_meet(rank, LATE_US, &err);
 }
 
 /* --- processes ------------------------------------------------------------------------------- */
@@ -177,6 +296,60 @@ START_TEST(a_rank_that_hangs_fails_the_step_at_the_deadline)
 }
 END_TEST
 
+typedef void rank_function(const char *dir, int32_t rank);
+
+/* Rank 0 is the one that is left. What an id takes that nobody joins by is NCCL's for good: as many
+ * may stay open. */
+static void check_start(rank_function *const functions[], int32_t num, int wanted,
+                        const char *words, int num_unused_ids)
+{
+    pid_t pids[CREW_MAX_RANKS];
+    crew_join(&crew, num, AREA_FLOATS);
+    board->result = 0;
+    for (int32_t rank = 0; rank < num; rank++)
+        pids[rank] = start(functions[rank], "", rank);
+    end_well(pids[0]);
+    for (int32_t rank = 1; rank < num; rank++) {
+        kill(pids[rank], SIGKILL);
+        waitpid(pids[rank], NULL, 0);
+    }
+    crew_leave(&crew);
+    ck_assert_msg(board->result == wanted, "%d: %s", board->result, board->sentence);
+    ck_assert_msg(strstr(board->sentence, words) != NULL, "%s", board->sentence);
+    ck_assert_int_eq(board->num_left_running, 0);
+    if (num_unused_ids >= 0)
+        ck_assert_int_eq(board->num_left_open, num_unused_ids);
+}
+
+START_TEST(a_rank_that_never_comes_fails_the_start_of_the_others)
+{
+    rank_function *const functions[] = { meet_soon, never_come };
+    check_start(functions, 2, -ETIMEDOUT, "s for the other ranks to open their GPUs", 2);
+}
+END_TEST
+
+START_TEST(a_rank_that_hangs_before_it_joins_fails_the_start_at_the_deadline)
+{
+    rank_function *const functions[] = { meet_soon, learn_ids };
+    check_start(functions, 2, -ETIMEDOUT, "s for all 2 ranks to join: not all of them did", 1);
+}
+END_TEST
+
+START_TEST(a_library_that_cannot_abort_does_not_keep_the_process)
+{
+    rank_function *const functions[] = { meet_although_abort_hangs, learn_ids };
+    check_start(functions, 2, -ETIMEDOUT, "s for all 2 ranks to join: not all of them did", -1);
+}
+END_TEST
+
+/* Of three: rank 1 hangs, rank 2 ends in the middle of joining, and rank 0 learns it at once. */
+START_TEST(a_rank_that_ends_while_it_joins_fails_the_start_of_the_others)
+{
+    rank_function *const functions[] = { meet_late, learn_ids, end_while_joining };
+    check_start(functions, 3, -EPIPE, "NCCL: rank 0 cannot join 3 ranks after", 1);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     const struct backend *backend;
@@ -199,6 +372,10 @@ int main(int argc, char **argv)
     tcase_add_test(tests, ranks_hold_equal_logits);
     tcase_add_test(tests, a_rank_that_ended_fails_the_step_of_the_others);
     tcase_add_test(tests, a_rank_that_hangs_fails_the_step_at_the_deadline);
+    tcase_add_test(tests, a_rank_that_never_comes_fails_the_start_of_the_others);
+    tcase_add_test(tests, a_rank_that_hangs_before_it_joins_fails_the_start_at_the_deadline);
+    tcase_add_test(tests, a_library_that_cannot_abort_does_not_keep_the_process);
+    tcase_add_test(tests, a_rank_that_ends_while_it_joins_fails_the_start_of_the_others);
     tcase_set_timeout(tests, 0); /* the build has one */
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

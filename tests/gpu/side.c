@@ -198,38 +198,6 @@ static void fill_row(struct side *side, enum dtype dtype, unsigned char *row, in
     }
 }
 
-/* `num` blocks of `rows` rows, each `stride` behind the one before. */
-static struct weight *make_weight(struct side *side, enum dtype dtype, int32_t num, int32_t rows,
-                                  int32_t stride, int32_t cols)
-{
-    struct error err;
-    struct weight *weight;
-    if (side->backend->weight_alloc(side->device, dtype, num * stride, cols, &weight, &err) < 0) {
-        fprintf(stderr, "%s\n", err.message);
-        exit(2);
-    }
-    const size_t row_bytes = dtype_row_bytes(dtype, cols);
-    unsigned char *row = must(malloc(row_bytes));
-    for (int32_t b = 0; b < num; b++)
-        for (int32_t r = 0; r < rows; r++) {
-            fill_row(side, dtype, row, cols);
-            side->backend->weight_load(weight, b * stride + r, 1, row);
-        }
-    free(row);
-    return side->weights[side->num_weights++] = weight;
-}
-
-struct weight *side_weight(struct side *side, enum dtype dtype, int32_t rows, int32_t cols)
-{
-    return make_weight(side, dtype, 1, rows, rows, cols);
-}
-
-struct weight *side_blocks(struct side *side, enum dtype dtype, int32_t num, int32_t rows,
-                           int32_t cols)
-{
-    return make_weight(side, dtype, num, rows, block_stride(rows), cols);
-}
-
 /* The group of each input; returns how many there are. Every one has some. */
 static int32_t choose_groups(struct side *side, int32_t cols, int32_t group, int32_t *to)
 {
@@ -261,36 +229,103 @@ static void fill_scaled_row(struct side *side, enum dtype dtype, const struct sc
     }
 }
 
-struct weight *side_scaled(struct side *side, enum dtype dtype, int32_t num, int32_t rows,
-                           int32_t cols, int32_t group)
+/* The first `rows` of each of `num` blocks. */
+static void load_rows(struct side *side, struct weight *weight, const struct store_object *object,
+                      int32_t num, int32_t rows)
 {
-    static const enum dtype types[] = { DTYPE_F32, DTYPE_F16, DTYPE_BF16 };
-    const struct store_key key = { .num_ranks = 1 };
-    struct error err;
-    int32_t *groups = must(malloc((size_t)cols * sizeof(*groups)));
-    const struct scaling scaling = { .num_groups = choose_groups(side, cols, group, groups),
-                                     .scales = types[side_whole(side, 0, 2)],
-                                     .has_zeros = dtype != DTYPE_F8_E4M3 && side_coin(side),
-                                     .groups = groups };
-    const int32_t stride = num > 0 ? block_stride(rows) : rows;
-    const struct store_object object = {
-        .dtype = dtype, .rows = (num > 0 ? num : 1) * stride, .cols = cols, .scaling = scaling
-    };
-    struct weight_store **store = &side->stores[side->num_stores++];
-    if (side->backend->store_create(side->device, &key, &object, 1, store, &err) < 0) {
-        fprintf(stderr, "%s\n", err.message);
-        exit(2);
-    }
-    struct weight *weight = side->backend->store_weight(*store, 0);
-    unsigned char *row = must(malloc(scaling_row_bytes(&scaling, cols)));
-    for (int32_t b = 0; b == 0 || b < num; b++)
+    const bool is_scaled = dtype_is_scaled(object->dtype);
+    const int32_t stride = object->rows / num, cols = object->cols;
+    unsigned char *row = must(malloc(is_scaled ? scaling_row_bytes(&object->scaling, cols)
+                                               : dtype_row_bytes(object->dtype, cols)));
+    for (int32_t b = 0; b < num; b++)
         for (int32_t r = 0; r < rows; r++) {
-            fill_scaled_row(side, dtype, &scaling, cols, row);
+            if (is_scaled)
+                fill_scaled_row(side, object->dtype, &object->scaling, cols, row);
+            else
+                fill_row(side, object->dtype, row, cols);
             side->backend->weight_load(weight, b * stride + r, 1, row);
         }
     free(row);
+}
+
+static struct weight *make_weight(struct side *side, enum dtype dtype, int32_t num, int32_t rows,
+                                  int32_t stride, int32_t cols)
+{
+    const struct store_object object = { .dtype = dtype, .rows = num * stride, .cols = cols };
+    struct error err;
+    struct weight *weight;
+    if (side->backend->weight_alloc(side->device, dtype, object.rows, cols, &weight, &err) < 0) {
+        fprintf(stderr, "%s\n", err.message);
+        exit(2);
+    }
+    load_rows(side, weight, &object, num, rows);
+    return side->weights[side->num_weights++] = weight;
+}
+
+struct weight *side_weight(struct side *side, enum dtype dtype, int32_t rows, int32_t cols)
+{
+    return make_weight(side, dtype, 1, rows, rows, cols);
+}
+
+struct weight *side_blocks(struct side *side, enum dtype dtype, int32_t num, int32_t rows,
+                           int32_t cols)
+{
+    return make_weight(side, dtype, num, rows, block_stride(rows), cols);
+}
+
+static struct scaling choose_scaling(struct side *side, enum dtype dtype, int32_t cols,
+                                     int32_t group, int32_t *groups)
+{
+    static const enum dtype types[] = { DTYPE_F32, DTYPE_F16, DTYPE_BF16 };
+    return (struct scaling){ .num_groups = choose_groups(side, cols, group, groups),
+                             .scales = types[side_whole(side, 0, 2)],
+                             .has_zeros = dtype != DTYPE_F8_E4M3 && side_coin(side),
+                             .groups = groups };
+}
+
+static struct weight_store *make_store(struct side *side, const struct store_object *objects,
+                                       int32_t num)
+{
+    const struct store_key key = { .num_ranks = 1 };
+    struct error err;
+    struct weight_store **store = &side->stores[side->num_stores++];
+    if (side->backend->store_create(side->device, &key, objects, num, store, &err) < 0) {
+        fprintf(stderr, "%s\n", err.message);
+        exit(2);
+    }
+    return *store;
+}
+
+struct weight *side_scaled(struct side *side, enum dtype dtype, int32_t num, int32_t rows,
+                           int32_t cols, int32_t group)
+{
+    const struct side_part part = { dtype, rows };
+    return side_joined(side, &part, 1, num, cols, group);
+}
+
+struct weight *side_joined(struct side *side, const struct side_part *parts, int32_t num_parts,
+                           int32_t num, int32_t cols, int32_t group)
+{
+    struct store_object objects[SIDE_MAX_PARTS];
+    const int32_t num_blocks = num > 0 ? num : 1;
+    int32_t *groups = must(malloc((size_t)num_parts * (size_t)cols * sizeof(*groups)));
+    for (int32_t p = 0; p < num_parts; p++) {
+        const enum dtype dtype = parts[p].dtype;
+        objects[p] = (struct store_object){
+            .dtype = dtype,
+            .rows = num > 0 ? num * block_stride(parts[p].rows) : parts[p].rows,
+            .cols = cols,
+            .is_joined = p > 0,
+        };
+        if (dtype_is_scaled(dtype))
+            objects[p].scaling = choose_scaling(side, dtype, cols, group, groups + p * cols);
+    }
+    struct weight_store *store = make_store(side, objects, num_parts);
+    for (int32_t p = 0; p < num_parts; p++)
+        load_rows(side, side->backend->store_weight(store, p), &objects[p], num_blocks,
+                  parts[p].rows);
     free(groups);
-    return weight;
+    return side->backend->store_weight(store, 0);
 }
 
 struct kv_pool *side_pool(struct side *side, const struct kv_layout *layout, int32_t num_blocks)

@@ -15,7 +15,7 @@
 
 #include "kernels/backend.h"
 
-enum { SIDE_MAX_PIECES = 128 };
+enum { SIDE_MAX_PIECES = 128, SIDE_MAX_PARTS = 3 };
 
 struct side {
     const struct backend *backend;
@@ -58,6 +58,13 @@ struct weight *side_blocks(struct side *side, enum dtype dtype, int32_t num, int
  * size, and their inputs anywhere. `num` blocks of `rows` rows, or 0: one matrix of so many. */
 struct weight *side_scaled(struct side *side, enum dtype dtype, int32_t num, int32_t rows,
                            int32_t cols, int32_t group);
+/* Matrices of any types that are joined, `rows` of each, or of each in each of `num` blocks. */
+struct side_part {
+    enum dtype dtype;
+    int32_t rows;
+};
+struct weight *side_joined(struct side *side, const struct side_part *parts, int32_t num_parts,
+                           int32_t num, int32_t cols, int32_t group);
 struct kv_pool *side_pool(struct side *side, const struct kv_layout *layout, int32_t num_blocks);
 
 /* Run what was recorded since begin(). Ends the program with a sentence when that fails. */

@@ -6,6 +6,11 @@
  * process is gone is an asynchronous error of the others, as is a call that another rank makes
  * differently. What must not be done is an error here as well: to use one communicator both kept
  * and launched while either is on its way, or to keep a size that was never launched.
+ *
+ * Communicators do not block: to join, each call and to finalize are on their way when they return,
+ * and go on, as NCCL's own threads would, while ncclCommGetAsyncError() is asked. A call reaches
+ * the queue at the second question, so who gives it something else before has the wrong order or
+ * none. With $NCCL_IMITATION_ABORT_HANGS ncclCommAbort() does not return.
  */
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -20,7 +25,7 @@
 #include "kernels/cuda/nccl.h"
 #include "tests/gpu/emulator/queue.h"
 
-enum { MAX_RANKS = 8, MAX_FLOATS = 1 << 18, PATIENCE_S = 60, NAP_NS = 50000, MAX_SIZES = 256 };
+enum { MAX_RANKS = 8, MAX_FLOATS = 1 << 18, NAP_NS = 50000, MAX_SIZES = 256 };
 
 enum { IDLE, ALL_REDUCE, ALL_GATHER };
 
@@ -29,23 +34,24 @@ enum { IDLE, ALL_REDUCE, ALL_GATHER };
     __attribute__((visibility("default"))) __typeof__(*((struct nccl *)NULL)->member) name
 NAMED(ncclGetVersion, version);
 NAMED(ncclGetUniqueId, unique_id);
-NAMED(ncclCommInitRank, init);
+NAMED(ncclCommInitRankConfig, init);
 NAMED(ncclAllReduce, all_reduce);
 NAMED(ncclAllGather, all_gather);
 NAMED(ncclCommGetAsyncError, async_error);
+NAMED(ncclCommFinalize, finalize);
 NAMED(ncclCommAbort, abort);
 NAMED(ncclCommDestroy, destroy);
 NAMED(ncclGetErrorString, words);
 
 struct own {
     _Alignas(64) _Atomic uint64_t call; /* the newest that this rank has come to */
-    int32_t kind[2];                    /* by call % 2 */
+    _Atomic bool is_here;
+    int32_t kind[2]; /* by call % 2 */
     uint64_t num[2];
     float values[2][MAX_FLOATS];
 };
 
 struct area {
-    _Atomic int num_here;
     struct own ranks[MAX_RANKS];
 };
 
@@ -55,9 +61,26 @@ struct place {
     int32_t fd;
 };
 
+struct call {
+    struct ncclComm *comm;
+    const float *in;
+    float *out;
+    uint64_t num;
+    int32_t kind;
+    bool is_kept;
+};
+
+enum state { READY, JOINING, GIVING, FINALIZING, FINALIZED };
+
 struct ncclComm {
     struct area *area;
     int fd, rank, num_ranks;
+    int id_fd; /* of rank 0, until all are here; else -1 */
+    enum state state;
+    int num_asked; /* since the state is this one */
+    struct call given;
+    struct queue *queue;
+    bool was_used;
     uint64_t call;
     _Atomic int error;
     _Atomic bool is_over;
@@ -87,7 +110,7 @@ static bool is_gone(const struct ncclComm *comm, int rank)
 
 int ncclGetVersion(int *ret_version)
 {
-    *ret_version = 22000;
+    *ret_version = NCCL_OLDEST;
     return NCCL_SUCCESS;
 }
 
@@ -105,16 +128,28 @@ int ncclGetUniqueId(struct nccl_id *ret_id)
                                                                           : NCCL_SYSTEM_ERROR;
 }
 
-static bool await_all(struct ncclComm *comm)
+static bool is_valid(const struct nccl_config *config)
 {
-    const time_t until = time(NULL) + PATIENCE_S;
-    atomic_fetch_add(&comm->area->num_here, 1);
-    while (atomic_load(&comm->area->num_here) < comm->num_ranks && time(NULL) < until)
-        nap();
-    return atomic_load(&comm->area->num_here) >= comm->num_ranks;
+    return config->size >= sizeof(*config) && config->magic == NCCL_MAGIC &&
+           config->version >= NCCL_OLDEST && config->blocking == 0 &&
+           config->cga_cluster_size == NCCL_UNDEFINED && config->min_ctas == NCCL_UNDEFINED &&
+           config->max_ctas == NCCL_UNDEFINED && config->net_name == NULL &&
+           config->split_share == NCCL_UNDEFINED;
 }
 
-int ncclCommInitRank(struct ncclComm **ret_comm, int num_ranks, struct nccl_id id, int rank)
+static void free_comm(struct ncclComm *comm)
+{
+    if (comm->area != MAP_FAILED)
+        munmap(comm->area, sizeof(*comm->area));
+    if (comm->fd >= 0)
+        close(comm->fd);
+    if (comm->id_fd >= 0)
+        close(comm->id_fd);
+    free(comm);
+}
+
+int ncclCommInitRankConfig(struct ncclComm **ret_comm, int num_ranks, struct nccl_id id, int rank,
+                           struct nccl_config *config)
 {
     struct ncclComm *comm = calloc(1, sizeof(*comm));
     struct flock lock = lock_of(rank);
@@ -126,45 +161,98 @@ int ncclCommInitRank(struct ncclComm **ret_comm, int num_ranks, struct nccl_id i
     snprintf(path, sizeof(path), "/proc/%lld/fd/%d", (long long)place.pid, (int)place.fd);
     comm->rank = rank;
     comm->num_ranks = num_ranks;
+    comm->id_fd = rank == 0 ? place.fd : -1;
     comm->fd = open(path, O_RDWR | O_CLOEXEC);
     comm->area = mmap(NULL, sizeof(*comm->area), PROT_READ | PROT_WRITE, MAP_SHARED, comm->fd, 0);
-    if (comm->area == MAP_FAILED || fcntl(comm->fd, F_OFD_SETLK, &lock) < 0 || !await_all(comm))
-        return NCCL_SYSTEM_ERROR;
+    if (!is_valid(config) || comm->area == MAP_FAILED || fcntl(comm->fd, F_OFD_SETLK, &lock) < 0) {
+        free_comm(comm);
+        return NCCL_INVALID_ARGUMENT;
+    }
+    atomic_store(&comm->area->ranks[rank].is_here, true);
+    comm->state = JOINING;
     *ret_comm = comm;
-    return NCCL_SUCCESS;
+    return NCCL_IN_PROGRESS;
 }
+
+/* All have come, or one of those that have is gone. */
+static void look_who_is_here(struct ncclComm *comm)
+{
+    int num_here = 0;
+    bool is_lost = false;
+    if (comm->num_asked == 2 && getenv("NCCL_IMITATION_ENDS_JOINING") != NULL)
+        _exit(1);
+    for (int r = 0; r < comm->num_ranks; r++) {
+        const bool is_here = atomic_load(&comm->area->ranks[r].is_here);
+        num_here += is_here;
+        is_lost |= is_here && r != comm->rank && is_gone(comm, r);
+    }
+    if (num_here < comm->num_ranks) {
+        if (is_lost)
+            atomic_store(&comm->error, NCCL_REMOTE_ERROR);
+        return;
+    }
+    if (comm->id_fd >= 0)
+        close(comm->id_fd);
+    comm->id_fd = -1;
+    comm->state = READY;
+}
+
+static void post(struct ncclComm *comm);
 
 int ncclCommGetAsyncError(struct ncclComm *comm, int *ret_result)
 {
-    *ret_result = atomic_load(&comm->error);
+    comm->num_asked++;
+    if (comm->state == JOINING)
+        look_who_is_here(comm);
+    else if (comm->state == GIVING && comm->num_asked == 2)
+        post(comm);
+    else if (comm->state == FINALIZING && comm->num_asked == 2)
+        comm->state = FINALIZED;
+    const bool is_over = comm->state == READY || comm->state == FINALIZED;
+    const int error = atomic_load(&comm->error);
+    *ret_result = error != NCCL_SUCCESS || is_over ? error : NCCL_IN_PROGRESS;
     return NCCL_SUCCESS;
+}
+
+static bool begins(struct ncclComm *comm, enum state state)
+{
+    const bool is_ready = comm->state == READY;
+    if (!is_ready)
+        atomic_store(&comm->error, NCCL_INVALID_ARGUMENT);
+    else
+        comm->state = state;
+    comm->num_asked = 0;
+    return is_ready;
+}
+
+int ncclCommFinalize(struct ncclComm *comm)
+{
+    return begins(comm, FINALIZING) ? NCCL_IN_PROGRESS : NCCL_INVALID_ARGUMENT;
 }
 
 /* Calls that were given before may still be on their way: what they use stays. */
 int ncclCommAbort(struct ncclComm *comm)
 {
+    while (getenv("NCCL_IMITATION_ABORT_HANGS") != NULL)
+        pause();
     atomic_store(&comm->is_over, true);
+    if (!comm->was_used)
+        free_comm(comm);
     return NCCL_SUCCESS;
 }
 
+/* Nobody looks at what this returns. */
 int ncclCommDestroy(struct ncclComm *comm)
 {
-    munmap(comm->area, sizeof(*comm->area));
-    close(comm->fd);
-    free(comm);
+    if (comm->state != FINALIZED) {
+        fprintf(stderr, "a communicator is destroyed that was not finalized\n");
+        abort();
+    }
+    free_comm(comm);
     return NCCL_SUCCESS;
 }
 
 /* --- calls ------------------------------------------------------------------------------------ */
-
-struct call {
-    struct ncclComm *comm;
-    const float *in;
-    float *out;
-    uint64_t num;
-    int32_t kind;
-    bool is_kept;
-};
 
 /* Returns false when there is no point in it. */
 static bool await(struct ncclComm *comm, int rank, uint64_t call)
@@ -230,16 +318,26 @@ static bool knows(struct ncclComm *comm, uint64_t size, bool is_kept)
     return false;
 }
 
+static void post(struct ncclComm *comm)
+{
+    if (!comm->given.is_kept)
+        atomic_fetch_add(&comm->num_launched, 1);
+    comm->queue->call(comm->queue, run, &comm->given, sizeof(comm->given));
+    comm->state = READY;
+}
+
 static int give(struct call c, void *stream)
 {
     struct queue *queue = stream;
     c.is_kept = queue->keeps();
     if (!knows(c.comm, c.num * 4 + (uint64_t)c.kind, c.is_kept) && c.is_kept)
         return NCCL_INTERNAL_ERROR;
-    if (!c.is_kept)
-        atomic_fetch_add(&c.comm->num_launched, 1);
-    queue->call(queue, run, &c, sizeof(c));
-    return NCCL_SUCCESS;
+    if (!begins(c.comm, GIVING))
+        return NCCL_INVALID_ARGUMENT;
+    c.comm->given = c;
+    c.comm->queue = queue;
+    c.comm->was_used = true;
+    return NCCL_IN_PROGRESS;
 }
 
 int ncclAllReduce(const void *in, void *out, size_t num, int type, int operation,
