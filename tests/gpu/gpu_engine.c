@@ -18,7 +18,7 @@
 #include <check.h>
 
 enum { NUM_REQUESTS = 4, MAX_TOKENS = 6, NUM_WAYS = 4, BENT_LIST = 4, FORCED = 5 };
-enum { SHORT_US = 3 * 1000 * 1000 };
+enum { SHORT_US = 2 * 1000 * 1000 };
 
 static struct {
     char **names;
