@@ -209,6 +209,12 @@ DEVICE float bits_float(uint32_t x)
     return __uint_as_float(x);
 }
 
+/* Memory that will be wanted comes to L2; of any address, and nobody waits for it. */
+DEVICE void fetch_ahead(const void *at)
+{
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
+}
+
 /* x, but the compiler cannot see that: what depends on it is computed where it is wanted, and takes
  * no register before. */
 DEVICE int afresh(int x)

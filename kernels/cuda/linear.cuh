@@ -160,7 +160,7 @@ static void launch_linear_by(const struct launch *launch, const void *args)
         launch_tiles<SIDE>(launch, a);
     else if constexpr (!FEW)
         launch_linear_as<WEIGHTS, 4, 2>(launch, a);
-    else if (a->rows_hint <= 16)
+    else if (has_few_rows(a))
         launch_linear_as<WEIGHTS, 2, 2>(launch, a);
     else
         launch_linear_as<WEIGHTS, 8, 2>(launch, a);

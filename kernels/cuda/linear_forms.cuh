@@ -14,6 +14,7 @@
  *     UNITS               : units of a load
  *     HALVES              : the two halves of a unit have scales, and minima, of their own
  *     load(w, row, u)     : what a lane wants of units u .. u + UNITS - 1, from memory
+ *     fetch(w, row, u)    : what load() will want, from memory to L2
  *     has_min(w)
  *     open(w, loaded, j)  : unit u + j of it
  */
@@ -69,6 +70,20 @@ DEVICE int64_t unit_index(const struct matrix &w, int64_t row, int u)
     return row / 16 * (w.stride / 32) + u;
 }
 
+/* Scales of 16 rows and a unit, with minima and zero points; not where a load has to say of which
+ * group they are. */
+DEVICE void fetch_factors(const struct matrix &w, int64_t row, int u, int lane)
+{
+    if (w.unit_groups != nullptr)
+        return;
+    const int64_t at = scale_index(w, row, u, 0) + (lane & 15);
+    fetch_ahead((const unsigned char *)w.scales + at * (w.scale_number == NUMBER_F32 ? 4 : 2));
+    if (w.mins != nullptr)
+        fetch_ahead(w.mins + at);
+    if (w.zeros != nullptr)
+        fetch_ahead(w.zeros + at);
+}
+
 /* --- bytes: Q8_0, I8, E4M3 -------------------------------------------------------------------- */
 
 /* Four signed bytes as two words of bf16, exactly; `bias` is 2^23 + 128 and the zero point. */
@@ -96,11 +111,17 @@ template <bool IS_E4M3> struct byte_weights : runs {
     struct loaded {
         uint4 q; /* row g: first, second product; row g + 8 */
         uint32_t scale[2];
-        int zero[2];
+        uint32_t zeros; /* of both rows; the rare weight that has some waits for them */
     };
     static DEVICE_MEMBER bool has_min(const struct matrix &)
     {
         return false;
+    }
+
+    static DEVICE_MEMBER void fetch(const struct matrix &w, int64_t row, int u, int lane)
+    {
+        fetch_ahead((const uint4 *)w.data + unit_index(w, row, u) * 32 + lane);
+        fetch_factors(w, row, u, lane);
     }
 
     static DEVICE_MEMBER loaded load(const struct matrix &w, int64_t row, int u, int lane)
@@ -111,10 +132,10 @@ template <bool IS_E4M3> struct byte_weights : runs {
 #pragma unroll
         for (int r = 0; r < 2; r++) {
             v.scale[r] = bits_of(w.scales, w.scale_number, at + 8 * r);
-            v.zero[r] = 0;
-            if (!IS_E4M3 && w.zeros != nullptr)
-                v.zero[r] = ((const signed char *)w.zeros)[at + 8 * r];
         }
+        v.zeros = 0;
+        if (!IS_E4M3 && w.zeros != nullptr)
+            v.zeros = w.zeros[at] | (uint32_t)w.zeros[at + 8] << 8;
         return v;
     }
 
@@ -131,10 +152,10 @@ template <bool IS_E4M3> struct byte_weights : runs {
     static DEVICE_MEMBER opened open(const struct matrix &w, const loaded &v, int)
     {
         opened o;
-        widen(v.q.x, v.zero[0], &o.first[0], &o.first[2]);
-        widen(v.q.y, v.zero[0], &o.second[0], &o.second[2]);
-        widen(v.q.z, v.zero[1], &o.first[1], &o.first[3]);
-        widen(v.q.w, v.zero[1], &o.second[1], &o.second[3]);
+        widen(v.q.x, (signed char)v.zeros, &o.first[0], &o.first[2]);
+        widen(v.q.y, (signed char)v.zeros, &o.second[0], &o.second[2]);
+        widen(v.q.z, (signed char)(v.zeros >> 8), &o.first[1], &o.first[3]);
+        widen(v.q.w, (signed char)(v.zeros >> 8), &o.second[1], &o.second[3]);
         o.scale[0][0] = o.scale[1][0] = number_of(v.scale[0], w.scale_number);
         o.scale[0][1] = o.scale[1][1] = number_of(v.scale[1], w.scale_number);
         return o;
@@ -172,6 +193,13 @@ struct nibble_weights : runs {
     static DEVICE_MEMBER bool has_min(const struct matrix &w)
     {
         return w.mins != nullptr;
+    }
+
+    static DEVICE_MEMBER void fetch(const struct matrix &w, int64_t row, int u, int lane)
+    {
+        fetch_ahead((const uint4 *)w.data + unit_index(w, row, u) / 2 * 32 + lane);
+        fetch_factors(w, row, u, lane);
+        fetch_factors(w, row, u + 1, lane);
     }
 
     static DEVICE_MEMBER loaded load(const struct matrix &w, int64_t row, int u, int lane)
@@ -234,6 +262,22 @@ template <int LOW, int HIGH> struct plane_weights : runs {
     static DEVICE_MEMBER bool has_min(const struct matrix &w)
     {
         return LOW + HIGH == 5 ? w.tails != nullptr || w.mins != nullptr : HIGH == 0;
+    }
+
+    static DEVICE_MEMBER void fetch(const struct matrix &w, int64_t row, int u, int lane)
+    {
+        const int64_t unit = unit_index(w, row, u), load = unit / UNITS * 32 + lane;
+        fetch_ahead((const uint4 *)w.data + load);
+        if (HIGH > 0)
+            fetch_ahead((const uint32_t *)w.high + load * HIGH_WORDS);
+        if (is_k(w)) {
+            fetch_ahead(w.tails + 32 * unit + UNITS * lane);
+            fetch_ahead((const uint32_t *)w.scales + unit / 8 * 16 + (lane & 15));
+        } else {
+            fetch_ahead((const unsigned char *)w.scales + 32 * unit + UNITS * lane);
+            if (w.mins != nullptr)
+                fetch_ahead((const unsigned char *)w.mins + 32 * unit + UNITS * lane);
+        }
     }
 
     static DEVICE_MEMBER loaded load(const struct matrix &w, int64_t row, int u, int lane)

@@ -6,7 +6,8 @@
  *     opened : all other forms. A warp loads 16 outputs of a stage into registers, opens them a
  *              stage later and writes them to shared memory, two stages in turn: as fragments in
  *              the order of lanes, 16 bytes being the A of a product, scales and minima behind.
- *              Once for 128 rows of x
+ *              Once for 128 rows of x. A stage of them is few bytes, 4 to 9 KB: to keep memory
+ *              busy, what comes later is on its way to L2
  *
  * Of a unit's rows, those with bit 1 set have their halves exchanged. So what reads it meets each
  * bank once: a quarter of a warp 16 bytes each of two rows (plain), half of one 8 bytes each of
@@ -17,9 +18,11 @@
 
 #include "kernels/cuda/linear_units.cuh"
 
-constexpr int TILE = 128;      /* outputs, and rows */
-constexpr int TILE_UNITS = 2;  /* of a stage */
-constexpr int TILE_STAGES = 3; /* of what comes by cp.async */
+constexpr int TILE = 128;     /* outputs, and rows */
+constexpr int TILE_UNITS = 2; /* of a stage */
+constexpr int STAGE_INPUTS = 32 * TILE_UNITS;
+constexpr int TILE_STAGES = 3;    /* of what comes by cp.async */
+constexpr int FETCHED_STAGES = 6; /* of opened weights that are on their way to L2 or used */
 constexpr int UNIT_BYTES = TILE * 64, STAGE_BYTES = TILE_UNITS * UNIT_BYTES;
 constexpr int FACTOR_BYTES = 256; /* of 16 outputs and a unit: scales and minima of both halves */
 constexpr int STAGE_FACTOR_BYTES = TILE_UNITS * TILE / 16 * FACTOR_BYTES;
@@ -46,30 +49,30 @@ DEVICE int copy_col(int thread)
 }
 
 struct rows_copy {
-    const uint16_t *from; /* a thread's numbers of its first row and of stage 0 */
-    int num_rows;         /* that there are of its four; others are zeros */
+    uint32_t from; /* a thread's first row, in chunks of 16 bytes from the first of all rows on */
+    int num_rows;  /* that there are of its four; others are zeros */
 };
 
-DEVICE struct rows_copy rows_copy_of(const uint16_t *rows, int64_t stride, int num_rows)
+DEVICE struct rows_copy rows_copy_of(int64_t first, int64_t stride, int num_rows)
 {
     const int row = copy_row((int)threadIdx.x);
     struct rows_copy c;
     c.num_rows = (num_rows - row + 31) / 32;
-    c.from = rows + (c.num_rows > 0 ? row * stride : 0);
+    c.from = (uint32_t)((first + (c.num_rows > 0 ? row * stride : 0)) / 8);
     return c;
 }
 
 /* Columns from k on of rows that have `cols`; zeros behind. */
-DEVICE void copy_rows(const struct rows_copy &c, int64_t stride, int cols, int k,
+DEVICE void copy_rows(const struct rows_copy &c, const void *rows, int64_t stride, int cols, int k,
                       unsigned char *stage)
 {
     const int thread = afresh((int)threadIdx.x), row = copy_row(thread), col = copy_col(thread);
-    const uint16_t *at = c.from + k + col;
+    const uint16_t *first = (const uint16_t *)rows + (int64_t)c.from * 8, *at = first + k + col;
     stage += col / 32 * UNIT_BYTES + 64 * row + 16 * ((thread & 3) ^ (row & 2));
 #pragma unroll
     for (int i = 0; i < TILE / 32; i++, at += 32 * stride) {
         const bool there = i < c.num_rows && k + col < cols;
-        copy_async(stage + 32 * 64 * i, there ? at : c.from, there);
+        copy_async(stage + 32 * 64 * i, there ? at : first, there);
     }
 }
 
@@ -108,15 +111,15 @@ template <enum number NUMBER> struct plain_side {
     {
         const int g = lane_of() / 4, t = lane_of() & 3;
         const int64_t row = (int64_t)p.block * args.block_rows + p.out;
-        copy = rows_copy_of((const uint16_t *)args.w.data + row * args.w.stride, args.w.stride,
-                            p.outs);
+        copy = rows_copy_of(row * args.w.stride, args.w.stride, p.outs);
         stages = shared;
         lane_at = 64 * g + 16 * (t ^ (g & 2));
     }
 
     DEVICE_MEMBER void bring(const struct matrix &w, int stage, int place) const
     {
-        copy_rows(copy, w.stride, w.stride, 32 * TILE_UNITS * stage, stages + place * STAGE_BYTES);
+        copy_rows(copy, w.data, w.stride, w.stride, STAGE_INPUTS * stage,
+                  stages + place * STAGE_BYTES);
     }
 
     DEVICE_MEMBER void multiply(const struct matrix &w, int, int place, int j, int half,
@@ -195,9 +198,21 @@ template <class FORM> struct opened_side {
     {
     }
 
+    /* What load() will want of a stage comes to L2. */
+    DEVICE_MEMBER void fetch(const struct matrix &w, int stage) const
+    {
+        const int u = afresh(TILE_UNITS * stage), at = afresh(row);
+        if (u % UNITS != 0 || at < 0)
+            return;
+#pragma unroll
+        for (int i = 0; i < LOADS; i++)
+            if (u + i * UNITS < w.stride / 32)
+                FORM::fetch(w, at, u + i * UNITS, lane_of());
+    }
+
     DEVICE_MEMBER void load(const struct matrix &w, int stage)
     {
-        const int u = TILE_UNITS * stage, at = afresh(row);
+        const int u = afresh(TILE_UNITS * stage), at = afresh(row);
         if (u % UNITS != 0 || at < 0)
             return;
 #pragma unroll
@@ -262,6 +277,7 @@ template <class FORM> struct opened_side {
         }
         if (!FORM::has_min(w))
             return;
+        warp_sync(); /* or loads of what follows come before, and there are no registers */
         struct x_sums sums[4];
 #pragma unroll
         for (int n = 0; n < 4; n++)

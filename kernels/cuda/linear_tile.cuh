@@ -14,8 +14,8 @@
  * opens before it multiplies, the other behind, so that one has work for the tensor cores: 250 to
  * 300.
  *
- * 64 sums, 64 totals, 32 to 48 words of fragments, up to 16 of weights under way: 200 registers,
- * 240 to 254 with opened weights, one block on an SM. 96 KB of shared memory, or 88. Where a block
+ * 64 sums, 64 totals, 32 to 48 words of fragments, up to 16 of weights under way: 193 registers,
+ * 246 to 255 with opened weights, one block on an SM. 96 KB of shared memory, or 88. Where a block
  * has 64 rows or fewer, four warps on four schedulers multiply.
  */
 #ifndef KERNELS_CUDA_LINEAR_TILE_CUH
@@ -172,39 +172,38 @@ template <class SIDE> KERNEL(LINEAR_THREADS, 1) tile_kernel(const struct linear_
     const struct tile_place p = tile_place_of(args);
     if (p.rows <= 0)
         return;
-    const int warp = (int)threadIdx.x / 32;
     const bool is_idle =
         row_of((int)threadIdx.x) >= p.rows || 64 * half_of((int)threadIdx.x) >= p.outs;
-    const int steps = args.w.stride / (32 * SIDE::UNITS);
-    const int stages = (steps * SIDE::UNITS + TILE_UNITS - 1) / TILE_UNITS;
     const struct rows_copy x =
-        rows_copy_of((const uint16_t *)args.x + p.block * args.x_block + p.first * args.x_row,
-                     args.x_row, p.rows);
+        rows_copy_of(p.block * args.x_block + p.first * args.x_row, args.x_row, p.rows);
     SIDE side;
     struct tile_sums sums;
     side.begin(args, p, shared + TILE_STAGES * STAGE_BYTES);
     begin_sums(sums);
 
     for (int i = 0; i < TILE_STAGES - 1; i++) {
-        if (i < stages) {
-            copy_rows(x, args.x_row, args.w.cols, 32 * TILE_UNITS * i, shared + i * STAGE_BYTES);
+        if (i * STAGE_INPUTS < args.w.stride) {
+            copy_rows(x, args.x, args.x_row, args.w.cols, i * STAGE_INPUTS,
+                      shared + i * STAGE_BYTES);
             side.bring(args.w, i, i);
         }
         copy_commit();
     }
     if constexpr (SIDE::OPENS) {
+        for (int i = 0; i < FETCHED_STAGES; i++)
+            side.fetch(args.w, i);
         side.load(args.w, 0);
         side.open(args.w, 0);
         side.load(args.w, 1);
     }
-    int place = 0;
 #pragma unroll 1
-    for (int i = 0; i < stages; i++) {
-        const int next = i + TILE_STAGES - 1, free = place == 0 ? TILE_STAGES - 1 : place - 1;
+    for (int i = 0; i * STAGE_INPUTS < args.w.stride; i++) {
+        const int next = i + TILE_STAGES - 1, place = i % TILE_STAGES;
         copy_wait<TILE_STAGES - 2>();
         block_sync();
-        if (next < stages) {
-            copy_rows(x, args.x_row, args.w.cols, 32 * TILE_UNITS * next,
+        if (next * STAGE_INPUTS < args.w.stride) {
+            const int free = next % TILE_STAGES;
+            copy_rows(x, args.x, args.x_row, args.w.cols, next * STAGE_INPUTS,
                       shared + free * STAGE_BYTES);
             side.bring(args.w, next, free);
         }
@@ -213,16 +212,16 @@ template <class SIDE> KERNEL(LINEAR_THREADS, 1) tile_kernel(const struct linear_
         if constexpr (SIDE::OPENS) {
 #pragma unroll 1
             for (int turn = 0; turn < 2; turn++)
-                if (turn == warp / 4) {
+                if (turn == afresh((int)threadIdx.x) / 128) {
                     side.open(args.w, i + 1);
                     side.load(args.w, i + 2);
+                    side.fetch(args.w, i + FETCHED_STAGES);
                 } else if (!is_idle) {
                     multiply_stage(side, args.w, i, place, rows, sums);
                 }
         } else if (!is_idle) {
             multiply_stage(side, args.w, i, place, rows, sums);
         }
-        place = place == TILE_STAGES - 1 ? 0 : place + 1;
     }
     if (is_idle)
         return;
@@ -233,6 +232,12 @@ template <class SIDE> KERNEL(LINEAR_THREADS, 1) tile_kernel(const struct linear_
 
 /* --- launching -------------------------------------------------------------------------------- */
 
+/* No more than 16 rows a block, as is likely; of experts the hint is twice the mean. */
+static bool has_few_rows(const struct linear_args *a)
+{
+    return a->rows_hint <= (a->first != nullptr ? 32 : 16);
+}
+
 /* Whether tiles are the faster way, and x can come by cp.async. A tile takes an SM 12 ns for each
  * input, 9 where it has 64 rows or fewer, whatever its neighbours do; the narrow kernel moves 3 and
  * 2 bytes through L2 for each of 32 or 64 rows and output, at 5.5 TB/s of the whole device. They
@@ -242,7 +247,7 @@ static bool suits_tiles(const struct launch *launch, const struct linear_args *a
     const int64_t rows = ceil_div(a->rows_hint, 64), outs = ceil_div(a->out_dim, TILE);
     const bool is_even =
         a->w.cols % 8 == 0 && a->x_row % 8 == 0 && a->x_block % 8 == 0 && (uintptr_t)a->x % 16 == 0;
-    return is_even && a->rows_hint > 16 &&
+    return is_even && !has_few_rows(a) &&
            3 * rows * outs * a->num_blocks >= 2 * (int64_t)launch->num_sms;
 }
 

@@ -51,8 +51,8 @@ static struct product product_of(struct side *s, const struct kind *kind)
 {
     const int32_t block = dtype_block(kind->dtype);
     const int32_t blocks = kind->what == MATRIX ? 0 : kind->what == HEADS_OF ? HEADS : EXPERTS;
-    struct product p = { .kind = kind, .outs = side_whole(s, 130, MOST_OUTS) };
-    p.cols = block > 1 ? block * side_whole(s, 1, 288 / block) : 8 * side_whole(s, 1, 36);
+    struct product p = { .kind = kind, .outs = side_whole(s, 40, MOST_OUTS) };
+    p.cols = block > 1 ? block * side_whole(s, 1, 288 / block) : 8 * side_whole(s, 1, 90);
     p.cols += kind->odd;
     p.row_cols = p.cols * (kind->what == HEADS_OF ? HEADS : 1);
     p.row_outs = p.outs * (kind->what == MATRIX ? 1 : HEADS);

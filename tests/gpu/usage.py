@@ -18,7 +18,7 @@ BUDGETS = [
     ("expand_kernel", 80, 0),
     ("order_kernel", 40, 0),
     ("linear_kernelI", 240, 10 << 10),
-    ("tile_kernelI10plain", 208, 0),
+    ("tile_kernelI10plain", 200, 0),
     ("tile_kernelI11opened", 255, 0),
     ("choose_kernel", 48, 13 << 10),
     ("sort_kernel", 48, 512),
