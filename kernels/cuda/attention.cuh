@@ -21,8 +21,6 @@
 
 enum { SPAN_POSITIONS = ATTENTION_TILE * ATTENTION_SPAN_TILES, SCORE_TILES = ATTENTION_TILE / 8 };
 
-enum { LEAST_SHARED_BYTES = 166912 }; /* that a block may have on every GPU we run on: sm_80 */
-
 /* Queries [0, num) of the part from `first` on times the scale, as f16; beyond s.queries zeros. A
  * warp takes one in turn. */
 DEVICE void load_queries(const struct attention_args &args, const struct scope &s, int first,

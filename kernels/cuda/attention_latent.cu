@@ -14,8 +14,11 @@
  *
  * Bytes: 2 x 576 per position in f16, for each 16 or 32 queries, through L2. 128 heads of a row are
  * 8 tiles: bound by mma and shared memory rather than by bandwidth; expected 35 % of mma.sync's
- * peak for one group, 50 % for two, since twice as many products wait for a tile. Shared memory: 75
- * KB tile; of each group 19 KB queries, 33 KB sums, 6 KB scores and weights.
+ * peak for one group, 50 % for two, since twice as many products wait for a tile. A row's sums stay
+ * in registers, 64 a thread beside the 64 of the span, and come to where the tile was in the end.
+ * Shared memory: 75 KB tile; of each group 19 KB queries, 6 KB scores and weights. One group, 98
+ * KB, fits everywhere (99 KB on 8.6, 8.9 and 12.0), and twice on an SM of an H200; two groups, 122
+ * KB, from 8.0 and 9.0 on.
  */
 #include "kernels/cuda/attention.cuh"
 
@@ -23,17 +26,18 @@ enum { WARPS = 4, GROUP_THREADS = 32 * WARPS, MAX_KEY = 576, MAX_VALUE = 512 };
 enum { STRIDE = MAX_KEY + PAD, WEIGHT_STRIDE = ATTENTION_TILE + PAD, QUARTER = MAX_VALUE / WARPS };
 enum {
     TILE_BYTES = ATTENTION_TILE * STRIDE * 2,
-    GROUP_BYTES = 16 * (MAX_VALUE + 2) * 4 + 16 * ATTENTION_TILE * 4 + 128 + 16 * STRIDE * 2 +
-                  16 * WEIGHT_STRIDE * 2,
+    GROUP_BYTES = 16 * ATTENTION_TILE * 4 + 128 + 16 * STRIDE * 2 + 16 * WEIGHT_STRIDE * 2,
+    SUMS_BYTES = 16 * (MAX_VALUE + 2) * 4,
 };
-static_assert(TILE_BYTES + GROUP_BYTES <= LEAST_SHARED_BYTES, "");
-static_assert(TILE_BYTES + 2 * GROUP_BYTES == LATENT_PREFILL_BYTES, "ops.h says something else");
+static_assert(2 * SUMS_BYTES <= TILE_BYTES, "sums come to where the tile was");
+static_assert(TILE_BYTES + GROUP_BYTES <= LEAST_SHARED_BYTES - 256, "");
+static_assert(TILE_BYTES + 2 * GROUP_BYTES <= WIDE_SHARED_BYTES - 256, "");
 
 /* What a group has. */
 struct space {
     uint16_t *tile, *queries, *weights; /* [64][STRIDE], [16][STRIDE], [16][WEIGHT_STRIDE] */
     float *scores;                      /* [16][64] */
-    float *sums;                        /* [16][MAX_VALUE], maxima, sums */
+    float *sums;                        /* [16][MAX_VALUE], maxima, sums; in the tile's place */
     float *most, *total;                /* [16] of the tile */
     int group, thread, warp;            /* of this thread; the latter two within its group */
 };
@@ -45,8 +49,8 @@ DEVICE struct space space_of(unsigned char *shared)
     p.thread = (int)threadIdx.x % GROUP_THREADS;
     p.warp = p.thread / 32;
     p.tile = (uint16_t *)shared;
-    p.sums = (float *)(shared + TILE_BYTES + p.group * GROUP_BYTES);
-    p.scores = p.sums + 16 * (MAX_VALUE + 2);
+    p.sums = (float *)(shared + p.group * SUMS_BYTES);
+    p.scores = (float *)(shared + TILE_BYTES + p.group * GROUP_BYTES);
     p.most = p.scores + 16 * ATTENTION_TILE;
     p.total = p.most + 16;
     p.queries = (uint16_t *)(p.total + 16);
@@ -102,35 +106,46 @@ DEVICE void add_quarter(const struct space &p, struct running<QUARTER> &r, int n
                         num_columns - p.warp * QUARTER);
 }
 
-/* A span's sums from registers: they join those in shared memory, or are the first. */
-DEVICE void end_span(const struct space &p, struct running<QUARTER> &r)
+/* A span's sums join the row's, or are the first. */
+DEVICE void join_span(struct running<QUARTER> &total, const struct running<QUARTER> &r)
 {
-    const int lane = lane_of(), g = lane / 4, t = lane & 3;
-    float *max = p.sums + 16 * MAX_VALUE, *sum = max + 16;
-    const struct joint low = join(max[g], r.max.low), high = join(max[g + 8], r.max.high);
-    const float sum_low = joined(low, sum[g], r.sum.low);
-    const float sum_high = joined(high, sum[g + 8], r.sum.high);
+    const struct joint low = join(total.max.low, r.max.low);
+    const struct joint high = join(total.max.high, r.max.high);
 #pragma unroll
     for (int n = 0; n < QUARTER / 8; n++)
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-            float *at =
-                p.sums + (g + i / 2 * 8) * MAX_VALUE + p.warp * QUARTER + 8 * n + 2 * t + (i & 1);
-            *at = joined(i < 2 ? low : high, *at, r.acc[n][i]);
-        }
+        for (int i = 0; i < 4; i++)
+            total.acc[n][i] = joined(i < 2 ? low : high, total.acc[n][i], r.acc[n][i]);
+    total.sum =
+        pair_of{ joined(low, total.sum.low, r.sum.low), joined(high, total.sum.high, r.sum.high) };
+    total.max = pair_of{ low.max, high.max };
+}
+
+/* The row's sums to shared memory, when nobody reads the tile any more. Ends in step. */
+DEVICE void store_total(const struct space &p, const struct running<QUARTER> &total)
+{
+    const int lane = lane_of(), g = lane / 4, t = lane & 3;
+    float *max = p.sums + 16 * MAX_VALUE, *sum = max + 16;
     block_sync();
+#pragma unroll
+    for (int n = 0; n < QUARTER / 8; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            p.sums[(g + i / 2 * 8) * MAX_VALUE + p.warp * QUARTER + 8 * n + 2 * t + (i & 1)] =
+                total.acc[n][i];
     if (p.warp == 0 && t == 0) {
-        max[g] = low.max;
-        max[g + 8] = high.max;
-        sum[g] = sum_low;
-        sum[g + 8] = sum_high;
+        max[g] = total.max.low;
+        max[g + 8] = total.max.high;
+        sum[g] = total.sum.low;
+        sum[g + 8] = total.sum.high;
     }
     block_sync();
 }
 
-/* The sums of a span. All groups take each tile in step. */
+/* A span, that joins the row's. All groups take each tile in step. */
 DEVICE void walk_span(const struct attention_args &args, const struct scope &s,
-                      const struct space &p, int span, int dim, int threads)
+                      const struct space &p, int span, int dim, int threads,
+                      struct running<QUARTER> &total)
 {
     struct running<QUARTER> r;
     clear<QUARTER>(r);
@@ -147,8 +162,7 @@ DEVICE void walk_span(const struct attention_args &args, const struct scope &s,
         weigh_tile(args, s, p, pos, dim);
         add_quarter(p, r, args.pages.latent_dim);
     }
-    block_sync();
-    end_span(p, r);
+    join_span(total, r);
 }
 
 template <int GROUPS>
@@ -156,6 +170,7 @@ KERNEL(GROUPS *GROUP_THREADS, 1)
 latent_kernel(const struct attention_args args)
 {
     DYNAMIC_SHARED(shared);
+    __shared__ struct scope s; /* registers are what sums need */
     begin_kernel();
     constexpr int THREADS = GROUPS * GROUP_THREADS;
     const struct space p = space_of(shared);
@@ -165,14 +180,18 @@ latent_kernel(const struct attention_args args)
         parts_at(args, GROUPS == 1 ? args.work->decode : args.work->prefill);
 
     for (int i = (int)blockIdx.x; i < num; i += (int)gridDim.x) {
-        const struct scope s = scope_of(args, parts[i], y);
+        block_sync();
+        if (threadIdx.x == 0)
+            s = scope_of(args, parts[i], y);
         block_sync();
         load_queries(args, s, 16 * p.group, 16, dim, p.queries, STRIDE, p.thread, GROUP_THREADS);
         clear_tail(p.tile, ATTENTION_TILE, args.pages.head_dim, dim, STRIDE, (int)threadIdx.x,
                    THREADS);
-        clear_sums(p.sums, MAX_VALUE, p.thread, GROUP_THREADS);
+        struct running<QUARTER> total;
+        clear<QUARTER>(total);
         for (int span = s.part.span_from; span < s.part.span_to; span++)
-            walk_span(args, s, p, span, dim, THREADS);
+            walk_span(args, s, p, span, dim, THREADS, total);
+        store_total(p, total);
         if (GROUPS == 1)
             finish_part(args, s, p.sums, MAX_VALUE, args.pages.latent_dim, y, THREADS);
         else

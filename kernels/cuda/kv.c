@@ -5,7 +5,7 @@
 
 #include "kernels/cuda/device.h"
 
-enum { MAX_HEAD = 256, MAX_KEY = 576, MAX_LATENT = 512, COPY_BYTES = 16 };
+enum { MAX_HEAD = 256, NARROW_HEAD = 128, MAX_KEY = 576, MAX_LATENT = 512, COPY_BYTES = 16 };
 
 /* What a type is in pages, or -1. */
 static int kv_number_of(enum dtype dtype)
@@ -22,6 +22,18 @@ static int kv_number_of(enum dtype dtype)
         if (rows[i].dtype == dtype)
             return (int)rows[i].number;
     return -1;
+}
+
+/* Attention over wider heads takes more shared memory than each GPU has. */
+static int check_width(const struct device *d, const struct kv_layout *l, struct error *err)
+{
+    const int32_t bytes = d->launch.max_shared_bytes;
+    if (l->latent_dim > 0 || l->head_dim <= NARROW_HEAD || bytes >= WIDE_SHARED_BYTES)
+        return 0;
+    return error_set(err, -ENOTSUP,
+                     "head_dim %d, wanted at most %d on a GPU with %d KiB of shared memory for a "
+                     "block; wider heads take %d KiB",
+                     l->head_dim, NARROW_HEAD, bytes >> 10, WIDE_SHARED_BYTES >> 10);
 }
 
 static int check(const struct kv_layout *l, int32_t num_blocks, struct error *err)
@@ -53,7 +65,9 @@ static int check(const struct kv_layout *l, int32_t num_blocks, struct error *er
 int kv_alloc(struct device *device, const struct kv_layout *l, int32_t num_blocks,
              struct kv_pool **ret_pool, struct error *err)
 {
-    const int r = check(l, num_blocks, err);
+    int r = check(l, num_blocks, err);
+    if (r == 0)
+        r = check_width(device, l, err);
     if (r < 0)
         return r;
     struct kv_pool *pool = malloc(sizeof(*pool));

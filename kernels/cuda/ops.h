@@ -295,8 +295,9 @@ struct attention_args {
     int32_t grid;      /* blocks that share out the parts */
 };
 
-/* Shared memory of the last one, which not every GPU has. */
-enum { LATENT_PREFILL_BYTES = 190976 };
+/* Shared memory that a block may have: on every GPU (8.6, 8.9, 12.0 have no more), and on those
+ * that run heads wider than 128 and the last one of these. */
+enum { LEAST_SHARED_BYTES = 99 << 10, WIDE_SHARED_BYTES = 163 << 10 };
 
 launch_function attention_decode, attention_prefill, attention_latent, attention_latent_prefill;
 

@@ -39,7 +39,7 @@ static int32_t kernel_dim(const struct pages *p)
 static int32_t least_latent_rows(const struct device *d, int32_t num_heads, int32_t decode_rows)
 {
     const int32_t rows = ceil_of(d->launch.num_sms * LATENT_QUERIES, num_heads);
-    if (d->launch.max_shared_bytes < LATENT_PREFILL_BYTES)
+    if (d->launch.max_shared_bytes < WIDE_SHARED_BYTES)
         return INT32_MAX;
     return rows > decode_rows ? rows : decode_rows + 1;
 }

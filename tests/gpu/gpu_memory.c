@@ -154,6 +154,27 @@ START_TEST(ranks_of_one_gpu_share_it_out)
 }
 END_TEST
 
+/* Of 99 KiB for a block, as GPUs for desks have it. */
+START_TEST(heads_that_need_more_shared_memory_are_refused)
+{
+    struct kv_layout layout = {
+        .num_layers = 1, .num_kv_heads = 1, .head_dim = 256, .block_size = 16, .dtype = DTYPE_F16
+    };
+    struct error err;
+    struct kv_pool *pool;
+    set_memory("1024", "0");
+    setenv("TOKENRING_EMULATED_SHARED_KIB", "99", 1);
+    struct device *device = open_device(NULL);
+    ck_assert_int_eq(backend->kv_alloc(device, &layout, 4, &pool, &err), -ENOTSUP);
+    ck_assert_ptr_nonnull(strstr(err.message, "wanted at most 128 on a GPU with 99 KiB"));
+    layout.head_dim = 128;
+    ck_assert_int_eq(backend->kv_alloc(device, &layout, 4, &pool, &err), 0);
+    backend->kv_free(pool);
+    backend->device_close(device);
+    unsetenv("TOKENRING_EMULATED_SHARED_KIB");
+}
+END_TEST
+
 START_TEST(weights_that_do_not_fit_are_one_sentence)
 {
     set_memory("1024", "500");
@@ -174,4 +195,4 @@ END_TEST
 RUN_SUITE("gpu_memory", every_byte_is_of_a_use_and_comes_back,
           weights_and_pages_are_counted_as_what_they_are, what_is_left_is_of_the_share,
           what_other_processes_have_is_not_left, ranks_of_one_gpu_share_it_out,
-          weights_that_do_not_fit_are_one_sentence)
+          heads_that_need_more_shared_memory_are_refused, weights_that_do_not_fit_are_one_sentence)

@@ -40,11 +40,17 @@ int runtime_probe(struct error *err)
     return 0;
 }
 
-/* Memory as a test would like it, in MiB. */
-static size_t wished(const char *variable, size_t mib)
+/* A number as a test would like it. */
+static size_t number_of(const char *variable, size_t usual)
 {
     const char *text = getenv(variable);
-    return (text != NULL ? strtoul(text, NULL, 10) : mib) << 20;
+    return text != NULL ? strtoul(text, NULL, 10) : usual;
+}
+
+/* Memory, in MiB. */
+static size_t wished(const char *variable, size_t mib)
+{
+    return number_of(variable, mib) << 20;
 }
 
 int runtime_open(int32_t ordinal, struct runtime **ret_runtime, struct error *err)
@@ -53,11 +59,13 @@ int runtime_open(int32_t ordinal, struct runtime **ret_runtime, struct error *er
     (void)ordinal;
     if (rt == NULL)
         return error_set(err, -ENOMEM, "no memory for an emulated device");
-    rt->info = (struct runtime_info){ .name = "emulated",
-                                      .arch = 90,
-                                      .num_sms = 2,
-                                      .max_shared_bytes = 232448, /* of sm_90 */
-                                      .total_bytes = wished("TOKENRING_EMULATED_MIB", 4096) };
+    rt->info =
+        (struct runtime_info){ .name = "emulated",
+                               .arch = 90,
+                               .num_sms = 2,
+                               .max_shared_bytes = /* 227: of sm_90 */
+                               (int32_t)number_of("TOKENRING_EMULATED_SHARED_KIB", 227) << 10,
+                               .total_bytes = wished("TOKENRING_EMULATED_MIB", 4096) };
     rt->others = wished("TOKENRING_EMULATED_OTHERS_MIB", 0);
     rt->pinnable = wished("TOKENRING_EMULATED_PINNED_MIB", 4096);
     const char *loads = getenv("TOKENRING_EMULATED_LOADS");
