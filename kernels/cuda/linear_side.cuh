@@ -81,6 +81,7 @@ DEVICE void copy_rows(const struct rows_copy &c, const void *rows, int64_t strid
 /* A side is how W comes to shared memory and from there to the sums:
  *     begin()     : for a block; `shared` is BYTES
  *     bring()     : what cp.async brings of a stage
+ *     fetch()     : what load() will want of a stage comes to L2
  *     load()      : what registers take of a stage, after open() of the one before
  *     open()      : from there to shared memory; read behind the next barrier
  *     multiply()  : unit j of a stage, for outputs from 64 `half` on, by rows of x at `x` */
@@ -198,7 +199,6 @@ template <class FORM> struct opened_side {
     {
     }
 
-    /* What load() will want of a stage comes to L2. */
     DEVICE_MEMBER void fetch(const struct matrix &w, int stage) const
     {
         const int u = afresh(TILE_UNITS * stage), at = afresh(row);
