@@ -43,12 +43,17 @@ const char *dtype_name(enum dtype dtype);               /* "f32", "bf16", "q4_k"
  * of inputs. q is a code of E4M3, a signed byte, or 0 to 15; without zeros they are 0, of I4 8.
  * A scale that is NaN, or a code that is, makes its row NaN. What is multiplied is w as a float,
  * rounded once where the scale is f16 or bf16 or no zeros are given.
+ *
+ * Some checkpoints of E4M3 are made for inputs that are rounded to E4M3 too, a row of x with scales
+ * of its own: a backend may do that for many rows, where it is faster. The CPU never does, which is
+ * the more exact.
  */
 struct scaling {
     enum dtype scales; /* DTYPE_F32, F16 or BF16: what scales are kept as */
     bool has_zeros;
     int32_t num_groups;
     const int32_t *groups; /* [cols], copied: the group of each input; every group has some */
+    bool rounds_inputs;    /* of E4M3: as its checkpoint means */
 };
 
 /* A matrix, or with cols 0 a vector of `rows` floats. */

@@ -101,7 +101,9 @@ static int read_fp8(const json_t *config, struct config_quant *quant, struct err
     static const char *const formats[] = { "e4m3", "float8_e4m3fn", "e4m3fn", NULL };
     const json_t *block = get(config, "weight_block_size");
     struct quant_scheme *scheme = &quant->schemes[0];
-    *scheme = (struct quant_scheme){ .is_float = true, .bits = 8, .strategy = QUANT_TENSOR };
+    *scheme = (struct quant_scheme){
+        .is_float = true, .rounds_inputs = true, .bits = 8, .strategy = QUANT_TENSOR
+    };
     if (block != NULL && !read_pair(block, scheme))
         return error_set(err, -EINVAL, "weight_block_size is no pair of sizes from 1 to %d",
                          MAX_GROUP);
@@ -113,8 +115,9 @@ static int read_fp8(const json_t *config, struct config_quant *quant, struct err
 
 static int read_fbgemm(const json_t *config, struct config_quant *quant, struct error *err)
 {
-    quant->schemes[0] =
-        (struct quant_scheme){ .is_float = true, .bits = 8, .strategy = QUANT_CHANNEL };
+    quant->schemes[0] = (struct quant_scheme){
+        .is_float = true, .rounds_inputs = true, .bits = 8, .strategy = QUANT_CHANNEL
+    };
     return check_names(config, "modules_to_not_convert", err);
 }
 
@@ -261,6 +264,13 @@ static int read_weights(const json_t *weights, struct quant_scheme *scheme, stru
     return read_strategy(weights, scheme, err);
 }
 
+static bool is_e4m3(const json_t *scheme)
+{
+    const char *type = json_string_value(get(scheme, "type"));
+    return type != NULL && strcmp(type, "float") == 0 &&
+           json_integer_value(get(scheme, "num_bits")) == 8;
+}
+
 /* A group without weights is of activations alone. */
 static int read_scheme(const json_t *group, bool is_packed, struct config_quant *quant,
                        struct error *err)
@@ -278,6 +288,7 @@ static int read_scheme(const json_t *group, bool is_packed, struct config_quant 
     if (r == 0)
         r = read_weights(weights, scheme, err);
     scheme->is_packed = is_packed && !scheme->is_float;
+    scheme->rounds_inputs = scheme->is_float && is_e4m3(get(group, "input_activations"));
     if (r == 0)
         r = read_format(group, "format", &scheme->is_packed, err);
     if (r == 0 && scheme->is_packed && scheme->is_float)

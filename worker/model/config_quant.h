@@ -35,6 +35,7 @@ enum quant_strategy { QUANT_TENSOR, QUANT_CHANNEL, QUANT_GROUP, QUANT_BLOCK };
 struct quant_scheme {
     bool is_float, is_packed; /* E4M3; several integers in 32 bits */
     bool is_symmetric, has_order;
+    bool rounds_inputs; /* what these are multiplied with is E4M3 too */
     int32_t bits;
     enum quant_strategy strategy;
     int32_t block_rows, block_cols; /* of QUANT_BLOCK; of QUANT_GROUP the columns; 0: all */

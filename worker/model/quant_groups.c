@@ -36,6 +36,7 @@ int quant_groups_init(const struct loader_part *part, int32_t cols, struct quant
     free(own);
     groups.scaling = (struct scaling){ .scales = t->scale_dtype,
                                        .has_zeros = t->zeros.info != NULL,
+                                       .rounds_inputs = t->rounds_inputs,
                                        .num_groups = num,
                                        .groups = groups.of_cols };
     *ret_groups = groups;

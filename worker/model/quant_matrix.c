@@ -145,6 +145,7 @@ static int choose_sharing(const struct quant_matrix *m)
     struct quant_tensor *t = m->tensor;
     const bool is_float = t->dtype == DTYPE_F8_E4M3, is_packed = t->packing == QUANT_IN_ORDER;
     struct sharing chosen = { 0, 0 };
+    t->rounds_inputs = true;
     for (int32_t i = 0; i < quant->num_schemes; i++) {
         const struct quant_scheme *scheme = &quant->schemes[i];
         const struct sharing sharing = sharing_of(scheme, t);
@@ -156,13 +157,16 @@ static int choose_sharing(const struct quant_matrix *m)
             return quant_matrix_fail(m, -ENOTSUP,
                                      "two of config_groups fit its scales with different meaning");
         chosen = sharing;
+        t->rounds_inputs = t->rounds_inputs && scheme->rounds_inputs;
     }
     /* Of a tensor's own scale and one for each row the files say which, not the method. */
     const struct sharing rows = { 1, t->cols };
     const struct quant_scheme *first = &quant->schemes[0];
     if (chosen.scale_rows == 0 && quant->method != QUANT_COMPRESSED &&
-        first->strategy != QUANT_BLOCK && has_scales(t, rows))
+        first->strategy != QUANT_BLOCK && has_scales(t, rows)) {
         chosen = rows;
+        t->rounds_inputs = first->rounds_inputs;
+    }
     if (chosen.scale_rows == 0) {
         char found[160];
         tensor_place_describe(t->scales.info, found, sizeof(found));

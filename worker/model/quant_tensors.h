@@ -31,6 +31,7 @@ struct quant_tensor {
     int32_t rows, cols;
     bool adds_one;  /* zeros are stored as one less */
     bool is_offset; /* bytes are stored as unsigned: 128 more */
+    bool rounds_inputs;
     struct checkpoint_tensor values, scales;
     struct checkpoint_tensor zeros; /* of info NULL: none */
     enum dtype scale_dtype;         /* that scales are kept as */

@@ -163,5 +163,7 @@ int requant_rows(enum dtype dtype, int32_t rows, int32_t cols, void *buffer)
 
 struct scaling requant_scaling(const int32_t *groups)
 {
-    return (struct scaling){ .scales = DTYPE_F32, .num_groups = 1, .groups = groups };
+    return (struct scaling){
+        .scales = DTYPE_F32, .rounds_inputs = true, .num_groups = 1, .groups = groups
+    };
 }

@@ -230,6 +230,7 @@ static int share_groups(const struct weight_plan *plan, struct weight_target *ta
         const struct quant_tensor *tensor = parts[i].tensor->info->quant;
         parts[i].groups = groups;
         groups->scaling.has_zeros = groups->scaling.has_zeros || tensor->zeros.info != NULL;
+        groups->scaling.rounds_inputs = groups->scaling.rounds_inputs && tensor->rounds_inputs;
         if (tensor->scale_dtype != groups->scaling.scales)
             groups->scaling.scales = DTYPE_F32;
     }

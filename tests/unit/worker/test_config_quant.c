@@ -83,6 +83,37 @@ START_TEST(what_is_known_is_read)
 }
 END_TEST
 
+#define ACTIVATIONS(weights, inputs)                                                               \
+    CT("\"config_groups\": {\"a\": {\"weights\": {" weights "}, \"input_activations\": " inputs    \
+       "}}")
+#define FLOAT "\"num_bits\": 8, \"type\": \"float\""
+#define INT   "\"num_bits\": 8, \"type\": \"int\""
+
+static const struct {
+    const char *text;
+    bool rounds;
+} inputs[] = {
+    { Q("\"quant_method\": \"fp8\""), true },
+    { Q("\"quant_method\": \"fp8\", \"activation_scheme\": \"static\""), true },
+    { Q("\"quant_method\": \"fbgemm_fp8\""), true },
+    { ACTIVATIONS(FLOAT, "{" FLOAT ", \"dynamic\": true, \"strategy\": \"token\"}"), true },
+    { ACTIVATIONS(FLOAT, "null"), false },
+    { ACTIVATIONS(FLOAT, "{" INT "}"), false },
+    { ACTIVATIONS(FLOAT, "{\"num_bits\": 16, \"type\": \"float\"}"), false },
+    { ACTIVATIONS(FLOAT, "7"), false },
+    { ACTIVATIONS(INT, "{" FLOAT "}"), false },
+    { Q("\"quant_method\": \"gptq\", \"bits\": 8"), false },
+};
+enum { NUM_INPUTS = sizeof(inputs) / sizeof(inputs[0]) };
+
+START_TEST(inputs_are_rounded_where_the_checkpoint_says_so)
+{
+    ck_assert_msg(parse(inputs[_i].text) == 0, "%s: %s", inputs[_i].text, err.message);
+    ck_assert_int_eq(arch.quant.num_schemes, 1);
+    ck_assert_int_eq(arch.quant.schemes[0].rounds_inputs, inputs[_i].rounds);
+}
+END_TEST
+
 static const struct {
     const char *text;
     int result;
@@ -219,6 +250,7 @@ int main(void)
     TCase *tc = tcase_create("config_quant");
     tcase_add_loop_test(tc, what_is_known_is_read, 0, NUM_ACCEPTED);
     tcase_add_loop_test(tc, what_is_not_known_is_refused_by_name, 0, NUM_REFUSED);
+    tcase_add_loop_test(tc, inputs_are_rounded_where_the_checkpoint_says_so, 0, NUM_INPUTS);
     tcase_add_test(tc, nine_groups_are_too_many);
     tcase_add_loop_test(tc, a_file_beside_is_read, 0, 4);
     suite_add_tcase(suite, tc);
