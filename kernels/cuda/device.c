@@ -92,7 +92,17 @@ static int open_parts(struct device *d, const struct device_options *options, st
         r = alloc_device(d, options);
     if (r < 0)
         return device_out_of_memory(d, "work space", 2 * (size_t)DEVICE_PARTIAL_BYTES, err);
-    return d->is_deterministic ? 0 : lt_open(d->libraries, &d->memory, &d->lt, err);
+    r = d->is_deterministic ? 0 : lt_open(d->libraries, &d->memory, &d->lt, err);
+    d->rounds_inputs = d->lt != NULL && lt_rounds(d->lt, runtime_info(d->runtime)->arch);
+    return r;
+}
+
+/* What results depend on. */
+static void name_isa(struct device *d, const struct runtime_info *info)
+{
+    snprintf(d->isa, sizeof(d->isa), "%s, sm_%d%s%s", info->name, info->arch,
+             d->is_deterministic ? ", deterministic" : "",
+             d->rounds_inputs ? ", FP8 products" : "");
 }
 
 int device_open(const struct device_options *options, struct device **ret_device, struct error *err)
@@ -112,13 +122,12 @@ int device_open(const struct device_options *options, struct device **ret_device
                                  .num_sms = info->num_sms,
                                  .max_shared_bytes = info->max_shared_bytes,
                                  .overlaps = info->arch >= 90 && rows_can_overlap() };
-    snprintf(d->isa, sizeof(d->isa), "%s, sm_%d%s", info->name, info->arch,
-             d->is_deterministic ? ", deterministic" : "");
     r = open_parts(d, options, err);
     if (r < 0) {
         device_close(d);
         return r;
     }
+    name_isa(d, info);
     *ret_device = d;
     return 0;
 }

@@ -237,6 +237,12 @@ DEVICE float divide_of(float a, float b)
 {
     return __fdividef(a, b);
 }
+
+/* Four bytes, each chosen by a nibble of `which`: 0 to 3 are the word's, 4 is zero. */
+DEVICE uint32_t pick_bytes(uint32_t word, uint32_t which)
+{
+    return __byte_perm(word, 0, which);
+}
 #endif
 
 /* --- the same everywhere ---------------------------------------------------------------------- */

@@ -33,10 +33,13 @@ struct ranks;
 
 struct lt_args {
     struct lt *lt;
-    struct matrix w; /* plain */
+    struct matrix w; /* plain; with codes rows of E4M3 */
     const void *x;
+    const unsigned char *codes; /* x rounded to E4M3, [rows][w.stride]; or NULL */
+    const float *scales;        /* of codes, as linear_round() leaves them */
     float *out;
     int32_t rows, out_row;
+    int32_t x_rows; /* as many, but where codes have some of zeros behind them */
 };
 
 struct meet_args {
@@ -68,6 +71,7 @@ struct op {
         struct linear_args linear;
         struct expand_args expand;
         struct order_args order;
+        struct round_args round;
         struct lt_args lt;
         struct attention_args attention;
         struct route_args route;
@@ -124,13 +128,14 @@ struct device {
     struct launch launch;
     struct inputs inputs;
     struct lt *lt;       /* NULL: there is no cuBLASLt, or equal bits are wanted */
+    bool rounds_inputs;  /* and it multiplies E4M3 by E4M3 */
     struct ranks *ranks; /* NULL: alone */
     int32_t rank, num_ranks, max_rows, max_logits, max_ops, max_vocab, num_threads;
     int32_t max_results;
     bool is_deterministic;
     double memory_share;
     int64_t deadline_us;
-    char ordinals[64], libraries[512], isa[96];
+    char ordinals[64], libraries[512], isa[128];
 
     struct list lists[2];
     int32_t recording, newest; /* lists; newest: the one submitted last */
@@ -161,6 +166,8 @@ struct device {
     size_t scratch_bytes;
     uint16_t *expanded; /* blocks as rows of bf16, for cuBLASLt */
     size_t expanded_bytes;
+    unsigned char *rounded; /* x as E4M3, and its scales */
+    size_t rounded_bytes;
     uint32_t *counts; /* [max_vocab], zeros between uses */
 
     struct rooms rooms;

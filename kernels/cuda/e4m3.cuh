@@ -28,6 +28,18 @@ DEVICE unsigned char e4m3_of(float value)
     return (unsigned char)((bits >> 24 & 0x80u) | (exact >= 0x7f800000u ? 0x7fu : finite));
 }
 
+/* Two codes, the first in the low byte; of what is finite or NaN. */
+DEVICE uint32_t e4m3_pair_of(float low, float high)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+    uint16_t pair;
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(high), "f"(low));
+    return pair;
+#else
+    return (uint32_t)e4m3_of(low) | (uint32_t)e4m3_of(high) << 8;
+#endif
+}
+
 /* Two codes, the first in the low byte, as two numbers of f16, exactly. */
 DEVICE uint32_t e4m3_pair(uint32_t codes)
 {

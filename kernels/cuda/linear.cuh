@@ -36,13 +36,13 @@ DEVICE uint2 load_x4(const uint16_t *row, int k, int cols, bool is_aligned)
     return make_uint2(pack_x(row, k, k, cols), pack_x(row, k + 2, k + 2, cols));
 }
 
-/* A lane's inputs of x in a unit whose first is k. */
+/* A lane's inputs of x in unit j of a load, whose first is k. */
 template <class WEIGHTS>
-DEVICE struct x_unit load_x(const uint16_t *row, int k, int cols, bool is_aligned)
+DEVICE struct x_unit load_x(const uint16_t *row, int k, int j, int cols, bool is_aligned)
 {
     const int t = lane_of() & 3;
-    const uint2 p = load_x4(row, k + WEIGHTS::x_first(t), cols, is_aligned);
-    const uint2 q = load_x4(row, k + WEIGHTS::x_second(t), cols, is_aligned);
+    const uint2 p = load_x4(row, k + WEIGHTS::x_first(t, j), cols, is_aligned);
+    const uint2 q = load_x4(row, k + WEIGHTS::x_second(t, j), cols, is_aligned);
     return x_unit{ { p.x, p.y, q.x, q.y } };
 }
 
@@ -98,11 +98,10 @@ linear_kernel(const struct linear_args args)
                 struct x_unit xs[NT];
 #pragma unroll
                 for (int n = 0; n < NT; n++) {
-                    const int64_t row = first + 8 * n + g;
+                    const uint16_t *row = x + (int64_t)(first + 8 * n + g) * args.x_row;
                     xs[n] = x_unit{ { 0, 0, 0, 0 } };
                     if (8 * n + g < rows)
-                        xs[n] =
-                            load_x<WEIGHTS>(x + row * args.x_row, 32 * (at + j), cols, is_aligned);
+                        xs[n] = load_x<WEIGHTS>(row, 32 * (at + j), j, cols, is_aligned);
                 }
 #pragma unroll
                 for (int m = 0; m < MT; m++)
@@ -216,10 +215,10 @@ template <class FORM> KERNEL(EXPAND_THREADS, 2) expand_kernel(const struct expan
                 uint16_t *to =
                     args.out + (int64_t)(tile + g + 8 * r) * args.w.stride + 32 * (u + j);
                 const float low = has_min ? o.min[0][r] : 0.0f, high = has_min ? o.min[1][r] : 0.0f;
-                *(uint2 *)(to + FORM::x_first(t)) =
+                *(uint2 *)(to + FORM::x_first(t, j)) =
                     make_uint2(scaled_pair(o.first[r], o.scale[0][r], low),
                                scaled_pair(o.first[r + 2], o.scale[0][r], low));
-                *(uint2 *)(to + FORM::x_second(t)) =
+                *(uint2 *)(to + FORM::x_second(t, j)) =
                     make_uint2(scaled_pair(o.second[r], o.scale[1][r], high),
                                scaled_pair(o.second[r + 2], o.scale[1][r], high));
             }

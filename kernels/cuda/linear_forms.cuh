@@ -17,21 +17,31 @@
  *     fetch(w, row, u)    : what load() will want, from memory to L2
  *     has_min(w)
  *     open(w, loaded, j)  : unit u + j of it
+ *     x_byte(lane, j)     : where its first four inputs lie in shared memory (linear_side.cuh), from
+ *                           unit j of two on; X_NEXT ^ that: its other four
  */
 #ifndef KERNELS_CUDA_LINEAR_FORMS_CUH
 #define KERNELS_CUDA_LINEAR_FORMS_CUH
 
 #include "kernels/cuda/mma.cuh"
 
+constexpr int X_UNIT_BYTES = 128 * 64; /* of 128 rows of x in shared memory */
+
 /* Inputs of a unit that a lane has: two runs of four. */
 struct runs {
-    static DEVICE_MEMBER int x_first(int t)
+    static DEVICE_MEMBER int x_first(int t, int)
     {
         return 4 * t;
     }
-    static DEVICE_MEMBER int x_second(int t)
+    static DEVICE_MEMBER int x_second(int t, int)
     {
         return 16 + 4 * t;
+    }
+    static constexpr int X_NEXT = 32;
+    static DEVICE_MEMBER int x_byte(int lane, int)
+    {
+        const int g = lane / 4, t = lane & 3;
+        return 64 * g + 16 * (t / 2 ^ (g & 2)) + 8 * (t & 1);
     }
 };
 
@@ -158,6 +168,75 @@ template <bool IS_E4M3> struct byte_weights : runs {
         widen(v.q.w, (signed char)(v.zeros >> 8), &o.second[1], &o.second[3]);
         o.scale[0][0] = o.scale[1][0] = number_of(v.scale[0], w.scale_number);
         o.scale[0][1] = o.scale[1][1] = number_of(v.scale[1], w.scale_number);
+        return o;
+    }
+};
+
+/* Plain rows of E4M3, as cuBLASLt reads them: 16 neighbouring inputs of a row, of which eight count
+ * as one unit of the 64 inputs that four lanes have together, and eight as the other. No group ends
+ * within the 64. */
+struct row_codes {
+    enum { UNITS = 2 };
+    static constexpr bool HALVES = false;
+    struct loaded {
+        uint4 q[2]; /* rows g and g + 8 */
+        float scale[2];
+    };
+    static DEVICE_MEMBER int x_first(int t, int j)
+    {
+        return 16 * t - 24 * j;
+    }
+    static DEVICE_MEMBER int x_second(int t, int j)
+    {
+        return 16 * t - 24 * j + 4;
+    }
+    static constexpr int X_NEXT = 8;
+    static DEVICE_MEMBER int x_byte(int lane, int j)
+    {
+        const int g = lane / 4, t = lane & 3;
+        return (t / 2 - j) * X_UNIT_BYTES + 64 * g + 16 * ((2 * (t & 1) + j) ^ (g & 2));
+    }
+    static DEVICE_MEMBER bool has_min(const struct matrix &)
+    {
+        return false;
+    }
+
+    static DEVICE_MEMBER void fetch(const struct matrix &w, int64_t row, int u, int lane)
+    {
+        const unsigned char *at = (const unsigned char *)w.data + (row + lane / 4) * w.stride +
+                                  32 * u + 16 * (lane & 3);
+        fetch_ahead(at);
+        fetch_ahead(at + 8 * (int64_t)w.stride);
+        fetch_factors(w, row, u, lane);
+    }
+
+    static DEVICE_MEMBER loaded load(const struct matrix &w, int64_t row, int u, int lane)
+    {
+        const unsigned char *at =
+            (const unsigned char *)w.data + (row + lane / 4) * w.stride + 32 * u;
+        const float *scale = (const float *)w.scales + scale_index(w, row, u, lane);
+        loaded v;
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            v.q[r] = load_once((const uint4 *)(at + 8 * r * (int64_t)w.stride) + (lane & 3));
+            v.scale[r] = scale[8 * r];
+        }
+        return v;
+    }
+
+    static DEVICE_MEMBER opened open(const struct matrix &, const loaded &v, int j)
+    {
+        opened o;
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            const uint32_t first = j == 0 ? v.q[r].x : v.q[r].z;
+            const uint32_t second = j == 0 ? v.q[r].y : v.q[r].w;
+            o.first[r] = widen_codes(pick_bytes(first, 0x1404u));
+            o.first[r + 2] = widen_codes(pick_bytes(first, 0x3424u));
+            o.second[r] = widen_codes(pick_bytes(second, 0x1404u));
+            o.second[r + 2] = widen_codes(pick_bytes(second, 0x3424u));
+            o.scale[0][r] = o.scale[1][r] = v.scale[r];
+        }
         return o;
     }
 };

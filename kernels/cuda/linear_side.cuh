@@ -23,7 +23,7 @@ constexpr int TILE_UNITS = 2; /* of a stage */
 constexpr int STAGE_INPUTS = 32 * TILE_UNITS;
 constexpr int TILE_STAGES = 3;    /* of what comes by cp.async */
 constexpr int FETCHED_STAGES = 6; /* of opened weights that are on their way to L2 or used */
-constexpr int UNIT_BYTES = TILE * 64, STAGE_BYTES = TILE_UNITS * UNIT_BYTES;
+constexpr int UNIT_BYTES = X_UNIT_BYTES, STAGE_BYTES = TILE_UNITS * UNIT_BYTES;
 constexpr int FACTOR_BYTES = 256; /* of 16 outputs and a unit: scales and minima of both halves */
 constexpr int STAGE_FACTOR_BYTES = TILE_UNITS * TILE / 16 * FACTOR_BYTES;
 
@@ -257,12 +257,12 @@ template <class FORM> struct opened_side {
     DEVICE_MEMBER void multiply(const struct matrix &w, int stage, int, int j, int half,
                                 const unsigned char *x, float (*c)[4][4]) const
     {
-        const int lane = afresh(lane_of()), g = lane / 4, t = lane & 3;
+        const int lane = afresh(lane_of()), g = lane / 4;
         const unsigned char *at = fragments(stage & 1, j, 4 * half) + 16 * lane;
         const unsigned char *factor = factors(stage & 1, j, 4 * half) + 8 * g;
-        const int first = 64 * g + 16 * (t / 2 ^ (g & 2)) + 8 * (t & 1);
+        const int first = FORM::x_byte(lane, j);
         struct x_unit xs[4];
-        take_x(xs, x + first, x + (first ^ 32));
+        take_x(xs, x + first, x + (first ^ FORM::X_NEXT));
 #pragma unroll
         for (int m = 0; m < 4; m++) {
             struct opened o;

@@ -13,7 +13,8 @@
  *     unit                : what a lane holds of UNITS units
  *     load(w, row, u)     : from memory
  *     apply<NT>(...)      : one of them, to the sums
- * and say how a lane's eight inputs of x lie in a unit (x_first, x_second: two runs of four).
+ * and say where a lane's eight inputs of x lie (x_first, x_second: two runs of four, from the
+ * beginning of unit j of a load on).
  */
 #ifndef KERNELS_CUDA_LINEAR_UNITS_CUH
 #define KERNELS_CUDA_LINEAR_UNITS_CUH
@@ -42,11 +43,11 @@ template <enum number NUMBER> struct plain_weights {
     struct unit {
         uint4 low, high; /* of rows g and g + 8 */
     };
-    static DEVICE_MEMBER int x_first(int t)
+    static DEVICE_MEMBER int x_first(int t, int)
     {
         return 8 * t;
     }
-    static DEVICE_MEMBER int x_second(int t)
+    static DEVICE_MEMBER int x_second(int t, int)
     {
         return 8 * t + 4;
     }

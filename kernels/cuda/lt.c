@@ -1,103 +1,61 @@
 #include "kernels/cuda/lt.h"
 
-#include <cublasLt.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cuda/device.h"
-#include "kernels/cuda/library.h"
+#include "kernels/cuda/lt_api.h"
 
-enum { WORKSPACE_BYTES = 32 << 20, MAX_PLANS = 1024 };
+enum { WORKSPACE_BYTES = 32 << 20, MAX_PLANS = 1024, ALIGNED = 16 };
+
+/* What a plan is made for; compared by bytes. */
+struct shape {
+    int32_t type, scaling; /* of f32 and 16 bits no scaling: LT_SCALING_TENSOR */
+    int32_t outs, inputs, rows;
+    int32_t w_row, x_row, out_row; /* from one to the next */
+};
 
 /* How one shape is computed. The heuristic is asked once. */
 struct plan {
-    enum number number;
-    int32_t outs, inputs, stride, rows, out_row;
-    cublasLtMatmulDesc_t operation;
-    cublasLtMatrixLayout_t w, x, out;
-    cublasLtMatmulAlgo_t algorithm;
+    struct shape shape;
+    void *operation, *w, *x, *out;
+    struct lt_algorithm algorithm;
     bool is_good;
 };
 
 struct lt {
-    cublasLtHandle_t handle;
+    struct lt_api call;
+    void *handle;
     struct memory *memory;
     void *workspace;
     struct plan *plans; /* [MAX_PLANS], the first num of them in use; more are not kept */
     int32_t num_plans;
-    struct {
-        cublasStatus_t (*create)(cublasLtHandle_t *);
-        cublasStatus_t (*destroy)(cublasLtHandle_t);
-        cublasStatus_t (*desc_create)(cublasLtMatmulDesc_t *, cublasComputeType_t, cudaDataType_t);
-        cublasStatus_t (*desc_destroy)(cublasLtMatmulDesc_t);
-        cublasStatus_t (*desc_set)(cublasLtMatmulDesc_t, cublasLtMatmulDescAttributes_t,
-                                   const void *, size_t);
-        cublasStatus_t (*layout_create)(cublasLtMatrixLayout_t *, cudaDataType, uint64_t, uint64_t,
-                                        int64_t);
-        cublasStatus_t (*layout_destroy)(cublasLtMatrixLayout_t);
-        cublasStatus_t (*preference_create)(cublasLtMatmulPreference_t *);
-        cublasStatus_t (*preference_destroy)(cublasLtMatmulPreference_t);
-        cublasStatus_t (*preference_set)(cublasLtMatmulPreference_t,
-                                         cublasLtMatmulPreferenceAttributes_t, const void *,
-                                         size_t);
-        cublasStatus_t (*heuristic)(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t,
-                                    cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
-                                    cublasLtMatrixLayout_t, cublasLtMatmulPreference_t, int,
-                                    cublasLtMatmulHeuristicResult_t *, int *);
-        cublasStatus_t (*multiply)(cublasLtHandle_t, cublasLtMatmulDesc_t, const void *,
-                                   const void *, cublasLtMatrixLayout_t, const void *,
-                                   cublasLtMatrixLayout_t, const void *, const void *,
-                                   cublasLtMatrixLayout_t, void *, cublasLtMatrixLayout_t,
-                                   const cublasLtMatmulAlgo_t *, void *, size_t, cudaStream_t);
-    } call;
 };
 
-static int find_functions(struct lt *lt, void *handle, struct error *err)
+static int start(struct lt *lt, struct error *err)
 {
-    const struct {
-        void **function;
-        const char *name;
-    } rows[] = {
-        { (void **)&lt->call.create, "cublasLtCreate" },
-        { (void **)&lt->call.destroy, "cublasLtDestroy" },
-        { (void **)&lt->call.desc_create, "cublasLtMatmulDescCreate" },
-        { (void **)&lt->call.desc_destroy, "cublasLtMatmulDescDestroy" },
-        { (void **)&lt->call.desc_set, "cublasLtMatmulDescSetAttribute" },
-        { (void **)&lt->call.layout_create, "cublasLtMatrixLayoutCreate" },
-        { (void **)&lt->call.layout_destroy, "cublasLtMatrixLayoutDestroy" },
-        { (void **)&lt->call.preference_create, "cublasLtMatmulPreferenceCreate" },
-        { (void **)&lt->call.preference_destroy, "cublasLtMatmulPreferenceDestroy" },
-        { (void **)&lt->call.preference_set, "cublasLtMatmulPreferenceSetAttribute" },
-        { (void **)&lt->call.heuristic, "cublasLtMatmulAlgoGetHeuristic" },
-        { (void **)&lt->call.multiply, "cublasLtMatmul" },
-    };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if ((*rows[i].function = dlsym(handle, rows[i].name)) == NULL)
-            return error_set(err, -EPROTO, "cuBLASLt has no %s", rows[i].name);
+    lt->plans = calloc(MAX_PLANS, sizeof(*lt->plans));
+    lt->workspace = memory_take(lt->memory, MEMORY_WORKSPACE, WORKSPACE_BYTES);
+    if (lt->plans == NULL || lt->workspace == NULL)
+        return error_set(err, -ENOMEM, "no memory for cuBLASLt");
+    if (lt->call.create(&lt->handle) != LT_SUCCESS)
+        return error_set(err, -EPROTO, "cuBLASLt was found but does not start");
     return 0;
 }
 
 int lt_open(const char *libraries, struct memory *memory, struct lt **ret_lt, struct error *err)
 {
-    static const char *const names[] = { "libcublasLt.so.13", "libcublasLt.so.12", NULL };
     *ret_lt = NULL;
-    void *handle = library_open(libraries, "cublas", names);
-    if (handle == NULL)
-        return 0;
     struct lt *lt = calloc(1, sizeof(*lt));
     if (lt == NULL)
         return error_set(err, -ENOMEM, "no memory for cuBLASLt");
     lt->memory = memory;
-    lt->plans = calloc(MAX_PLANS, sizeof(*lt->plans));
-    lt->workspace = memory_take(memory, MEMORY_WORKSPACE, WORKSPACE_BYTES);
-    int r = lt->plans != NULL && lt->workspace != NULL
-                ? find_functions(lt, handle, err)
-                : error_set(err, -ENOMEM, "no memory for cuBLASLt");
-    if (r == 0 && lt->call.create(&lt->handle) != CUBLAS_STATUS_SUCCESS)
-        r = error_set(err, -EPROTO, "cuBLASLt was found but does not start");
-    if (r < 0) {
+    int r = lt_api_open(libraries, &lt->call, err);
+    const bool is_there = r != 0;
+    if (r > 0)
+        r = start(lt, err);
+    if (r < 0 || !is_there) {
         lt_close(lt);
         return r;
     }
@@ -110,7 +68,7 @@ void lt_close(struct lt *lt)
     if (lt == NULL)
         return;
     for (int32_t i = 0; i < lt->num_plans; i++) {
-        lt->call.desc_destroy(lt->plans[i].operation);
+        lt->call.operation_destroy(lt->plans[i].operation);
         lt->call.layout_destroy(lt->plans[i].w);
         lt->call.layout_destroy(lt->plans[i].x);
         lt->call.layout_destroy(lt->plans[i].out);
@@ -122,69 +80,131 @@ void lt_close(struct lt *lt)
     free(lt);
 }
 
-static cudaDataType_t type_of(enum number number)
+bool lt_rounds(const struct lt *lt, int32_t arch)
 {
-    return number == NUMBER_F32 ? CUDA_R_32F : number == NUMBER_F16 ? CUDA_R_16F : CUDA_R_16BF;
+    return arch == 90 && lt->call.version() >= LT_VERSION_OF_SCALINGS;
+}
+
+/* --- plans -------------------------------------------------------------------------------------
+ */
+
+static enum lt_scaling scaling_of(const struct matrix *w)
+{
+    return w->num_groups == 1 ? LT_SCALING_ROWS : LT_SCALING_BLOCKS;
+}
+
+static struct shape shape_of(const struct lt_args *a)
+{
+    const struct matrix *w = &a->w;
+    struct shape shape = { .outs = w->rows,
+                           .inputs = w->cols,
+                           .rows = a->rows,
+                           .w_row = w->stride,
+                           .x_row = w->cols,
+                           .out_row = a->out_row };
+    if (a->codes != NULL) { /* with the padding, which is zeros in both */
+        shape.type = LT_E4M3;
+        shape.scaling = (int32_t)scaling_of(w);
+        shape.inputs = shape.x_row = w->stride;
+    } else {
+        shape.type = w->number == NUMBER_F32 ? LT_F32 : w->number == NUMBER_F16 ? LT_F16 : LT_BF16;
+        shape.scaling = LT_SCALING_TENSOR;
+    }
+    return shape;
+}
+
+static bool set(const struct lt *lt, const struct plan *p, enum lt_attribute attribute,
+                int32_t value)
+{
+    return lt->call.operation_set(p->operation, (int)attribute, &value, sizeof(value)) ==
+           LT_SUCCESS;
+}
+
+/* Where the scales are differs from weight to weight of a shape. */
+static bool set_scales(const struct lt *lt, const struct plan *p, const struct lt_args *a)
+{
+    const void *scales = p->shape.scaling == LT_SCALING_BLOCKS ? a->w.blocks : a->w.scales;
+    const void *const pointers[] = { scales, a->scales };
+    return lt->call.operation_set(p->operation, LT_SCALES_A, &pointers[0], sizeof(void *)) ==
+               LT_SUCCESS &&
+           lt->call.operation_set(p->operation, LT_SCALES_B, &pointers[1], sizeof(void *)) ==
+               LT_SUCCESS;
+}
+
+/* Scales of both sides, and sums that go from the tensor cores' own precision to f32 every 128
+ * inputs. */
+static bool describe_scaling(const struct lt *lt, const struct plan *p, const struct lt_args *a)
+{
+    const enum lt_scaling w = (enum lt_scaling)p->shape.scaling;
+    const enum lt_scaling x = w == LT_SCALING_ROWS ? LT_SCALING_ROWS : LT_SCALING_RUNS;
+    const int8_t fast = 0;
+    return set(lt, p, LT_SCALING_A, (int32_t)w) && set(lt, p, LT_SCALING_B, (int32_t)x) &&
+           lt->call.operation_set(p->operation, LT_FAST_ACCUMULATION, &fast, sizeof(fast)) ==
+               LT_SUCCESS &&
+           set_scales(lt, p, a);
 }
 
 /* In its own words, by columns: out [outs x rows] = W' [outs x inputs] x [inputs x rows]. */
-static bool describe(struct lt *lt, struct plan *p)
+static bool describe(const struct lt *lt, struct plan *p, const struct lt_args *a)
 {
-    const cublasOperation_t turned = CUBLAS_OP_T, plain = CUBLAS_OP_N;
-    const cudaDataType_t type = type_of(p->number);
-    return lt->call.desc_create(&p->operation, CUBLAS_COMPUTE_32F, CUDA_R_32F) == 0 &&
-           lt->call.desc_set(p->operation, CUBLASLT_MATMUL_DESC_TRANSA, &turned, sizeof(turned)) ==
-               0 &&
-           lt->call.desc_set(p->operation, CUBLASLT_MATMUL_DESC_TRANSB, &plain, sizeof(plain)) ==
-               0 &&
-           lt->call.layout_create(&p->w, type, (uint64_t)p->inputs, (uint64_t)p->outs, p->stride) ==
-               0 &&
-           lt->call.layout_create(&p->x, type, (uint64_t)p->inputs, (uint64_t)p->rows, p->inputs) ==
-               0 &&
-           lt->call.layout_create(&p->out, CUDA_R_32F, (uint64_t)p->outs, (uint64_t)p->rows,
-                                  p->out_row) == 0;
+    const struct lt_api *call = &lt->call;
+    const struct shape *s = &p->shape;
+    const uint64_t outs = (uint64_t)s->outs, inputs = (uint64_t)s->inputs, rows = (uint64_t)s->rows;
+    return call->operation_create(&p->operation, LT_COMPUTE_F32, LT_F32) == LT_SUCCESS &&
+           set(lt, p, LT_TRANSFORM_A, LT_TURNED) && set(lt, p, LT_TRANSFORM_B, LT_PLAIN) &&
+           call->layout_create(&p->w, s->type, inputs, outs, s->w_row) == LT_SUCCESS &&
+           call->layout_create(&p->x, s->type, inputs, rows, s->x_row) == LT_SUCCESS &&
+           call->layout_create(&p->out, LT_F32, outs, rows, s->out_row) == LT_SUCCESS &&
+           (s->type != LT_E4M3 || describe_scaling(lt, p, a));
 }
 
 static bool choose(struct lt *lt, struct plan *p)
 {
-    const size_t bytes = WORKSPACE_BYTES;
-    cublasLtMatmulPreference_t preference = NULL;
-    cublasLtMatmulHeuristicResult_t found;
+    const uint64_t bytes = WORKSPACE_BYTES;
+    void *preference = NULL;
+    struct lt_choice found;
     int num = 0;
-    const bool done = lt->call.preference_create(&preference) == 0 &&
-                      lt->call.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                              &bytes, sizeof(bytes)) == 0 &&
-                      lt->call.heuristic(lt->handle, p->operation, p->w, p->x, p->out, p->out,
-                                         preference, 1, &found, &num) == 0 &&
-                      num > 0;
+    const bool done = lt->call.preference_create(&preference) == LT_SUCCESS &&
+                      lt->call.preference_set(preference, LT_WORKSPACE_BYTES, &bytes,
+                                              sizeof(bytes)) == LT_SUCCESS &&
+                      lt->call.choose(lt->handle, p->operation, p->w, p->x, p->out, p->out,
+                                      preference, 1, &found, &num) == LT_SUCCESS &&
+                      num > 0 && found.status == LT_SUCCESS;
     if (preference != NULL)
         lt->call.preference_destroy(preference);
     if (done)
-        p->algorithm = found.algo;
+        p->algorithm = found.algorithm;
     return done;
 }
 
 static struct plan *plan_of(struct lt *lt, const struct lt_args *a)
 {
-    const struct plan wanted = { .number = a->w.number,
-                                 .outs = a->w.rows,
-                                 .inputs = a->w.cols,
-                                 .stride = a->w.stride,
-                                 .rows = a->rows,
-                                 .out_row = a->out_row };
-    for (int32_t i = 0; i < lt->num_plans; i++) {
-        struct plan *p = &lt->plans[i];
-        if (p->number == wanted.number && p->outs == wanted.outs && p->inputs == wanted.inputs &&
-            p->stride == wanted.stride && p->rows == wanted.rows && p->out_row == wanted.out_row)
-            return p;
-    }
+    const struct shape shape = shape_of(a);
+    for (int32_t i = 0; i < lt->num_plans; i++)
+        if (memcmp(&lt->plans[i].shape, &shape, sizeof(shape)) == 0)
+            return &lt->plans[i];
     if (lt->num_plans == MAX_PLANS)
         return NULL;
     struct plan *p = &lt->plans[lt->num_plans++];
-    *p = wanted;
-    p->is_good = describe(lt, p) && choose(lt, p);
+    p->shape = shape;
+    p->is_good = describe(lt, p, a) && choose(lt, p);
     return p;
 }
+
+/* What the library asks of E4M3: 16 bytes everywhere, and fours where scales lie by row. */
+bool lt_suits(struct lt *lt, const struct lt_args *a)
+{
+    const struct matrix *w = &a->w;
+    const bool by_rows = scaling_of(w) == LT_SCALING_ROWS;
+    if (w->rows % ALIGNED != 0 || a->out_row % 4 != 0 ||
+        (!by_rows && (w->blocks == NULL || a->rows % 4 != 0)))
+        return false;
+    const struct plan *p = plan_of(lt, a);
+    return p != NULL && p->is_good;
+}
+
+/* --- products ----------------------------------------------------------------------------------
+ */
 
 /* A shape that it does not know, or one too many to keep: by the kernels of our own. */
 static void multiply_ourselves(const struct launch *launch, const struct lt_args *a)
@@ -192,15 +212,18 @@ static void multiply_ourselves(const struct launch *launch, const struct lt_args
     struct linear_args own = { .w = a->w,
                                .x = a->x,
                                .out = a->out,
-                               .x_number = a->w.number,
-                               .rows = a->rows,
+                               .x_number = a->codes != NULL ? NUMBER_BF16 : a->w.number,
+                               .rows = a->x_rows,
                                .out_dim = a->w.rows,
                                .num_blocks = 1,
                                .x_row = a->w.cols,
                                .out_row = a->out_row,
-                               .rows_hint = a->rows,
+                               .rows_hint = a->x_rows,
                                .is_made = true };
-    (a->w.number == NUMBER_F32 ? linear_f32 : linear_plain)(launch, &own);
+    launch_function *multiply = a->codes != NULL            ? linear_e4m3_rows
+                                : a->w.number == NUMBER_F32 ? linear_f32
+                                                            : linear_plain;
+    multiply(launch, &own);
 }
 
 void lt_multiply(const struct launch *launch, const void *args)
@@ -208,10 +231,11 @@ void lt_multiply(const struct launch *launch, const void *args)
     const struct lt_args *a = args;
     struct lt *lt = a->lt;
     const float one = 1.0f, zero = 0.0f;
+    const void *x = a->codes != NULL ? (const void *)a->codes : a->x;
     const struct plan *p = plan_of(lt, a);
-    if (p == NULL || !p->is_good ||
-        lt->call.multiply(lt->handle, p->operation, &one, a->w.data, p->w, a->x, p->x, &zero,
-                          a->out, p->out, a->out, p->out, &p->algorithm, lt->workspace,
-                          WORKSPACE_BYTES, launch->stream) != CUBLAS_STATUS_SUCCESS)
+    if (p == NULL || !p->is_good || (a->codes != NULL && !set_scales(lt, p, a)) ||
+        lt->call.multiply(lt->handle, p->operation, &one, a->w.data, p->w, x, p->x, &zero, a->out,
+                          p->out, a->out, p->out, &p->algorithm, lt->workspace, WORKSPACE_BYTES,
+                          launch->stream) != LT_SUCCESS)
         multiply_ourselves(launch, a);
 }

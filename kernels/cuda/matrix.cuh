@@ -69,6 +69,9 @@ DEVICE float grouped_at(const struct matrix &w, const struct element &e, int64_t
     const float scale = number_at(w.scales, w.scale_number, at);
     const int place = e.half * 8 + e.pair * 2 + e.upper;
     const unsigned char *lane = (const unsigned char *)w.data + e.unit * 512 + e.lane * 16;
+    if (w.form == MATRIX_E4M3_ROWS)
+        return scale *
+               e4m3_to_float(((const unsigned char *)w.data)[row * w.stride + 32 * u + e.input]);
     if (w.form == MATRIX_E4M3) { /* inputs 2, 0, 3, 1 */
         const int in_word = (place & 1) * 2 + ((place & 3) < 2);
         return scale * e4m3_to_float(lane[(place & ~3) + in_word]);

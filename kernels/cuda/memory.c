@@ -101,6 +101,17 @@ void memory_give(struct memory *memory, void *at)
     pthread_mutex_unlock(&memory->lock);
 }
 
+size_t memory_behind(struct memory *memory, const void *at)
+{
+    pthread_mutex_lock(&memory->lock);
+    const struct memory_piece *piece = piece_of(memory, at);
+    const size_t bytes = piece != NULL && !piece->is_shared
+                             ? (size_t)(piece->base + piece->bytes - (const unsigned char *)at)
+                             : 0;
+    pthread_mutex_unlock(&memory->lock);
+    return bytes;
+}
+
 const char *memory_kind_name(enum memory_kind kind)
 {
     static const char *const names[] = { "weights", "KV cache", "activations", "inputs",

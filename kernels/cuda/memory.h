@@ -45,6 +45,9 @@ void memory_finish(struct memory *memory);
 void *memory_take(struct memory *memory, enum memory_kind kind, size_t bytes);
 void memory_give(struct memory *memory, void *at); /* accepts NULL */
 
+/* Bytes from `at` on that are of the same piece; 0 where it shares a page with others. */
+size_t memory_behind(struct memory *memory, const void *at);
+
 const char *memory_kind_name(enum memory_kind kind);
 size_t memory_total(const struct memory *memory);
 

@@ -43,6 +43,7 @@ enum matrix_form {
     MATRIX_U6,
     MATRIX_U3,
     MATRIX_U2,
+    MATRIX_E4M3_ROWS, /* row-major too, `stride` columns: whole runs of 128 */
 };
 
 struct matrix {
@@ -57,6 +58,7 @@ struct matrix {
     const uint16_t *mins;       /* f16; NULL: none */
     const unsigned char *tails; /* two bytes a row and unit; NULL: none */
     const unsigned char *zeros; /* one a row and group; NULL: none */
+    const float *blocks;        /* of rows of E4M3: scales of 128 x 128, or NULL */
     const int32_t *unit_groups; /* of each unit, where group_shift does not say; or NULL */
     /* Where columns lie otherwise than in x: [stride] the input of each column, -1 for none, then
      * [cols] the column of each input; or NULL. */
@@ -252,7 +254,18 @@ struct order_args {
     int64_t x_row, x_block;
 };
 
-launch_function linear_plain, linear_f32, linear_order;
+/* x as E4M3, with a scale for each row, [rows], or for each run of 128 inputs, [runs][rows]. */
+struct round_args {
+    unsigned char *out; /* [rows][stride]: those behind `num` are zeros */
+    float *scales;
+    const void *x; /* [num][cols] */
+    enum number from;
+    int32_t rows, num, cols, stride;
+    bool has_runs;
+};
+
+launch_function linear_plain, linear_f32, linear_order, linear_round;
+launch_function linear_e4m3_rows, linear_e4m3_rows_expand;
 launch_function linear_i8, linear_e4m3, linear_u4, linear_u5, linear_u6, linear_u3, linear_u2;
 launch_function linear_i8_expand, linear_e4m3_expand, linear_u4_expand, linear_u5_expand,
     linear_u6_expand, linear_u3_expand, linear_u2_expand;

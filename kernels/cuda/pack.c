@@ -165,7 +165,7 @@ void pack_scaled_row(const struct pack_image *image, const struct matrix *m,
     const unsigned char *scales = from + m->cols;
     const unsigned char *zeros = scales + (size_t)scaling->num_groups * sizeof(float);
     const int64_t first = (int64_t)(row / 16) * m->num_groups * 16 + row % 16;
-    memset(space, 0, (size_t)m->stride);
+    const bool is_rows = m->form == MATRIX_E4M3_ROWS;
     for (int32_t g = 0; g < scaling->num_groups; g++) {
         float scale;
         memcpy(&scale, scales + (size_t)g * sizeof(scale), sizeof(scale));
@@ -173,11 +173,16 @@ void pack_scaled_row(const struct pack_image *image, const struct matrix *m,
         if (image->zeros != NULL)
             image->zeros[first + g * 16] = zeros[g];
     }
-    for (int32_t k = 0; k < m->cols; k++) {
-        space[scaling->places[k]] = from[k];
-        if (m->form == MATRIX_E4M3 && (from[k] & 0x7f) == 0x7f)
+    for (int32_t k = 0; (is_rows || m->form == MATRIX_E4M3) && k < m->cols; k++)
+        if ((from[k] & 0x7f) == 0x7f)
             put_scale(image, m, first + scaling->groups[k] * 16, NAN);
+    if (is_rows) {
+        memcpy(image->data + (size_t)row * (size_t)m->stride, from, (size_t)m->cols);
+        return;
     }
+    memset(space, 0, (size_t)m->stride);
+    for (int32_t k = 0; k < m->cols; k++)
+        space[scaling->places[k]] = from[k];
     for (int32_t unit = 0; unit < m->stride / 32; unit++)
         put_numbers(image, m, row, unit, (const int8_t *)space + 32 * unit);
 }

@@ -14,6 +14,14 @@ struct pack_image {
     uint16_t *mins;
 };
 
+/* Columns of a block of scales, and its rows; and a row of such scales as it lies in memory. */
+enum { PACK_BLOCK = 128 };
+
+static inline int32_t pack_block_row(int32_t num_groups)
+{
+    return (num_groups + 3) / 4 * 4;
+}
+
 /* How a row of whole numbers with scales comes: see struct scaling. */
 struct pack_scaling {
     int32_t num_groups;

@@ -1,7 +1,9 @@
 /* Linears: whose kernel, and x as it wants it. */
 #include <assert.h>
+#include <stdatomic.h>
 
 #include "kernels/cuda/lt.h"
+#include "kernels/cuda/pack.h"
 #include "kernels/cuda/record.h"
 
 enum { LT_ROWS_PLAIN = 17, LT_ROWS_BLOCKS = 65, EXPANDED_ROWS = 4096 };
@@ -32,13 +34,22 @@ static const void *narrowed(struct device *d, const float *x, enum number wanted
     return space;
 }
 
+/* x in E4M3. */
+struct rounded {
+    unsigned char *codes; /* NULL: not there */
+    float *scales;
+    int32_t rows; /* with those of zeros */
+    bool has_runs;
+};
+
 /* What matrices read: `rows` rows of x, of each block where blocks have their own. */
 struct source {
     const float *x;
     enum number there;
     int64_t rows, row, block; /* row, block: from one to the next */
-    const void *copy;   /* as the matrix before wanted it, which may do for the next; or NULL */
-    enum number number; /* of the copy */
+    const void *copy;       /* as the matrix before wanted it, which may do for the next; or NULL */
+    enum number number;     /* of the copy */
+    struct rounded rounded; /* likewise */
 };
 
 /* x in the order of a matrix's columns, of which it has args->w.stride then. */
@@ -95,6 +106,7 @@ static const struct {
     [MATRIX_U6] = { linear_u6, linear_u6_expand },
     [MATRIX_U3] = { linear_u3, linear_u3_expand },
     [MATRIX_U2] = { linear_u2, linear_u2_expand },
+    [MATRIX_E4M3_ROWS] = { linear_e4m3_rows, linear_e4m3_rows_expand },
 };
 
 static launch_function *kernel_of(const struct matrix *m)
@@ -125,17 +137,95 @@ static void record_own(struct device *d, const struct linear_args *args)
     a->all_rows = args->all_rows;
 }
 
-static void record_lt(struct device *d, const struct matrix *w, const void *x, float *out,
-                      int32_t rows, int32_t out_row)
+static void record_lt(struct device *d, const struct lt_args *args)
 {
     struct lt_args *a = &device_record(d, lt_multiply)->args.lt;
     a->lt = d->lt;
-    a->w = *w;
-    a->x = x;
-    a->out = out;
-    a->rows = rows;
-    a->out_row = out_row;
+    a->w = args->w;
+    a->x = args->x;
+    a->codes = args->codes;
+    a->scales = args->scales;
+    a->out = args->out;
+    a->rows = args->rows;
+    a->out_row = args->out_row;
+    a->x_rows = args->x_rows;
 }
+
+/* --- inputs in E4M3 --------------------------------------------------------------------------- */
+
+/* Scales of runs lie by fours of rows. A whole step's outputs have room behind the last row, in
+ * rows that are nobody's: then as many more, which are zeros. */
+static int32_t rows_in_fours(struct device *d, const struct linear_args *args)
+{
+    const int32_t rows = (args->rows + 3) / 4 * 4;
+    const size_t wanted = ((size_t)(rows - 1) * (size_t)args->out_row + (size_t)args->w.rows) * 4;
+    const bool has_room =
+        args->rows == d->step_rows && memory_behind(&d->memory, args->out) >= wanted;
+    return has_room ? rows : args->rows;
+}
+
+/* Where `rows` of them will be: codes, then scales. */
+static bool place_rounded(struct device *d, int32_t stride, struct rounded *r)
+{
+    const size_t rows = (size_t)r->rows, codes = (rows * (size_t)stride + 255) / 256 * 256;
+    const size_t runs = r->has_runs ? (size_t)stride / PACK_BLOCK : 1;
+    void *at = d->rounded;
+    if (!device_grow(d, &at, &d->rounded_bytes, codes + runs * rows * sizeof(float)))
+        return false;
+    d->rounded = at;
+    r->codes = d->rounded;
+    r->scales = (float *)(void *)(d->rounded + codes);
+    return true;
+}
+
+static void record_rounding(struct device *d, const struct linear_args *args,
+                            const struct rounded *r)
+{
+    struct round_args *a = &device_record(d, linear_round)->args.round;
+    a->out = r->codes;
+    a->scales = r->scales;
+    a->x = args->x;
+    a->from = args->x_number;
+    a->rows = r->rows;
+    a->num = args->rows;
+    a->cols = args->w.cols;
+    a->stride = args->w.stride;
+    a->has_runs = r->has_runs;
+}
+
+static bool are_equal(const struct rounded *a, const struct rounded *b)
+{
+    return a->codes == b->codes && a->rows == b->rows && a->has_runs == b->has_runs;
+}
+
+/* Both in E4M3. False: not of this shape, or there is no memory. */
+static bool record_codes(struct device *d, const struct linear_args *args, struct source *s)
+{
+    const bool has_runs = args->w.num_groups > 1;
+    struct rounded r = { .rows = has_runs ? rows_in_fours(d, args) : args->rows,
+                         .has_runs = has_runs };
+    if (args->w.form != MATRIX_E4M3_ROWS || !place_rounded(d, args->w.stride, &r))
+        return false;
+    const struct lt_args lt = { .lt = d->lt,
+                                .w = args->w,
+                                .x = args->x,
+                                .codes = r.codes,
+                                .scales = r.scales,
+                                .out = args->out,
+                                .rows = r.rows,
+                                .out_row = (int32_t)args->out_row,
+                                .x_rows = args->rows };
+    if (!lt_suits(d->lt, &lt))
+        return false;
+    if (!are_equal(&r, &s->rounded))
+        record_rounding(d, args, &r);
+    s->rounded = r;
+    record_lt(d, &lt);
+    return true;
+}
+
+/* --- products ---------------------------------------------------------------------------------
+ */
 
 /* Rows of blocks become bf16, as many as there is room for, and are multiplied. */
 static bool record_expanded(struct device *d, const struct linear_args *args)
@@ -158,7 +248,12 @@ static bool record_expanded(struct device *d, const struct linear_args *args)
                                      .cols = w->cols,
                                      .stride = w->stride,
                                      .data = d->expanded };
-        record_lt(d, &part, args->x, args->out + row, args->rows, (int32_t)args->out_row);
+        record_lt(d, &(struct lt_args){ .w = part,
+                                        .x = args->x,
+                                        .out = args->out + row,
+                                        .rows = args->rows,
+                                        .out_row = (int32_t)args->out_row,
+                                        .x_rows = args->rows });
     }
     return true;
 }
@@ -183,17 +278,23 @@ static bool suits_lt(const struct linear_args *args)
 }
 
 /* By cuBLASLt, without the bias. */
-static bool record_by_lt(struct device *d, const struct linear_args *args)
+static bool record_by_lt(struct device *d, const struct linear_args *args, struct source *s)
 {
     const struct matrix *w = &args->w;
     const bool is_plain = w->form == MATRIX_PLAIN && args->x_number == w->number;
     if (d->lt == NULL || !suits_lt(args))
         return false;
     if (is_plain && args->rows >= LT_ROWS_PLAIN) {
-        record_lt(d, w, args->x, args->out, args->rows, (int32_t)args->out_row);
+        record_lt(d, &(struct lt_args){ .w = *w,
+                                        .x = args->x,
+                                        .out = args->out,
+                                        .rows = args->rows,
+                                        .out_row = (int32_t)args->out_row,
+                                        .x_rows = args->rows });
         return true;
     }
-    return w->form != MATRIX_PLAIN && args->rows >= LT_ROWS_BLOCKS && record_expanded(d, args);
+    return w->form != MATRIX_PLAIN && args->rows >= LT_ROWS_BLOCKS &&
+           (record_codes(d, args, s) || record_expanded(d, args));
 }
 
 /* All rows by a matrix and those joined to it; these get their bias together. */
@@ -214,10 +315,12 @@ void record_linear(struct device *d, float *out, const struct weight *weight, co
     device_set_number(d, out, NUMBER_F32);
     for (; weight != NULL; weight = weight->next) {
         args.w = weight->matrix;
+        if (atomic_load(&weight->blocks_differ))
+            args.w.blocks = NULL;
         args.out_dim = args.w.rows;
         if (!take_x(d, &args, &source))
             return;
-        if (record_by_lt(d, &args))
+        if (record_by_lt(d, &args, &source))
             owes_bias = true;
         else
             record_own(d, &args);

@@ -25,7 +25,7 @@ static int describe(struct weight_store *store, const struct store_object *objec
         if (objects[i].cols == 0) {
             w->data_bytes = (size_t)objects[i].rows * sizeof(float);
         } else {
-            const int r = weight_describe(&objects[i], w, err);
+            const int r = weight_describe(&objects[i], store->device->rounds_inputs, w, err);
             if (r < 0)
                 return r;
             if (objects[i].is_joined && (i == 0 || w[-1].matrix.cols != objects[i].cols))

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/pack.h"
 
 enum { TILE = 32, ALIGN = 256 };
 
@@ -33,6 +34,7 @@ static const struct form {
     [DTYPE_I8] = { MATRIX_I8, NUMBER_BF16, 8, 0, false, false },
     [DTYPE_I4] = { MATRIX_U4, NUMBER_BF16, 4, 0, false, false },
 };
+static const struct form e4m3_rows = { MATRIX_E4M3_ROWS, NUMBER_BF16, 8, 0, false, false };
 
 static size_t round_up(size_t bytes, size_t unit)
 {
@@ -42,6 +44,8 @@ static size_t round_up(size_t bytes, size_t unit)
 /* Columns that a row is rounded up to: whole loads. */
 static size_t load_cols(const struct form *form)
 {
+    if (form->form == MATRIX_E4M3_ROWS)
+        return PACK_BLOCK;
     return form->low == 0 || form->low == 8 ? 32 : (size_t)(256 / form->low);
 }
 
@@ -119,6 +123,31 @@ static int32_t shift_of(const int32_t *unit_groups, int32_t units)
     return -1;
 }
 
+/* Rows of E4M3 for cuBLASLt: one group, or each of a block's columns. */
+static bool suits_rows(const struct store_object *object)
+{
+    const struct scaling *s = &object->scaling;
+    for (int32_t k = 0; s->num_groups > 1 && k < object->cols; k++)
+        if (s->groups == NULL || s->groups[k] != k / PACK_BLOCK)
+            return false;
+    return object->dtype == DTYPE_F8_E4M3 && s->rounds_inputs && s->num_groups >= 1;
+}
+
+/* The table of blocks: all ones, which no scale is, then zeros behind the last group. */
+static int make_blocks(struct weight *w)
+{
+    const struct matrix *m = &w->matrix;
+    const size_t row = (size_t)pack_block_row(m->num_groups);
+    const size_t num = (size_t)((m->rows + PACK_BLOCK - 1) / PACK_BLOCK) * row;
+    w->blocks = malloc(num * sizeof(*w->blocks));
+    if (w->blocks == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < num; i++)
+        w->blocks[i] = i % row < (size_t)m->num_groups ? UINT32_MAX : 0;
+    w->part_bytes[WEIGHT_BLOCKS] = num * sizeof(*w->blocks);
+    return 0;
+}
+
 static int describe_scaled(const struct store_object *object, struct weight *w, size_t tall,
                            struct error *err)
 {
@@ -134,13 +163,16 @@ static int describe_scaled(const struct store_object *object, struct weight *w, 
     group_units(s, m->cols, units, groups);
     m->group_shift = shift_of(groups, units);
     m->num_groups = s->num_groups;
-    m->scale_number = numbers[object->scaling.scales];
+    const bool is_rows = m->form == MATRIX_E4M3_ROWS;
+    m->scale_number = is_rows ? NUMBER_F32 : numbers[object->scaling.scales];
     free(groups);
     const size_t scales = tall * (size_t)s->num_groups;
     w->part_bytes[WEIGHT_SCALES] = scales * (m->scale_number == NUMBER_F32 ? 4 : 2);
     w->part_bytes[WEIGHT_ZEROS] = s->has_zeros ? scales : 0;
     w->part_bytes[WEIGHT_UNIT_GROUPS] = m->group_shift < 0 ? (size_t)units * sizeof(int32_t) : 0;
-    return 0;
+    return is_rows && s->num_groups > 1 && make_blocks(w) < 0
+               ? error_set(err, -ENOMEM, "no memory for the scales of a weight's blocks")
+               : 0;
 }
 
 static void make_order(const struct weight *w, int32_t *order)
@@ -222,7 +254,8 @@ static int describe(const struct store_object *object, const struct form *form, 
     return 0;
 }
 
-int weight_describe(const struct store_object *object, struct weight *ret_weight, struct error *err)
+int weight_describe(const struct store_object *object, bool rounds, struct weight *ret_weight,
+                    struct error *err)
 {
     const enum dtype dtype = object->dtype;
     const int32_t rows = object->rows, cols = object->cols;
@@ -232,14 +265,12 @@ int weight_describe(const struct store_object *object, struct weight *ret_weight
     if (rows < 1 || cols < 1 || cols % dtype_block(dtype) != 0)
         return error_set(err, -EINVAL, "a weight of %d x %d %s is empty, or of no whole blocks",
                          rows, cols, dtype_name(dtype));
+    const struct form *form = rounds && suits_rows(object) ? &e4m3_rows : &forms[dtype];
     *ret_weight = (struct weight){
         .dtype = dtype,
-        .matrix = { .form = forms[dtype].form,
-                    .number = forms[dtype].number,
-                    .rows = rows,
-                    .cols = cols },
+        .matrix = { .form = form->form, .number = form->number, .rows = rows, .cols = cols },
     };
-    return describe(object, &forms[dtype], ret_weight, err);
+    return describe(object, form, ret_weight, err);
 }
 
 void weight_forget(struct weight *w)
@@ -247,6 +278,7 @@ void weight_forget(struct weight *w)
     if (w->is_dirty)
         device_forget_dirty(w->device, w);
     weight_drop_edges(w);
+    free(w->blocks);
     free(w->scaling.groups);
     free(w->scaling.places);
 }
@@ -283,6 +315,7 @@ void weight_place(struct weight *w, unsigned char *at)
     m->zeros = parts[WEIGHT_ZEROS];
     m->unit_groups = (const int32_t *)(void *)parts[WEIGHT_UNIT_GROUPS];
     m->order = (const int32_t *)(void *)parts[WEIGHT_ORDER];
+    m->blocks = (const float *)(void *)parts[WEIGHT_BLOCKS];
 }
 
 int weight_alloc(struct device *device, enum dtype dtype, int32_t rows, int32_t cols,
@@ -292,7 +325,7 @@ int weight_alloc(struct device *device, enum dtype dtype, int32_t rows, int32_t 
     const struct store_object object = { .dtype = dtype, .rows = rows, .cols = cols };
     if (dtype_is_scaled(dtype))
         return error_set(err, -EINVAL, "a weight of type %s is of a store", dtype_name(dtype));
-    const int r = weight_describe(&object, &form, err);
+    const int r = weight_describe(&object, false, &form, err);
     if (r < 0)
         return r; /* types without scales leave nothing behind */
     struct weight *w = malloc(sizeof(*w));

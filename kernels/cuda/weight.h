@@ -27,7 +27,12 @@
  * order first. A scale is kept as what it was, a zero point as a byte. A code of E4M3 that is NaN
  * makes its group's scale NaN.
  *
- * Rows are rounded up to 32, zeros. Each part but the last two lies tile after tile: what is not
+ * Such weights of E4M3 whose inputs may be rounded (scaling.rounds_inputs, on a device that does)
+ * are rows as well, one byte a number, of whole runs of 128 columns, where their groups allow it:
+ * one for all columns, or each of 128. Their scales are f32; where all rows of each 128 have the
+ * same, `blocks` has them once, [rows / 128][groups rounded up to 4], as cuBLASLt takes them.
+ *
+ * Rows are rounded up to 32, zeros. Each part but the last three lies tile after tile: what is not
  * plain is packed on the host, some tiles at a time (weight_load.c).
  */
 #ifndef KERNELS_CUDA_WEIGHT_H
@@ -45,6 +50,7 @@ enum weight_part {
     WEIGHT_ZEROS,
     WEIGHT_UNIT_GROUPS, /* this and what follows: tables of the whole matrix */
     WEIGHT_ORDER,
+    WEIGHT_BLOCKS,
     WEIGHT_NUM_PARTS
 };
 
@@ -64,7 +70,9 @@ struct weight {
     size_t part_bytes[WEIGHT_NUM_PARTS]; /* of the others */
     bool is_owner;                       /* of its memory: no store's */
     struct weight_scaling scaling;
-    struct weight_edge *edges; /* tiles of which rows are missing */
+    uint32_t *blocks; /* bits of scales that 128 rows have in common, as they come; or NULL */
+    _Atomic bool blocks_differ; /* they have nothing in common: it has no blocks */
+    struct weight_edge *edges;  /* tiles of which rows are missing */
     struct weight *next_dirty;
     bool is_dirty;             /* in the device's list of those that have had edges */
     const struct weight *next; /* whose outputs lie behind these, or NULL */
@@ -78,8 +86,9 @@ static inline int32_t weight_all_rows(const struct weight *weight)
     return rows;
 }
 
-/* The form of a matrix without memory. 0, -EINVAL, -EOVERFLOW, -ENOTSUP, -ENOMEM. */
-int weight_describe(const struct store_object *object, struct weight *ret_weight,
+/* The form of a matrix without memory; `rounds`: of a device that may round inputs to E4M3. 0,
+ * -EINVAL, -EOVERFLOW, -ENOTSUP, -ENOMEM. */
+int weight_describe(const struct store_object *object, bool rounds, struct weight *ret_weight,
                     struct error *err);
 void weight_forget(struct weight *weight);        /* what weight_describe() and loading took */
 size_t weight_total(const struct weight *weight); /* bytes, parts rounded up to 256 */
@@ -95,7 +104,7 @@ size_t weight_bytes(const struct weight *weight);
 void weight_load(struct weight *weight, int32_t first_row, int32_t num_rows, const void *from);
 bool weight_send(struct weight *weight, int32_t first_row, int32_t num_rows, struct load_room *room,
                  const void *from, size_t stride);
-void weight_send_edges(struct weight *weight); /* as if the missing rows were zeros */
+void weight_send_edges(struct weight *weight); /* as if the missing rows were zeros; and blocks */
 void weight_drop_edges(struct weight *weight);
 
 #endif

@@ -184,8 +184,29 @@ static void load_edge(struct weight *w, int32_t row, int32_t num_rows, const uns
     send_edge(w, edge);
 }
 
+/* --- blocks of scales --------------------------------------------------------------------------
+ */
+
+/* A row's scales as those of its 128: the first to come says what they are. */
+static void note_blocks(struct weight *w, int32_t row, const unsigned char *from)
+{
+    const int32_t num = w->scaling.num_groups;
+    uint32_t *blocks = w->blocks + (size_t)(row / PACK_BLOCK) * (size_t)pack_block_row(num);
+    for (int32_t g = 0; g < num; g++) {
+        uint32_t own, found = UINT32_MAX;
+        memcpy(&own, from + w->matrix.cols + (size_t)g * sizeof(own), sizeof(own));
+        if (!__atomic_compare_exchange_n(&blocks[g], &found, own, false, __ATOMIC_RELAXED,
+                                         __ATOMIC_RELAXED) &&
+            found != own)
+            atomic_store(&w->blocks_differ, true);
+    }
+}
+
 void weight_send_edges(struct weight *w)
 {
+    if (w->blocks != NULL)
+        load_bytes(w->device, (unsigned char *)(uintptr_t)w->matrix.blocks,
+                   (const unsigned char *)w->blocks, w->part_bytes[WEIGHT_BLOCKS]);
     while (w->edges != NULL) {
         struct weight_edge *edge = w->edges;
         w->edges = edge->next;
@@ -234,6 +255,10 @@ static void load_packed(struct weight *w, int32_t first_row, int32_t num_rows,
                                   .num_groups = w->scaling.num_groups };
     const size_t row_bytes = dtype_is_scaled(w->dtype) ? scaling_row_bytes(&form, w->matrix.cols)
                                                        : dtype_row_bytes(w->dtype, w->matrix.cols);
+    for (int32_t r = 0; w->blocks != NULL && r < num_rows; r++)
+        note_blocks(w, first_row + r, from + (size_t)r * row_bytes);
+    if (w->blocks != NULL)
+        device_note_dirty(w->device, w);
     while (num_rows > 0) {
         const int32_t num = load_some(w, first_row, num_rows, from);
         from += (size_t)num * row_bytes;

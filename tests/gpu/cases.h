@@ -15,6 +15,6 @@ struct gpu_case {
 
 /* A row without a name ends each. */
 extern const struct gpu_case cases_rows[], cases_attention[], cases_experts[], cases_sample[],
-    cases_edges[], cases_joined[], cases_law[];
+    cases_edges[], cases_joined[], cases_law[], cases_codes[];
 
 #endif

@@ -4,12 +4,15 @@ static const enum dtype dtypes[] = { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_F8_
 
 enum { NUM_DTYPES = sizeof(dtypes) / sizeof(dtypes[0]) };
 
-/* Of types with scales: groups of 32 inputs, or of any. */
+/* Of types with scales: groups of 32 inputs, of 128, or of any. */
 static struct weight *blocks_of(struct side *s, enum dtype dtype, int32_t num, int32_t rows,
                                 int32_t cols)
 {
     if (dtype_is_scaled(dtype))
-        return side_scaled(s, dtype, num, rows, cols, dtype == DTYPE_I4 ? -1 : 32);
+        return side_scaled(s, dtype, num, rows, cols,
+                           dtype == DTYPE_I4 ? -1
+                           : side_coin(s)    ? 128
+                                             : 32);
     return side_blocks(s, dtype, num, rows, cols);
 }
 

@@ -47,8 +47,10 @@ def check_models(check):
     """Every golden family and format, whole."""
     rows = []
     paths = check.golden("families/*", "quantized/*", "gguf/*.gguf")
-    for words, flags in (("families and formats", []), ("the same, law 1", ["--deterministic"])):
-        chosen = paths[:2] if check.rehearse else paths
+    rounded = check.golden("quantized/fp8_*")
+    for words, flags, some in (("families and formats", [], paths), ("the same, law 1", ["--deterministic"], paths),
+                               ("inputs in FP8", ["--rounded"], rounded)):
+        chosen = some[:2] if check.rehearse else some
         code, out, err = check.run("gpu_models", "cuda" if check.is_cuda else "cpu", *flags, *chosen)
         print(out, end="")
         num = out.count(" off ")

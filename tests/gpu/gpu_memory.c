@@ -109,6 +109,53 @@ START_TEST(weights_and_pages_are_counted_as_what_they_are)
 }
 END_TEST
 
+static void multiply(struct device *device, const struct weight *weight, float *out, const float *x,
+                     int32_t rows)
+{
+    backend->begin(device);
+    backend->linear(device, out, weight, NULL, x, rows);
+    ck_assert_int_eq(backend->submit(device), 0);
+    ck_assert_int_eq(backend->wait(device), 0);
+}
+
+/* Rows of E4M3 are multiplied where they are: nothing is written out but x, as bf16 and as codes
+ * with a scale for each row. Few rows need no codes. */
+START_TEST(rounded_inputs_are_work_space)
+{
+    enum { OUTS = 256, COLS = 512, FEW = 64, MANY = 80 };
+    const int32_t groups[COLS] = { 0 };
+    const struct store_object object = {
+        .dtype = DTYPE_F8_E4M3,
+        .rows = OUTS,
+        .cols = COLS,
+        .scaling = { .rounds_inputs = true, .num_groups = 1, .groups = groups }
+    };
+    const struct store_key key = { .num_ranks = 1 };
+    unsigned char row[COLS + sizeof(float)] = { 0 };
+    struct weight_store *store;
+    struct error err;
+    set_memory("2048", "0");
+    struct device *device = open_device(NULL);
+    ck_assert_int_eq(backend->store_create(device, &key, &object, 1, &store, &err), 0);
+    struct weight *weight = backend->store_weight(store, 0);
+    ck_assert_int_eq(backend->weight_bytes(weight), OUTS * COLS + OUTS * sizeof(float));
+    for (int32_t r = 0; r < OUTS; r++)
+        backend->weight_load(weight, r, 1, row);
+    float *x = backend->alloc(device, MANY * COLS * sizeof(float));
+    float *out = backend->alloc(device, MANY * OUTS * sizeof(float));
+    const size_t before = use_of(device, "workspace");
+    multiply(device, weight, out, x, FEW);
+    ck_assert_int_eq(use_of(device, "workspace") - before, FEW * COLS * 2);
+    multiply(device, weight, out, x, MANY);
+    const size_t larger = (MANY * COLS * 2 + PAGE - 1) / PAGE * PAGE, codes = PAGE;
+    ck_assert_int_eq(use_of(device, "workspace") - before, FEW * COLS * 2 + larger + codes);
+    multiply(device, weight, out, x, MANY);
+    ck_assert_int_eq(use_of(device, "workspace") - before, FEW * COLS * 2 + larger + codes);
+    backend->store_close(store);
+    backend->device_close(device);
+}
+END_TEST
+
 /* A share of the whole, less what is taken and what linears want later. */
 START_TEST(what_is_left_is_of_the_share)
 {
@@ -193,6 +240,7 @@ START_TEST(weights_that_do_not_fit_are_one_sentence)
 END_TEST
 
 RUN_SUITE("gpu_memory", every_byte_is_of_a_use_and_comes_back,
-          weights_and_pages_are_counted_as_what_they_are, what_is_left_is_of_the_share,
-          what_other_processes_have_is_not_left, ranks_of_one_gpu_share_it_out,
-          heads_that_need_more_shared_memory_are_refused, weights_that_do_not_fit_are_one_sentence)
+          weights_and_pages_are_counted_as_what_they_are, rounded_inputs_are_work_space,
+          what_is_left_is_of_the_share, what_other_processes_have_is_not_left,
+          ranks_of_one_gpu_share_it_out, heads_that_need_more_shared_memory_are_refused,
+          weights_that_do_not_fit_are_one_sentence)

@@ -91,7 +91,7 @@ static bool run_all(struct side sides[2], const struct options *o)
 {
     const struct gpu_case *const tables[] = { cases_rows,   cases_experts, cases_attention,
                                               cases_sample, cases_edges,   cases_joined,
-                                              cases_law };
+                                              cases_law,    cases_codes };
     bool good = true;
     for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
         for (const struct gpu_case *c = tables[t]; c->name != NULL; c++)
@@ -124,6 +124,10 @@ int main(int argc, char **argv)
             return r == -ENODEV || r == -ENOENT || r == -ENOTSUP ? 77 : 2;
         }
     }
+    sides[0].is_oracle = true;
+    for (int k = 0; k < 2; k++)
+        sides[k].has_products =
+            strstr(sides[1].backend->device_isa(sides[1].device), "FP8 products") != NULL;
     printf("%s against %s\n", sides[1].backend->device_isa(sides[1].device),
            sides[0].backend->device_isa(sides[0].device));
     const bool good = run_all(sides, &o);

@@ -97,7 +97,7 @@ static void *take(struct side *side, size_t bytes)
                must(side->backend->alloc(side->device, bytes > 0 ? bytes : 4));
 }
 
-static float *put(struct side *side, const float *values, size_t num)
+float *side_put(struct side *side, const float *values, size_t num)
 {
     float *at = take(side, num * sizeof(float));
     side->backend->upload(side->device, at, values, num * sizeof(float));
@@ -109,7 +109,7 @@ float *side_random(struct side *side, size_t num, float scale)
     float *values = must(malloc((num + 1) * sizeof(float)));
     for (size_t i = 0; i < num; i++)
         values[i] = side_float(side) * scale;
-    float *at = put(side, values, num);
+    float *at = side_put(side, values, num);
     free(values);
     return at;
 }
@@ -118,7 +118,7 @@ float *side_poisoned(struct side *side, size_t num)
 {
     float *values = must(malloc((num + 1) * sizeof(float)));
     memset(values, 0xff, num * sizeof(float));
-    float *at = put(side, values, num);
+    float *at = side_put(side, values, num);
     free(values);
     return at;
 }
@@ -319,6 +319,7 @@ struct weight *side_joined(struct side *side, const struct side_part *parts, int
         };
         if (dtype_is_scaled(dtype))
             objects[p].scaling = choose_scaling(side, dtype, cols, group, groups + p * cols);
+        objects[p].scaling.rounds_inputs = dtype == DTYPE_F8_E4M3 && num > 0;
     }
     struct weight_store *store = make_store(side, objects, num_parts);
     for (int32_t p = 0; p < num_parts; p++)
@@ -326,6 +327,53 @@ struct weight *side_joined(struct side *side, const struct side_part *parts, int
                   parts[p].rows);
     free(groups);
     return side->backend->store_weight(store, 0);
+}
+
+/* Rows of codes with a scale for each group, those of `scale_rows` rows the same. */
+static void load_codes(struct side *side, struct weight *weight, const struct side_codes *part,
+                       const struct scaling *scaling, int32_t cols)
+{
+    const int32_t shared = part->scale_rows > 0 ? part->scale_rows : part->rows;
+    const size_t bytes = scaling_row_bytes(scaling, cols);
+    unsigned char *row = must(malloc(bytes));
+    for (int32_t r = 0; r < part->rows; r++) {
+        for (int32_t k = 0; k < cols; k++)
+            row[k] = (unsigned char)(next(side) % 0x7f | (next(side) & 128));
+        for (int32_t g = 0; r % shared == 0 && g < scaling->num_groups; g++) {
+            const float more = (float)side_whole(side, 0, 127) / 128.0f;
+            const float scale = 0x1p-10f * (1.0f + (side->has_products ? more : 0.0f));
+            memcpy(row + cols + 4 * (size_t)g, &scale, sizeof(scale));
+        }
+        if (part->has_nan && r == part->rows / 2)
+            row[cols / 2] = 0x7f;
+        side->backend->weight_load(weight, r, 1, row);
+    }
+    free(row);
+}
+
+void side_codes(struct side *side, const struct side_codes *parts, int32_t num, int32_t cols,
+                bool apart, struct weight **ret_weights)
+{
+    struct store_object objects[2] = { { .rows = 0 } };
+    int32_t *groups[2];
+    for (int32_t i = 0; i < num; i++) {
+        groups[i] = must(malloc((size_t)cols * sizeof(int32_t)));
+        objects[i] = (struct store_object){
+            .dtype = DTYPE_F8_E4M3,
+            .rows = parts[i].rows,
+            .cols = cols,
+            .is_joined = i > 0 && !apart,
+            .scaling = { .num_groups = choose_groups(side, cols, parts[i].group, groups[i]),
+                         .rounds_inputs = parts[i].rounds_inputs,
+                         .groups = groups[i] },
+        };
+    }
+    struct weight_store *store = make_store(side, objects, num);
+    for (int32_t i = 0; i < num; i++) {
+        ret_weights[i] = side->backend->store_weight(store, i);
+        load_codes(side, ret_weights[i], &parts[i], &objects[i].scaling, cols);
+        free(groups[i]);
+    }
 }
 
 struct kv_pool *side_pool(struct side *side, const struct kv_layout *layout, int32_t num_blocks)

@@ -20,10 +20,12 @@ enum { SIDE_MAX_PIECES = 128, SIDE_MAX_PARTS = 3 };
 struct side {
     const struct backend *backend;
     struct device *device;
-    uint64_t random; /* state */
-    bool obeys_law;  /* a matrix gives a row the same bits, however many others there are */
-    float error;     /* relative, of every value that is kept: a side that is to be found out */
-    float *kept;     /* outputs so far */
+    bool is_oracle;    /* what the other side must give */
+    bool has_products; /* of E4M3 by E4M3: the other side rounds inputs for them, or this one */
+    uint64_t random;   /* state */
+    bool obeys_law;    /* a matrix gives a row the same bits, however many others there are */
+    float error;       /* relative, of every value that is kept: a side that is to be found out */
+    float *kept;       /* outputs so far */
     size_t num_kept, room;
     void *pieces[SIDE_MAX_PIECES]; /* of the device, freed behind the case */
     int32_t num_pieces;
@@ -48,6 +50,7 @@ bool side_coin(struct side *side);
 
 /* On the device: `num` random floats times scale; NaNs; zeros. */
 float *side_random(struct side *side, size_t num, float scale);
+float *side_put(struct side *side, const float *values, size_t num);
 float *side_poisoned(struct side *side, size_t num);
 int32_t *side_ints(struct side *side, size_t num, const int32_t *values);
 struct weight *side_weight(struct side *side, enum dtype dtype, int32_t rows, int32_t cols);
@@ -65,6 +68,17 @@ struct side_part {
 };
 struct weight *side_joined(struct side *side, const struct side_part *parts, int32_t num_parts,
                            int32_t num, int32_t cols, int32_t group);
+/* One of E4M3: scales for `scale_rows` rows (0: all) by `group` inputs (0: all). */
+struct side_codes {
+    int32_t rows, scale_rows, group;
+    bool rounds_inputs;
+    bool has_nan; /* one code */
+};
+
+/* `num` of them with `cols` inputs, each by itself or joined to the one before. Scales are powers
+ * of two where no side has such products. */
+void side_codes(struct side *side, const struct side_codes *parts, int32_t num, int32_t cols,
+                bool apart, struct weight **ret_weights);
 struct kv_pool *side_pool(struct side *side, const struct kv_layout *layout, int32_t num_blocks);
 
 /* Run what was recorded since begin(). Ends the program with a sentence when that fails. */

@@ -15,8 +15,11 @@ BUDGETS = [
     ("prefill_kernel", 255, 256),
     ("13latent_kernelI", 255, 256),  # attention_latent.cu
     ("f32_kernel", 80, 0),
+    ("round_rows_kernel", 40, 256),
+    ("round_runs_kernel", 40, 0),
     ("expand_kernel", 80, 0),
     ("order_kernel", 40, 0),
+    ("packed_weightsI9row_codesELi8E", 255, 10 << 10),
     ("linear_kernelI", 240, 10 << 10),
     ("tile_kernelI10plain", 200, 0),
     ("tile_kernelI11opened", 255, 0),

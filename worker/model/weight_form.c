@@ -266,5 +266,7 @@ int weight_form_object(const struct weight_plan *plan, struct weight_target *tar
     if (dtype_is_scaled(target->dtype))
         r = (target->is_made ? scale_by_row : share_groups)(plan, target);
     ret_object->scaling = target->groups.scaling;
+    if (many) /* each has few rows of x: it lies as those like best */
+        ret_object->scaling.rounds_inputs = false;
     return r;
 }

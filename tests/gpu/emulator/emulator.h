@@ -242,6 +242,15 @@ static inline float divide_of(float a, float b)
     return a / b;
 }
 
+static inline uint32_t pick_bytes(uint32_t word, uint32_t which)
+{
+    const uint64_t bytes = word; /* and zeros */
+    uint32_t picked = 0;
+    for (int i = 0; i < 4; i++)
+        picked |= (uint32_t)(bytes >> 8 * (which >> 4 * i & 7) & 255) << 8 * i;
+    return picked;
+}
+
 static inline uint4 load_once(const uint4 *at)
 {
     return *at;

@@ -61,7 +61,7 @@ int runtime_open(int32_t ordinal, struct runtime **ret_runtime, struct error *er
         return error_set(err, -ENOMEM, "no memory for an emulated device");
     rt->info =
         (struct runtime_info){ .name = "emulated",
-                               .arch = 90,
+                               .arch = (int32_t)number_of("TOKENRING_EMULATED_ARCH", 90),
                                .num_sms = 2,
                                .max_shared_bytes = /* 227: of sm_90 */
                                (int32_t)number_of("TOKENRING_EMULATED_SHARED_KIB", 227) << 10,
