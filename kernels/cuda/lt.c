@@ -7,7 +7,7 @@
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/lt_api.h"
 
-enum { WORKSPACE_BYTES = 32 << 20, MAX_PLANS = 1024, ALIGNED = 16 };
+enum { WORKSPACE_BYTES = 32 << 20, NUM_SETS = 256, SET_PLANS = 4, ALIGNED = 16 };
 
 /* What a plan is made for; compared by bytes. */
 struct shape {
@@ -16,12 +16,19 @@ struct shape {
     int32_t w_row, x_row, out_row; /* from one to the next */
 };
 
-/* How one shape is computed. The heuristic is asked once. */
+/* How one shape is computed. The heuristic is asked once, and again when another shape has had its
+ * place meanwhile. */
 struct plan {
-    struct shape shape;
+    struct shape shape; /* zeros: nobody's */
     void *operation, *w, *x, *out;
     struct lt_algorithm algorithm;
     bool is_good;
+};
+
+/* Prompts have any number of rows. */
+struct plan_set {
+    struct plan plans[SET_PLANS];
+    uint32_t next; /* to be given away */
 };
 
 struct lt {
@@ -29,15 +36,14 @@ struct lt {
     void *handle;
     struct memory *memory;
     void *workspace;
-    struct plan *plans; /* [MAX_PLANS], the first num of them in use; more are not kept */
-    int32_t num_plans;
+    struct plan_set *sets; /* [NUM_SETS] */
 };
 
 static int start(struct lt *lt, struct error *err)
 {
-    lt->plans = calloc(MAX_PLANS, sizeof(*lt->plans));
+    lt->sets = calloc(NUM_SETS, sizeof(*lt->sets));
     lt->workspace = memory_take(lt->memory, MEMORY_WORKSPACE, WORKSPACE_BYTES);
-    if (lt->plans == NULL || lt->workspace == NULL)
+    if (lt->sets == NULL || lt->workspace == NULL)
         return error_set(err, -ENOMEM, "no memory for cuBLASLt");
     if (lt->call.create(&lt->handle) != LT_SUCCESS)
         return error_set(err, -EPROTO, "cuBLASLt was found but does not start");
@@ -63,20 +69,27 @@ int lt_open(const char *libraries, struct memory *memory, struct lt **ret_lt, st
     return 0;
 }
 
+static void forget(const struct lt *lt, struct plan *p)
+{
+    if (p->operation != NULL)
+        lt->call.operation_destroy(p->operation);
+    void *const layouts[] = { p->w, p->x, p->out };
+    for (int i = 0; i < 3; i++)
+        if (layouts[i] != NULL)
+            lt->call.layout_destroy(layouts[i]);
+    *p = (struct plan){ 0 };
+}
+
 void lt_close(struct lt *lt)
 {
     if (lt == NULL)
         return;
-    for (int32_t i = 0; i < lt->num_plans; i++) {
-        lt->call.operation_destroy(lt->plans[i].operation);
-        lt->call.layout_destroy(lt->plans[i].w);
-        lt->call.layout_destroy(lt->plans[i].x);
-        lt->call.layout_destroy(lt->plans[i].out);
-    }
+    for (int32_t i = 0; lt->sets != NULL && i < NUM_SETS * SET_PLANS; i++)
+        forget(lt, &lt->sets[i / SET_PLANS].plans[i % SET_PLANS]);
     if (lt->handle != NULL)
         lt->call.destroy(lt->handle);
     memory_give(lt->memory, lt->workspace);
-    free(lt->plans);
+    free(lt->sets);
     free(lt);
 }
 
@@ -177,15 +190,25 @@ static bool choose(struct lt *lt, struct plan *p)
     return done;
 }
 
-static struct plan *plan_of(struct lt *lt, const struct lt_args *a)
+static uint32_t set_of(const struct shape *shape)
+{
+    const int32_t words[] = { shape->type, shape->scaling, shape->outs,  shape->inputs,
+                              shape->rows, shape->w_row,   shape->x_row, shape->out_row };
+    uint32_t hash = 0;
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        hash = (hash ^ (uint32_t)words[i]) * 2654435761u;
+    return hash >> 16 & (NUM_SETS - 1);
+}
+
+static const struct plan *plan_of(struct lt *lt, const struct lt_args *a)
 {
     const struct shape shape = shape_of(a);
-    for (int32_t i = 0; i < lt->num_plans; i++)
-        if (memcmp(&lt->plans[i].shape, &shape, sizeof(shape)) == 0)
-            return &lt->plans[i];
-    if (lt->num_plans == MAX_PLANS)
-        return NULL;
-    struct plan *p = &lt->plans[lt->num_plans++];
+    struct plan_set *set = &lt->sets[set_of(&shape)];
+    for (int i = 0; i < SET_PLANS; i++)
+        if (memcmp(&set->plans[i].shape, &shape, sizeof(shape)) == 0)
+            return &set->plans[i];
+    struct plan *p = &set->plans[set->next++ % SET_PLANS];
+    forget(lt, p);
     p->shape = shape;
     p->is_good = describe(lt, p, a) && choose(lt, p);
     return p;
@@ -199,14 +222,13 @@ bool lt_suits(struct lt *lt, const struct lt_args *a)
     if (w->rows % ALIGNED != 0 || a->out_row % 4 != 0 ||
         (!by_rows && (w->blocks == NULL || a->rows % 4 != 0)))
         return false;
-    const struct plan *p = plan_of(lt, a);
-    return p != NULL && p->is_good;
+    return plan_of(lt, a)->is_good;
 }
 
 /* --- products ----------------------------------------------------------------------------------
  */
 
-/* A shape that it does not know, or one too many to keep: by the kernels of our own. */
+/* A shape that it does not know: by the kernels of our own. */
 static void multiply_ourselves(const struct launch *launch, const struct lt_args *a)
 {
     struct linear_args own = { .w = a->w,
@@ -233,7 +255,7 @@ void lt_multiply(const struct launch *launch, const void *args)
     const float one = 1.0f, zero = 0.0f;
     const void *x = a->codes != NULL ? (const void *)a->codes : a->x;
     const struct plan *p = plan_of(lt, a);
-    if (p == NULL || !p->is_good || (a->codes != NULL && !set_scales(lt, p, a)) ||
+    if (!p->is_good || (a->codes != NULL && !set_scales(lt, p, a)) ||
         lt->call.multiply(lt->handle, p->operation, &one, a->w.data, p->w, x, p->x, &zero, a->out,
                           p->out, a->out, p->out, &p->algorithm, lt->workspace, WORKSPACE_BYTES,
                           launch->stream) != LT_SUCCESS)
