@@ -144,8 +144,7 @@ static bool set_scales(const struct lt *lt, const struct plan *p, const struct l
                LT_SUCCESS;
 }
 
-/* Scales of both sides, and sums that go from the tensor cores' own precision to f32 every 128
- * inputs. */
+/* Scales of both sides, and sums that are promoted from the tensor cores' own precision. */
 static bool describe_scaling(const struct lt *lt, const struct plan *p, const struct lt_args *a)
 {
     const enum lt_scaling w = (enum lt_scaling)p->shape.scaling;
