@@ -64,12 +64,21 @@ static size_t row_bytes(const struct arch *arch)
                : sizeof(float) * ((size_t)arch->moe.num_experts + top_k * pair + beside);
 }
 
+/* Devices round rows up to such numbers: what has room for so many is not written behind. */
+static int32_t whole(size_t rows)
+{
+    int32_t few = 8;
+    while ((size_t)few > rows && few > 1)
+        few /= 2;
+    return rows < 16 ? few : (int32_t)(rows / 16 * 16);
+}
+
 int32_t experts_part(const struct arch *arch, size_t bytes, int32_t rows)
 {
     const size_t each = row_bytes(arch), most = bytes > 0 ? bytes : USUAL_BYTES;
     if (each == 0 || each * (size_t)rows <= most)
         return rows;
-    return most < each ? 1 : (int32_t)(most / each);
+    return whole(most / each);
 }
 
 size_t experts_bytes(const struct arch *arch, size_t bytes, int32_t rows)

@@ -7,6 +7,7 @@
 
 #include "goldens.h"
 #include "rig.h"
+#include "worker/model/forward_experts.h"
 
 enum { MAX_VOCAB = GOLDEN_MAX_VOCAB, NUM_TOP = 32 };
 
@@ -294,6 +295,24 @@ START_TEST(experts_that_compute_in_parts_change_no_bit)
 }
 END_TEST
 
+/* A step of as many rows as a part has is rounded up to no more. */
+START_TEST(parts_of_experts_are_what_devices_round_rows_up_to)
+{
+    static const struct {
+        size_t room;
+        int32_t part;
+    } rows[] = { { 0, 1 },   { 1, 1 },     { 3, 2 },     { 7, 4 },     { 15, 8 },
+                 { 16, 16 }, { 130, 128 }, { 600, 592 }, { 999, 992 }, { 1000, 1000 } };
+    const struct arch arch = {
+        .hidden_size = 64,
+        .moe = { .num_experts = 8, .top_k = 2, .intermediate_size = 32 },
+    };
+    const size_t row = experts_bytes(&arch, SIZE_MAX, 1);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        ck_assert_int_eq(experts_part(&arch, rows[i].room * row + 1, 1000), rows[i].part);
+}
+END_TEST
+
 START_TEST(ringlet_answers_as_in_transformers)
 {
     static const char dir[] = GOLDEN "/ringlet";
@@ -355,6 +374,7 @@ int main(void)
     tcase_add_loop_test(tc, a_sequence_is_not_changed_by_those_beside_it, 0, NUM_GOLDENS);
     tcase_add_loop_test(tc, only_the_wanted_rows_get_logits, 0, NUM_GOLDENS);
     tcase_add_loop_test(tc, experts_that_compute_in_parts_change_no_bit, 0, NUM_GOLDENS);
+    tcase_add_test(tc, parts_of_experts_are_what_devices_round_rows_up_to);
     tcase_add_loop_test(tc, ringlet_answers_as_in_transformers, 0, NUM_ISAS);
     tcase_add_loop_test(tc, ringlet_writes_what_transformers_writes, 0, NUM_ISAS);
     suite_add_tcase(suite, tc);
