@@ -131,10 +131,17 @@ static bool has_input(void *socket)
     return ((h2o_socket_t *)socket)->input->size != 0;
 }
 
+static void tell_connections(const struct server *server)
+{
+    stat_set(server->options.stats, STAT_CONNECTIONS, server->connections.num);
+}
+
 static void on_connection_close(void *data)
 {
     struct connection *connection = data;
+    unsigned char *table = (unsigned char *)connection->table;
     connection_close(connection);
+    tell_connections((struct server *)(void *)(table - offsetof(struct server, connections)));
 }
 
 /* A peer that vanished without a word is noticed by the kernel: by unanswered data, or by probes
@@ -162,6 +169,7 @@ static void accept_one(struct server *server, h2o_socket_t *socket)
         h2o_socket_close(socket);
         return;
     }
+    tell_connections(server);
     set_socket_options(server, fd);
     socket->on_close.cb = on_connection_close;
     socket->on_close.data = connection;
@@ -225,7 +233,6 @@ static void on_second(void *data)
     stat_add(server->options.stats, STAT_CONNECTIONS_KICKED,
              server->connections.num_cut - server->num_cut_counted);
     server->num_cut_counted = server->connections.num_cut;
-    stat_set(server->options.stats, STAT_CONNECTIONS, server->connections.num);
 }
 
 /* --- start and end ------------------------------------------------------------------------ */
