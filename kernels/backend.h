@@ -447,10 +447,10 @@ struct backend {
     void (*sample)(struct device *, float *logits, int32_t num_vocab, const struct sample_row *rows,
                    int32_t num);
 
-    /* The ids of the rows sampled last become the first rank's, in all ranks: those that *ret_id and
-     * the next list see. For rows that a rank alone cannot draw as the first one does, and whose
-     * token the next list takes before the host has it; hence NULL where the device does not queue.
-     * All ranks meet, as in all_reduce(). */
+    /* The ids of the rows sampled last become the first rank's, in all ranks: those that *ret_id
+     * and the next list see. For rows that a rank alone cannot draw as the first one does, and
+     * whose token the next list takes before the host has it; hence NULL where the device does not
+     * queue. All ranks meet, as in all_reduce(). */
     void (*share_ids)(struct device *);
 
     /* logits: [rows][num_experts] of the router. */

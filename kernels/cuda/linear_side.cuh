@@ -199,26 +199,27 @@ template <class FORM> struct opened_side {
     {
     }
 
-    DEVICE_MEMBER void fetch(const struct matrix &w, int stage) const
+    /* f(i, unit) of the loads that a stage begins, where this lane has a row. */
+    template <typename F> DEVICE_MEMBER void each_load(const struct matrix &w, int stage, F f) const
     {
-        const int u = afresh(TILE_UNITS * stage), at = afresh(row);
-        if (u % UNITS != 0 || at < 0)
+        const int u = afresh(TILE_UNITS * stage);
+        if (u % UNITS != 0 || afresh(row) < 0)
             return;
 #pragma unroll
         for (int i = 0; i < LOADS; i++)
             if (u + i * UNITS < w.stride / 32)
-                FORM::fetch(w, at, u + i * UNITS, lane_of());
+                f(i, u + i * UNITS);
+    }
+
+    DEVICE_MEMBER void fetch(const struct matrix &w, int stage) const
+    {
+        each_load(w, stage, [&](int, int u) { FORM::fetch(w, afresh(row), u, lane_of()); });
     }
 
     DEVICE_MEMBER void load(const struct matrix &w, int stage)
     {
-        const int u = afresh(TILE_UNITS * stage), at = afresh(row);
-        if (u % UNITS != 0 || at < 0)
-            return;
-#pragma unroll
-        for (int i = 0; i < LOADS; i++)
-            if (u + i * UNITS < w.stride / 32)
-                loads[i] = FORM::load(w, at, u + i * UNITS, lane_of());
+        each_load(w, stage,
+                  [&](int i, int u) { loads[i] = FORM::load(w, afresh(row), u, lane_of()); });
     }
 
     /* FIRST: unit of a load that the stage begins with. */

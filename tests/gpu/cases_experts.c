@@ -16,18 +16,6 @@ static struct weight *blocks_of(struct side *s, enum dtype dtype, int32_t num, i
     return side_blocks(s, dtype, num, rows, cols);
 }
 
-static struct moe_plan make_plan(struct side *s, int32_t experts, int32_t top_k, int32_t rows)
-{
-    const size_t pairs = (size_t)(rows * top_k);
-    return (struct moe_plan){ .num_experts = experts,
-                              .top_k = top_k,
-                              .experts = side_ints(s, pairs, NULL),
-                              .weights = side_random(s, pairs, 0.0f),
-                              .first = side_ints(s, (size_t)experts + 1, NULL),
-                              .rows = side_ints(s, pairs, NULL),
-                              .places = side_ints(s, pairs, NULL) };
-}
-
 static void keep_ints(struct side *s, const int32_t *from, size_t num)
 {
     int32_t values[4096];
@@ -53,7 +41,7 @@ static void route(struct side *s, int32_t variant)
     const bool is_long = variant == 4; /* more pairs than few */
     const int32_t rows = is_long ? 1000 : side_whole(s, 1, 70);
     const int32_t top_k = is_long ? 3 : side_whole(s, 1, 3);
-    const struct moe_plan plan = make_plan(s, experts, top_k, rows);
+    const struct moe_plan plan = side_plan(s, experts, top_k, rows);
     float *logits = side_random(s, (size_t)(rows * experts), 4.0f);
     const struct moe_routing routing = { .scores = variant % 2 == 0 ? MOE_SOFTMAX : MOE_SIGMOID,
                                          .bias = variant % 2 == 0
@@ -74,7 +62,7 @@ static void route_tokens(struct side *s, int32_t variant)
 {
     int32_t table[50], ids[70], turned[70];
     const int32_t experts = side_whole(s, 1, 20), rows = side_whole(s, 1, 70);
-    const struct moe_plan plan = make_plan(s, experts, 1, rows);
+    const struct moe_plan plan = side_plan(s, experts, 1, rows);
     for (int32_t i = 0; i < 50; i++)
         table[i] = side_whole(s, 0, experts - 1);
     for (int32_t i = 0; i < rows; i++)
@@ -99,7 +87,7 @@ static void layer(struct side *s, int32_t variant)
     const int32_t experts = side_whole(s, 2, 9), top_k = side_whole(s, 1, 2);
     const int32_t rows = side_whole(s, 1, 60), hidden = 64, width = side_coin(s) ? 64 : 96;
     const size_t pairs = (size_t)(rows * top_k);
-    const struct moe_plan plan = make_plan(s, experts, top_k, rows);
+    const struct moe_plan plan = side_plan(s, experts, top_k, rows);
     struct weight *up = blocks_of(s, dtype, experts, 2 * width, hidden);
     struct weight *down = blocks_of(s, dtype, experts, hidden, width);
     float *x = side_random(s, (size_t)(rows * hidden), 1.0f);

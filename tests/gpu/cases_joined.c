@@ -55,13 +55,7 @@ static void multiply(struct side *s, const struct mixture *mixture)
     const struct weight *w = side_joined(s, parts, mixture->num, 0, cols, choose_group(s));
     for (int32_t i = 0; i < 3; i++) {
         const int32_t rows = counts[side_whole(s, 3 * i, 3 * i + 2)];
-        float *x = side_random(s, (size_t)(rows * cols), 1.0f);
-        float *bias = side_coin(s) ? side_random(s, (size_t)outs, 1.0f) : NULL;
-        float *out = side_poisoned(s, (size_t)(rows * outs));
-        s->backend->begin(s->device);
-        s->backend->linear(s->device, out, w, bias, x, rows);
-        side_run(s);
-        side_keep(s, out, (size_t)(rows * outs));
+        side_multiply(s, w, outs, cols, rows);
     }
 }
 
@@ -83,13 +77,7 @@ static void multiply_experts(struct side *s, const struct mixture *mixture)
     const int32_t outs = choose_parts(s, mixture, 32, 3, parts), rows = side_whole(s, 1, 60);
     const int32_t cols = mixture->unit == 1 ? side_whole(s, 1, 200) : mixture->unit;
     const size_t pairs = (size_t)(rows * top_k);
-    const struct moe_plan plan = { .num_experts = experts,
-                                   .top_k = top_k,
-                                   .experts = side_ints(s, pairs, NULL),
-                                   .weights = side_random(s, pairs, 0.0f),
-                                   .first = side_ints(s, (size_t)experts + 1, NULL),
-                                   .rows = side_ints(s, pairs, NULL),
-                                   .places = side_ints(s, pairs, NULL) };
+    const struct moe_plan plan = side_plan(s, experts, top_k, rows);
     const struct moe_routing routing = { .scores = MOE_SOFTMAX, .scale = 1.0f };
     const struct weight *w = side_joined(s, parts, mixture->num, experts, cols, choose_group(s));
     float *x = side_random(s, (size_t)(rows * cols), 1.0f);

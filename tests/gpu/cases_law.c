@@ -67,13 +67,7 @@ static struct product product_of(struct side *s, const struct kind *kind)
         return p;
     p.logits = side_random(s, ROWS * EXPERTS, 4.0f);
     p.expert_bias = side_random(s, EXPERTS, 0.7f); /* so that some have few rows */
-    p.plan = (struct moe_plan){ .num_experts = EXPERTS,
-                                .top_k = TOP_K,
-                                .experts = side_ints(s, ROWS * TOP_K, NULL),
-                                .weights = side_random(s, ROWS * TOP_K, 0.0f),
-                                .first = side_ints(s, EXPERTS + 1, NULL),
-                                .rows = side_ints(s, ROWS * TOP_K, NULL),
-                                .places = side_ints(s, ROWS * TOP_K, NULL) };
+    p.plan = side_plan(s, EXPERTS, TOP_K, ROWS);
     return p;
 }
 

@@ -419,3 +419,26 @@ void side_keep(struct side *side, const float *from, size_t num)
         side_keep_value(side, values[i]);
     free(values);
 }
+
+struct moe_plan side_plan(struct side *s, int32_t experts, int32_t top_k, int32_t rows)
+{
+    const size_t pairs = (size_t)(rows * top_k);
+    return (struct moe_plan){ .num_experts = experts,
+                              .top_k = top_k,
+                              .experts = side_ints(s, pairs, NULL),
+                              .weights = side_random(s, pairs, 0.0f),
+                              .first = side_ints(s, (size_t)experts + 1, NULL),
+                              .rows = side_ints(s, pairs, NULL),
+                              .places = side_ints(s, pairs, NULL) };
+}
+
+void side_multiply(struct side *s, const struct weight *w, int32_t outs, int32_t cols, int32_t rows)
+{
+    float *x = side_random(s, (size_t)(rows * cols), 1.0f);
+    float *bias = side_coin(s) ? side_random(s, (size_t)outs, 1.0f) : NULL;
+    float *out = side_poisoned(s, (size_t)(rows * outs));
+    s->backend->begin(s->device);
+    s->backend->linear(s->device, out, w, bias, x, rows);
+    side_run(s);
+    side_keep(s, out, (size_t)(rows * outs));
+}

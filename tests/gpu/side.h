@@ -79,7 +79,12 @@ struct side_codes {
  * of two where no side has such products. */
 void side_codes(struct side *side, const struct side_codes *parts, int32_t num, int32_t cols,
                 bool apart, struct weight **ret_weights);
+struct moe_plan side_plan(struct side *side, int32_t experts, int32_t top_k, int32_t rows);
 struct kv_pool *side_pool(struct side *side, const struct kv_layout *layout, int32_t num_blocks);
+
+/* One matrix times `rows` random rows of x, perhaps with a bias; it is run, and kept. */
+void side_multiply(struct side *side, const struct weight *w, int32_t outs, int32_t cols,
+                   int32_t rows);
 
 /* Run what was recorded since begin(). Ends the program with a sentence when that fails. */
 void side_run(struct side *side);
