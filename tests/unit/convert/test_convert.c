@@ -279,7 +279,7 @@ static const char *golden_of(int index, char from[256])
 static void check_logits(const char *from, const char *to, double most)
 {
     char path[300];
-    const size_t num = NUM_TOKENS * (size_t)run(to, DTYPE_F32, first);
+    const size_t num = NUM_TOKENS * (size_t)run(to, NULL, first);
     snprintf(path, sizeof(path), "%s/logits.f32", from);
     FILE *file = fopen(path, "rb");
     ck_assert_ptr_nonnull(file);
