@@ -129,7 +129,7 @@ def chaos(server, seconds, streams=64, every=1.0, tokens=400, ranks=1, seed=1, k
     broken, more = kill_a_frontend(server, requests, expected)
     wrong += more
     gc.collect()  # connections that a client's exception still holds
-    try:  # what is lost is lost with each kill; one more may be a connection that idles
+    try:  # what is lost is lost with each kill; before them one may not have been open yet
         wait_until(lambda: footprint(server)[1] <= before[1] + 1, step=0.1)
     except AssertionError:
         wrong.append(f"open files: {footprint(server)[1]}, {before[1]} before")
